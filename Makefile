@@ -1,0 +1,70 @@
+# Everything a developer runs. `make help` lists the targets; each sets up .venv first where it must.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-stamp
+DEMO_OUT ?= demo-output
+PYTEST_ARGS ?=
+
+# napari draws with OpenGL, which Qt's offscreen platform lacks: with no screen, a virtual X server
+# stands in.
+ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)
+HEADLESS := yes
+ON_SCREEN := xvfb-run -a -s "-screen 0 1920x1200x24"
+endif
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup screen demo test lint format types manifest wheel-smoke bench
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the pinned dependencies and this project, editable
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is not Python 3.11 or newer; name one that is: make setup PYTHON=python3.12" >&2; \
+	  exit 1; }
+	scripts/install_system_libraries.sh $(PYTHON)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[all,test,dev]'
+	@touch $@
+
+screen:
+ifdef HEADLESS
+	@command -v xvfb-run >/dev/null || { \
+	  echo "error: no screen (DISPLAY is not set) and no xvfb-run; on Debian or Ubuntu: sudo apt-get install xvfb xauth" >&2; \
+	  exit 1; }
+endif
+
+demo: $(STAMP) screen ## Explore the MNI152 brain; with no screen, write pictures to demo-output
+ifdef HEADLESS
+	$(ON_SCREEN) $(BIN)/structseg demo --headless --out $(DEMO_OUT)
+else
+	$(BIN)/structseg demo
+endif
+
+test: $(STAMP) screen ## Run the tests; some of them: make test PYTEST_ARGS="-k geometry"
+	$(ON_SCREEN) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Check style and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(STAMP) ## Apply the formatting and the safe style fixes
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+types: $(STAMP) ## Check the types
+	$(BIN)/mypy
+
+manifest: $(STAMP) ## Check the napari manifest
+	$(BIN)/npe2 validate napari-structseg
+
+wheel-smoke: $(STAMP) ## Build the wheel and try it in a clean environment
+	$(BIN)/python scripts/smoke_wheel.py
+
+bench: $(STAMP) screen ## Time the sliders; writes bench-explore.json
+	$(ON_SCREEN) $(BIN)/structseg bench explore --json bench-explore.json

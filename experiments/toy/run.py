@@ -1,0 +1,255 @@
+"""The toy problem of Stochastic Segmentation Networks: does the covariance matter?
+
+A line of 21 binary pixels has two equally likely segmentations, which differ in the 7 pixels in
+the middle. There is no image: the parameters of the distribution over logits are optimised
+themselves. A distribution with independent pixels can at best give each of them probability
+1/2; one with a covariance can learn that they change together. Monteiro et al., NeurIPS 2020.
+
+    python experiments/toy/run.py            # all seeds: results.json, the table, the figures
+    python experiments/toy/run.py --plot     # the table and the figures from results.json
+
+Needs matplotlib beside the package. Background logits are held at 0, so that a softmax over two
+classes is the sigmoid of the paper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import shlex
+import statistics
+import sys
+import time
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor
+
+from napari_structseg.io.atomic import atomic_path
+from napari_structseg.models import LogitParameters
+from napari_structseg.training.losses import cross_entropy, sample_logits, ssn_loss
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+RESULTS = HERE / "results.json"
+PAGE = REPOSITORY / "docs" / "experiments-toy.md"
+FIGURES = REPOSITORY / "docs" / "figures"
+PUBLISHED = {"diagonal": -4.87, "low-rank": -0.93}
+TABLE_MARKS = ("<!-- table: experiments/toy/run.py -->", "<!-- end of table -->")
+N_SHOWN = 24
+
+logger = logging.getLogger("toy")
+
+
+@dataclass(frozen=True)
+class Config:
+    """See config.toml."""
+
+    pixels: int
+    ambiguous: int
+    rank: int
+    initial_log_diagonal: float
+    initial_factor_scale: float
+    mean_only_steps: int
+    steps: int
+    learning_rate: float
+    training_samples: int
+    evaluation_samples: int
+    seeds: tuple[int, ...]
+
+
+class Toy(torch.nn.Module):
+    """The parameters of one distribution over the logits of the foreground."""
+
+    def __init__(self, config: Config, *, low_rank: bool, generator: torch.Generator) -> None:
+        super().__init__()
+        n = config.pixels
+        self.mean = torch.nn.Parameter(torch.zeros(n))
+        self.log_diagonal = torch.nn.Parameter(torch.full((n,), config.initial_log_diagonal))
+        self.factor: torch.nn.Parameter | None = None
+        if low_rank:
+            start = torch.rand((config.rank, n), generator=generator) - 0.5
+            start = start / start.norm(dim=1, keepdim=True)
+            self.factor = torch.nn.Parameter(config.initial_factor_scale * start)
+
+    def forward(self, n_images: int) -> LogitParameters:
+        """The same distribution for each of `n_images` images; background first, at 0."""
+        diagonal = torch.exp(self.log_diagonal)
+        mean = torch.stack([torch.zeros_like(self.mean), self.mean])
+        factor = None
+        if self.factor is not None:
+            factor = torch.stack([torch.zeros_like(self.factor), self.factor], dim=1)
+            factor = factor.expand(n_images, -1, -1, -1)
+        return LogitParameters(
+            mean.expand(n_images, -1, -1),
+            factor,
+            torch.stack([torch.zeros_like(diagonal), diagonal]).expand(n_images, -1, -1),
+        )
+
+    def covariance(self) -> Tensor:
+        """P P^T + D of the foreground logits, (pixels, pixels)."""
+        result = torch.diag(torch.exp(self.log_diagonal))
+        return result if self.factor is None else result + self.factor.T @ self.factor
+
+
+def targets(config: Config) -> Tensor:
+    """The two segmentations, (2, pixels): a bar in the middle, without and with its core."""
+    third = config.pixels // 3
+    start = (config.pixels - config.ambiguous) // 2
+    result = torch.zeros((2, config.pixels), dtype=torch.long)
+    result[:, :third] = 1
+    result[1, start : start + config.ambiguous] = 1
+    return result
+
+
+def train(config: Config, *, low_rank: bool, seed: int) -> Toy:
+    """Optimise the mean alone, then everything."""
+    generator = torch.Generator().manual_seed(seed)
+    toy = Toy(config, low_rank=low_rank, generator=generator)
+    wanted = targets(config)
+    optimiser = torch.optim.Adam(toy.parameters(), lr=config.learning_rate)
+    for step in range(config.mean_only_steps + config.steps):
+        parameters = toy(len(wanted))
+        if step < config.mean_only_steps:
+            loss = cross_entropy(parameters, wanted)
+        else:
+            loss = ssn_loss(
+                parameters, wanted, n_samples=config.training_samples, generator=generator
+            )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return toy
+
+
+def main() -> int:
+    """Run the experiment, or only plot it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plot", action="store_true", help="use results.json as it is")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    torch.set_default_dtype(torch.float64)
+    if not arguments.plot:
+        run()
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    write_table(results)
+    draw(results)
+    return 0
+
+
+def run() -> None:
+    """Train and evaluate every kind and seed; write results.json."""
+    with (HERE / "config.toml").open("rb") as file:
+        raw = tomllib.load(file)
+    config = Config(**{**raw, "seeds": tuple(raw["seeds"])})
+    wanted = targets(config)
+    runs = []
+    for kind in PUBLISHED:
+        for seed in config.seeds:
+            started = time.perf_counter()
+            toy = train(config, low_rank=kind == "low-rank", seed=seed)
+            seconds = time.perf_counter() - started
+            generator = torch.Generator().manual_seed(10_000 + seed)
+            with torch.inference_mode():
+                parameters = toy(len(wanted))
+                likelihood = -ssn_loss(
+                    parameters, wanted, n_samples=config.evaluation_samples, generator=generator
+                ).item()
+                shown = sample_logits(toy(1), N_SHOWN, generator=generator)[:, 0].argmax(dim=1)
+                runs.append(
+                    {
+                        "kind": kind,
+                        "seed": seed,
+                        "log_likelihood": likelihood,
+                        "seconds": round(seconds, 1),
+                        "covariance": toy.covariance().tolist(),
+                        "samples": shown.tolist(),
+                    }
+                )
+            logger.info("%s, seed %d: %.3f nats, %.0f s", kind, seed, likelihood, seconds)
+    results = {
+        "command": shlex.join(["python", "experiments/toy/run.py"]),
+        "machine": f"{os.cpu_count()} CPU cores",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "config": asdict(config),
+        "targets": wanted.tolist(),
+        "runs": runs,
+    }
+    with atomic_path(RESULTS) as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def write_table(results: dict) -> None:
+    """Replace the table in the page of the documentation."""
+    n_ambiguous = results["config"]["ambiguous"]
+    best = {"diagonal": n_ambiguous * math.log(0.5), "low-rank": math.log(0.5)}
+    lines = [
+        "| Covariance | Ours, mean (lowest to highest) | Published | Best possible | Time for a run |",
+        "|---|---|---|---|---|",
+    ]
+    for kind, published in PUBLISHED.items():
+        runs = [run for run in results["runs"] if run["kind"] == kind]
+        values = [run["log_likelihood"] for run in runs]
+        seconds = statistics.mean(run["seconds"] for run in runs)
+        lines.append(
+            f"| {kind} | **{statistics.mean(values):.2f}** ({min(values):.2f} to "
+            f"{max(values):.2f}) | {published:.2f} | {best[kind]:.2f} | {seconds:.0f} s |"
+        )
+    seeds = ", ".join(map(str, results["config"]["seeds"]))
+    lines += [
+        "",
+        f"Log-likelihood in nats, seeds {seeds}, {results['config']['evaluation_samples']} samples. "
+        f"`{results['command']}` on a machine with {results['machine']}, "
+        f"{results['threads']} thread, torch {results['torch']}.",
+    ]
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(TABLE_MARKS[0])
+    _, _, after = rest.partition(TABLE_MARKS[1])
+    table = "\n".join([TABLE_MARKS[0], *lines, TABLE_MARKS[1]])
+    with atomic_path(PAGE) as temporary:
+        temporary.write_text(before + table + after, encoding="utf-8")
+
+
+def draw(results: dict) -> None:
+    """Targets, covariances and samples of the first seed."""
+    first = {kind: next(r for r in results["runs"] if r["kind"] == kind) for kind in PUBLISHED}
+    mpl.rcParams.update({"font.size": 9, "savefig.dpi": 150, "savefig.bbox": "tight"})
+    FIGURES.mkdir(exist_ok=True)
+
+    figure, axes = plt.subplots(1, 2, figsize=(6.4, 3), layout="constrained")
+    covariances = {kind: torch.tensor(run["covariance"]) for kind, run in first.items()}
+    limit = max(float(c.abs().max()) for c in covariances.values())
+    for axis, (kind, covariance) in zip(axes, covariances.items(), strict=True):
+        limits = {"vmin": -limit, "vmax": limit}
+        shown = axis.imshow(covariance, cmap="RdBu_r", norm=mpl.colors.SymLogNorm(1.0, **limits))
+        axis.set(title=kind, xlabel="pixel")
+    axes[0].set_ylabel("pixel")
+    figure.colorbar(shown, ax=axes, label="covariance of logits")
+    save(figure, FIGURES / "toy-covariance.png")
+
+    panels = {"targets": results["targets"], **{k: r["samples"] for k, r in first.items()}}
+    figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.6), layout="constrained")
+    for axis, (title, rows) in zip(axes, panels.items(), strict=True):
+        axis.imshow(rows, cmap="gray_r", aspect="auto", interpolation="nearest", vmin=0, vmax=1)
+        axis.set(title=title if title == "targets" else f"samples, {title}", xlabel="pixel")
+        axis.set_yticks([])
+    save(figure, FIGURES / "toy-samples.png")
+
+
+def save(figure: plt.Figure, path: Path) -> None:
+    """Write a figure without the date and the version that would change at every run."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The `structseg` command."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError
+
+from napari_structseg.commands.info import info
+from napari_structseg.commands.train import train
+from napari_structseg.errors import StructSegError
+
+EXIT_ERROR = 2
+# As shells report a program that SIGINT ended.
+EXIT_INTERRUPTED = 130
+
+app = App(
+    name="structseg",
+    help="Explore the uncertainty of medical image segmentation.",
+    version=lambda: version("napari-structseg"),
+    suppress_keyboard_interrupt=False,
+)
+# The modules of the commands import what is heavy, torch above all, inside their functions.
+app.command(info)
+app.command(train)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments
+        What stands behind ``structseg`` on the command line; None: this process's own.
+
+    Returns
+    -------
+    exit_code
+        0 if all went well, or what the command returned; 2 for whatever the user can put right,
+        with one message and no traceback; 130 after Ctrl-C.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        result = app(
+            None if arguments is None else list(arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except CycloptsError as error:
+        return _end(f"error: {error}\nstructseg --help lists what there is.", EXIT_ERROR)
+    except StructSegError as error:
+        return _end(f"error: {error}", EXIT_ERROR)
+    except KeyboardInterrupt as interrupt:
+        return _end(f"{interrupt}" or "Stopped.", EXIT_INTERRUPTED)
+    return result if isinstance(result, int) else 0
+
+
+def _end(message: str, exit_code: int) -> int:
+    sys.stderr.write(f"{message}\n")
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

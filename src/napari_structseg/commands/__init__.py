@@ -1,0 +1,1 @@
+"""What `structseg` can do, one module for each command. torch is imported inside the functions."""

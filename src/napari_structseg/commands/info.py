@@ -1,0 +1,110 @@
+"""`structseg info`: what a model is, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from napari_structseg.models import ModelSpec
+
+
+def info(
+    model: str, *, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
+) -> None:
+    """Describe a model, after checking that it can be used.
+
+    Parameters
+    ----------
+    model
+        Name of a model that comes with the program, or a .safetensors file.
+    as_json
+        Print JSON, for other programs.
+    """
+    from napari_structseg.io.weights import find_model, load_weights, weights_hash
+
+    path = find_model(model)
+    network, spec = load_weights(path)
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    sha256 = weights_hash(path)
+    if as_json:
+        described: dict[str, Any] = {
+            "file": str(path),
+            "sha256": sha256,
+            "parameters": n_parameters,
+            **spec.model_dump(mode="json"),
+        }
+        sys.stdout.write(json.dumps(described, indent=2) + "\n")
+        return
+    _print(path, spec, n_parameters, sha256)
+
+
+def _print(path: Path, spec: ModelSpec, n_parameters: int, sha256: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    classes = Text()
+    for label, described in enumerate(spec.classes):
+        classes.append(f"{label} ")
+        classes.append("■ ", style=described.color)
+        classes.append(f"{described.name} ({described.color})\n")
+    classes.rstrip()
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(overflow="fold")
+    table.add_row("Name", Text(spec.name, style="bold"))
+    rows: dict[str, str | Text] = {
+        "Description": spec.description,
+        "Classes": classes,
+        "Dimensions": f"{spec.dimensions}-D, patch {_sizes(spec.patch)} voxels",
+        "Channels": ", ".join(spec.channels),
+        "Voxel size": f"{_sizes(spec.spacing)} mm" if spec.spacing else "any",
+        "Intensity": _intensity(spec),
+        "Architecture": _architecture(spec),
+        "Parameters": f"{n_parameters:,}",
+        "Trained on": spec.training.data,
+        "Training": _training(spec),
+        "Licence": spec.training.licence,
+        "File": str(path),
+        "SHA-256": sha256,
+    }
+    for field, value in rows.items():
+        table.add_row(field, value if isinstance(value, Text) else Text(value or "not recorded"))
+    Console(highlight=False).print(table)
+
+
+def _sizes(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _intensity(spec: ModelSpec) -> str:
+    intensity = spec.intensity
+    if intensity.kind == "zscore":
+        return "voxels that are not 0 to mean 0 and variance 1"
+    if intensity.kind == "window":
+        return f"{intensity.low:g} to {intensity.high:g} becomes 0 to 1"
+    return (
+        f"percentiles {intensity.low:g} and {intensity.high:g} of voxels that are not 0 become 0 "
+        "and 1"
+    )
+
+
+def _architecture(spec: ModelSpec) -> str:
+    widths = ", ".join(map(str, spec.backbone.widths))
+    backbone = f"U-Net (widths {widths}; {spec.backbone.norm} norm)"
+    if spec.head.kind == "point":
+        return f"{backbone}, deterministic"
+    rank = "diagonal" if spec.head.diagonal_only else f"rank {spec.head.rank}"
+    return f"{backbone}, Stochastic Segmentation Network ({rank})"
+
+
+def _training(spec: ModelSpec) -> str:
+    record = spec.training
+    seed = f", seed {record.recipe['seed']}" if "seed" in record.recipe else ""
+    software = f", {record.software}" if record.software else ""
+    return f"{record.steps} steps{seed}{software}"

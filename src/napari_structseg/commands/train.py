@@ -1,0 +1,154 @@
+"""`structseg train`: from a data set to weights."""
+
+from __future__ import annotations
+
+import shlex
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    from napari_structseg.training.config import TrainConfig
+    from napari_structseg.training.sources import Run
+    from napari_structseg.training.trainer import Progress, Trainer
+
+# The loss of a single step says little.
+_SMOOTHED_STEPS = 20
+
+
+def train(
+    dataset: Path,
+    *,
+    config: Path,
+    out: Path,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Train a model on a data set.
+
+    Everything is read and checked before the first step. Ctrl-C keeps what was learned; so does a
+    crash, up to the last checkpoint.
+
+    Parameters
+    ----------
+    dataset
+        Folder of a data set in nnU-Net's raw layout, or of FreeSurfer label maps.
+    config
+        TOML file with the training configuration.
+    out
+        Folder for checkpoint.safetensors, model.safetensors (the last step) and best.safetensors
+        (the best validation Dice).
+    resume
+        Continue the run in --out where it stopped.
+    device
+        Where to train; auto is a GPU if there is one.
+    """
+    from rich.console import Console
+
+    from napari_structseg.device import choose_device
+    from napari_structseg.training.config import read_config
+    from napari_structseg.training.trainer import Trainer
+
+    settings = read_config(config)
+    chosen = choose_device(device)
+    _check_folder(out, resume=resume)
+    console = Console(highlight=False, soft_wrap=True)
+    with _bars(console) as bars:
+        spec, source, validator = _read_data(settings, dataset, bars)
+        trainer = Trainer(
+            settings, spec, source, out, device=chosen, validate=validator, resume=resume
+        )
+        console.print(
+            f"{spec.name}: {', '.join(spec.class_names)}; from step {trainer.step} to "
+            f"{settings.steps} on {chosen}"
+        )
+        weights = _run(trainer, bars)
+    console.print(f"Weights of the last step: {weights}")
+    if trainer.history:
+        console.print(f"Weights with the best validation Dice: {trainer.best_path}")
+    image = "IMAGE.nii.gz"
+    console.print(f"Next: structseg predict {image} --model {shlex.quote(str(weights))}")
+
+
+def _check_folder(out: Path, *, resume: bool) -> None:
+    from napari_structseg.errors import ConfigError, WeightsError
+    from napari_structseg.training.trainer import BEST_NAME, CHECKPOINT_NAME, WEIGHTS_NAME
+
+    there = [name for name in (CHECKPOINT_NAME, WEIGHTS_NAME, BEST_NAME) if (out / name).exists()]
+    if there and not resume:
+        raise ConfigError(
+            f"{out} already holds a run ({', '.join(there)}). Continue it with --resume, or choose "
+            "another folder for --out."
+        )
+    if resume and CHECKPOINT_NAME not in there:
+        raise WeightsError(
+            f"There is no {CHECKPOINT_NAME} in {out} to resume from. Start without --resume, or "
+            "name the folder of the run to continue."
+        )
+
+
+def _bars(console: Console) -> Bars:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"),
+        console=console,
+    )
+
+
+def _read_data(settings: TrainConfig, dataset: Path, bars: Bars) -> Run:
+    from napari_structseg.training.sources import build_run
+
+    task = bars.add_task("Reading", total=None, said="")
+
+    def report(done: int, total: int, name: str) -> None:
+        bars.update(task, completed=done, total=total, said=name)
+
+    run = build_run(settings, dataset, report)
+    bars.remove_task(task)
+    return run
+
+
+def _run(trainer: Trainer, bars: Bars) -> Path:
+    losses: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
+    steps = trainer.config.steps
+    task = bars.add_task("Training", total=steps, completed=trainer.step, said="")
+    dice = ""
+
+    def report(progress: Progress) -> None:
+        nonlocal dice
+        losses.append(progress.loss)
+        said = f"loss {sum(losses) / len(losses):.4f}  {progress.seconds_per_step:.2f} s/step"
+        if progress.score is not None:
+            dice = "  Dice " + _named(progress.score.dice)
+            bars.console.print(f"step {progress.step}: {said}{dice}")
+        bars.update(task, completed=progress.step, said=said + dice)
+
+    try:
+        return trainer.run(report)
+    except KeyboardInterrupt as interrupt:
+        if trainer.saved_step is None:
+            raise KeyboardInterrupt("Stopped before the first checkpoint.") from interrupt
+        raise KeyboardInterrupt(
+            f"Stopped. Step {trainer.saved_step} of {steps} is kept in {trainer.folder}; continue "
+            "with the same command and --resume."
+        ) from interrupt
+
+
+def _named(dice: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in dice.items()) or "not defined"

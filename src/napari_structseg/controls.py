@@ -1,0 +1,117 @@
+"""Controls: what a user may change about a distribution's picture, in one validated model.
+
+Sliders, command line options and the recipe of a saved result all come from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_structseg.distributions import Noise
+from napari_structseg.errors import ConfigError
+
+MEAN = 0
+TEMPERATURE_MAX = 3.0
+CLASS_SCALE_MAX = 3.0
+
+ClassScale = Annotated[float, Field(ge=-CLASS_SCALE_MAX, le=CLASS_SCALE_MAX, allow_inf_nan=False)]
+
+
+class Controls(BaseModel):
+    """The state of every slider.
+
+    Shown logits are ``mu_c + temperature * class_scale_c * deviation_c``. Scaling the
+    deviations scales the covariance to S Sigma S with S = diag(temperature * class_scale): the
+    noise is not drawn again (Monteiro 2020, and the authors' WeightedSampler).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(
+        7,
+        ge=0,
+        lt=2**31,
+        title="Seed",
+        description="Which series of samples. The same seed always gives the same ones.",
+    )
+    sample: int = Field(
+        MEAN,
+        ge=0,
+        lt=2**31,
+        title="Sample",
+        description="Which sample of the series; 0 is the mean.",
+    )
+    temperature: float = Field(
+        1.0,
+        ge=0,
+        le=TEMPERATURE_MAX,
+        allow_inf_nan=False,
+        title="Temperature",
+        description="How far samples stray from the mean, all classes together; 0 is the mean.",
+    )
+    class_scale: tuple[ClassScale, ...] = Field(
+        (),
+        title="Class scale",
+        description=(
+            "How far each class strays: 0 holds it at its mean, a negative value mirrors the "
+            "sample about the mean. Empty: 1 for every class."
+        ),
+    )
+
+    @property
+    def noise(self) -> Noise | None:
+        """The noise of the chosen sample; None for the mean."""
+        return None if self.sample == MEAN else Noise(self.seed, self.sample)
+
+    def weights(self, n_classes: int) -> tuple[float, ...]:
+        """What the deviation of each class is multiplied with.
+
+        Raises
+        ------
+        ConfigError
+            If ``class_scale`` was set for another number of classes.
+        """
+        scale = self.class_scale or (1.0,) * n_classes
+        if len(scale) != n_classes:
+            raise ConfigError(
+                f"There are {len(scale)} class scales, but the model has {n_classes} classes. "
+                "Give one for each class, or none."
+            )
+        return tuple(self.temperature * value for value in scale)
+
+
+def make_controls(class_names: Sequence[str], **values: object) -> Controls:
+    """Controls from options, with class scales by name.
+
+    Parameters
+    ----------
+    class_names
+        Names of the model's classes, in label order.
+    **values
+        Fields of :class:`Controls`; ``class_scale`` may be a mapping from name to scale.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown class or a value out of range: what was expected and what came.
+    """
+    scales = values.pop("class_scale", None) or {}
+    if isinstance(scales, dict):
+        unknown = sorted(set(scales) - set(class_names))
+        if unknown:
+            raise ConfigError(
+                f"Unknown class {unknown[0]!r}. The model's classes are: {', '.join(class_names)}."
+            )
+        scales = tuple(scales.get(name, 1.0) for name in class_names)
+    try:
+        return Controls.model_validate({**values, "class_scale": scales})
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} "
+            f"(got {problem['input']!r})"
+            for problem in error.errors()
+        ]
+        raise ConfigError("Invalid controls. " + "; ".join(lines) + ".") from error

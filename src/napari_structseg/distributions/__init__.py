@@ -1,0 +1,19 @@
+"""Distributions over logits, and the noise their samples are made of."""
+
+from napari_structseg.distributions.base import LogitDistribution
+from napari_structseg.distributions.low_rank import LowRankNormal
+from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.point import PointLogits
+from napari_structseg.distributions.region import Region, region_shape, slabs, slice_region, whole
+
+__all__ = [
+    "LogitDistribution",
+    "LowRankNormal",
+    "Noise",
+    "PointLogits",
+    "Region",
+    "region_shape",
+    "slabs",
+    "slice_region",
+    "whole",
+]

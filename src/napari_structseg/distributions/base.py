@@ -1,0 +1,62 @@
+"""The one protocol of every distribution over logits."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.region import Region
+
+
+@runtime_checkable
+class LogitDistribution(Protocol):
+    """p(eta | x): what a model gives for one image.
+
+    A sample is ``mean(region) + deviation(noise, region)``. The two are separate so that
+    temperature and class scales act on the deviation alone, without drawing again.
+    """
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of the image, without classes."""
+        ...
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes C."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        ...
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether samples differ from the mean."""
+        ...
+
+    def mean(self, region: Region | None = None) -> Tensor:
+        """Mean logits of a region, ``(C, *region)``, float32."""
+        ...
+
+    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+        """What a sample adds to the mean in a region, ``(C, *region)``, float32.
+
+        The deviation of a region is that region of the deviation of the whole.
+        """
+        ...
+
+    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+        """Deviations of several samples, ``(N, C, *region)``: as one by one, but faster."""
+        ...
+
+    def crop(self, region: Region) -> LogitDistribution:
+        """The distribution of a region, its parameters laid out compactly.
+
+        Its samples are those of the whole distribution for the same noise.
+        """
+        ...

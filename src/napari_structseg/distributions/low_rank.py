@@ -1,0 +1,137 @@
+"""The low-rank normal of a Stochastic Segmentation Network.
+
+Monteiro et al., *Stochastic Segmentation Networks*, NeurIPS 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.region import Region, region_shape, whole
+
+
+class LowRankNormal:
+    r"""eta ~ N(mu, P P^T + D) over the logits of every class and voxel.
+
+    A sample is drawn directly, :math:`\eta = \mu + P z + \sqrt{D}\,\epsilon`: the covariance is
+    never built and never factorised.
+
+    Parameters
+    ----------
+    mean
+        mu, ``(C, *spatial)``.
+    factor
+        P, rank-major, ``(R, C, *spatial)``; R may be 0.
+    diagonal
+        D, variances, ``(C, *spatial)``.
+    grid_shape, grid_region
+        Shape of the image whose noise these voxels use, and which region of it they are; by
+        default they are the image. See :meth:`crop`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    """
+
+    def __init__(
+        self,
+        mean: Tensor,
+        factor: Tensor,
+        diagonal: Tensor,
+        *,
+        grid_shape: Sequence[int] | None = None,
+        grid_region: Region | None = None,
+    ) -> None:
+        if factor.shape[1:] != mean.shape or diagonal.shape != mean.shape:
+            raise ValueError(
+                f"mean {tuple(mean.shape)}, factor {tuple(factor.shape)} and diagonal "
+                f"{tuple(diagonal.shape)} must be (C, *spatial), (R, C, *spatial), (C, *spatial)"
+            )
+        self._mean = mean
+        self._factor = factor
+        self._diagonal = diagonal
+        self._grid_shape = self.spatial_shape if grid_shape is None else tuple(grid_shape)
+        self._grid_region = whole(self._grid_shape) if grid_region is None else grid_region
+        if region_shape(self._grid_shape, self._grid_region) != self.spatial_shape:
+            raise ValueError(
+                f"region {self._grid_region} of {self._grid_shape} is not {self.spatial_shape}"
+            )
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        return tuple(self._mean.shape[1:])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes C."""
+        return int(self._mean.shape[0])
+
+    @property
+    def rank(self) -> int:
+        """Rank R of the factor."""
+        return int(self._factor.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self._mean.device
+
+    @property
+    def is_stochastic(self) -> bool:
+        """True."""
+        return True
+
+    def mean(self, region: Region | None = None) -> Tensor:
+        """Mean logits mu of a region, ``(C, *region)``, float32."""
+        return self._mean[self._index(region)].float()
+
+    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+        """P z + sqrt(D) eps of a region, ``(C, *region)``, float32."""
+        return self.deviations([noise], region)[0]
+
+    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+        """P z + sqrt(D) eps of several samples, ``(N, C, *region)``, float32."""
+        index = self._index(region)
+        scale = self._diagonal[index].float().sqrt()
+        grid = self._on_grid(region)
+        result = torch.stack(
+            [
+                noise.voxels(self.n_classes, self._grid_shape, grid, self.device).mul_(scale)
+                for noise in noises
+            ]
+        )
+        if self.rank:
+            z = torch.stack([noise.factors(self.rank, self.device) for noise in noises])
+            factor = self._factor[(slice(None), *index)].float().reshape(self.rank, -1)
+            torch.addmm(result.flatten(1), z, factor, out=result.flatten(1))
+        return result
+
+    def crop(self, region: Region) -> LowRankNormal:
+        """The distribution of a region, compact in memory, with the noise of the whole."""
+        index = self._index(region)
+        return LowRankNormal(
+            self._mean[index].contiguous(),
+            self._factor[(slice(None), *index)].contiguous(),
+            self._diagonal[index].contiguous(),
+            grid_shape=self._grid_shape,
+            grid_region=self._on_grid(region),
+        )
+
+    def _index(self, region: Region | None) -> tuple[slice, ...]:
+        return (slice(None), *(whole(self.spatial_shape) if region is None else region))
+
+    def _on_grid(self, region: Region | None) -> Region:
+        """The region of the grid that a region of these voxels is."""
+        if region is None:
+            return self._grid_region
+        parts = []
+        for size, ours, base in zip(self._grid_shape, region, self._grid_region, strict=True):
+            positions = range(*base.indices(size))[ours]
+            parts.append(slice(positions.start, positions.stop, positions.step))
+        return tuple(parts)

@@ -1,0 +1,61 @@
+"""A point: a deterministic model, or a probability map from elsewhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.region import Region, region_shape, whole
+
+
+class PointLogits:
+    """All mass on one set of logits.
+
+    Parameters
+    ----------
+    mean
+        Logits, ``(C, *spatial)``.
+    """
+
+    def __init__(self, mean: Tensor) -> None:
+        self._mean = mean
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        return tuple(self._mean.shape[1:])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return int(self._mean.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the logits live."""
+        return self._mean.device
+
+    @property
+    def is_stochastic(self) -> bool:
+        """False: every sample is the mean."""
+        return False
+
+    def mean(self, region: Region | None = None) -> Tensor:
+        """Logits of a region, ``(C, *region)``."""
+        region = whole(self.spatial_shape) if region is None else region
+        return self._mean[(slice(None), *region)].float()
+
+    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+        """Zeros, ``(C, *region)``."""
+        return self.deviations([noise], region)[0]
+
+    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+        """Zeros, ``(N, C, *region)``."""
+        region = whole(self.spatial_shape) if region is None else region
+        shape = region_shape(self.spatial_shape, region)
+        return torch.zeros((len(noises), self.n_classes, *shape), device=self.device)
+
+    def crop(self, region: Region) -> PointLogits:
+        """The point of a region."""
+        return PointLogits(self._mean[(slice(None), *region)].contiguous())

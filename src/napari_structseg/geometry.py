@@ -1,0 +1,228 @@
+"""Where voxels lie in the world, and how the file they came from stored them.
+
+An array's axis order is Z, Y, X (2-D: Y, X), the order of numpy, torch and napari. NIfTI counts
+voxels in the opposite order, X, Y, Z; `Geometry` is the only place that knows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_structseg.errors import InputError
+
+_AXIS_NAMES = ("Z", "Y", "X")
+_MM3_PER_ML = 1000.0
+# The sine below which two axes count as parallel. Float32 affines are good to about 1e-7.
+_PARALLEL = 1e-6
+
+
+def check_affine(
+    affine: npt.ArrayLike, axis_names: Sequence[str], what: str = "The affine"
+) -> npt.NDArray[np.float64]:
+    """Return `affine` as float64 after checking that it can place voxels in space.
+
+    Parameters
+    ----------
+    affine
+        Shape (4, 4), voxel index to mm.
+    axis_names
+        What to call its first three columns in a message.
+    what
+        What to call the affine itself.
+
+    Raises
+    ------
+    InputError
+        If the shape is wrong, an entry is not finite, the last row is not (0, 0, 0, 1), an axis
+        has no length, or the axes do not span three dimensions.
+    """
+    matrix = np.array(affine, dtype=np.float64)
+    if matrix.shape != (4, 4):
+        raise InputError(f"{what} must be a 4x4 matrix, but its shape is {matrix.shape}.")
+    advice = "Correct it where the image was made or converted, then open the image again."
+    if not np.isfinite(matrix).all():
+        raise InputError(f"{what} contains NaN or infinite entries. {advice}")
+    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise InputError(f"{what} must have the last row 0 0 0 1, but it is {matrix[3]}. {advice}")
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    zero = [name for name, length in zip(axis_names, lengths, strict=True) if length == 0]
+    if zero:
+        raise InputError(
+            f"{what} has a zero column for axis {', '.join(zero)}: the voxels have no size there. "
+            f"{advice}"
+        )
+    if abs(np.linalg.det(matrix[:3, :3] / lengths)) < _PARALLEL:
+        raise InputError(
+            f"{what} is singular: its axes lie in one plane, so voxels cannot be placed. {advice}"
+        )
+    return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where voxels lie in the world, and how the file stored them.
+
+    The voxel grid always has three axes. A 2-D image lies on a grid of one voxel across
+    `flat_axis`, so its position, and the thickness that its volumes need, are kept.
+
+    Attributes
+    ----------
+    affine
+        Shape (4, 4). Maps the index (z, y, x, 1) of an array voxel to world coordinates
+        (right, anterior, superior, 1) in mm.
+    file_shape
+        Shape as stored, in file order: X, Y, Z, then channels, trailing ones included.
+    file_affine
+        Shape (4, 4). Maps the index (x, y, z, 1) of a stored voxel to the file's own world,
+        in the file's own unit. It is never altered, so that what is saved overlays exactly.
+    file_axes
+        For each array axis Z, Y, X: the file axis it came from.
+    file_flips
+        For each array axis: whether it runs against its file axis.
+    flat_axis
+        The array axis of one voxel that a 2-D image leaves out; None for a volume.
+    file_header
+        The file's header as bytes, for `io.nifti` to write on the same grid. Empty for images
+        that came from no file.
+    """
+
+    affine: npt.NDArray[np.float64]
+    file_shape: tuple[int, ...]
+    file_affine: npt.NDArray[np.float64]
+    file_axes: tuple[int, int, int] = (2, 1, 0)
+    file_flips: tuple[bool, bool, bool] = (False, False, False)
+    flat_axis: int | None = None
+    file_header: bytes = b""
+
+    def __post_init__(self) -> None:
+        for field in ("affine", "file_affine"):
+            names = _AXIS_NAMES if field == "affine" else _AXIS_NAMES[::-1]
+            matrix = check_affine(getattr(self, field), names)
+            matrix.setflags(write=False)
+            object.__setattr__(self, field, matrix)
+        if any(size < 1 for size in self.file_shape):
+            raise InputError(f"The image has no voxels: its shape is {self.file_shape}.")
+
+    @classmethod
+    def from_affine(
+        cls, spatial_shape: Sequence[int], affine: npt.ArrayLike, *, n_channels: int = 1
+    ) -> Geometry:
+        """Return the geometry of an array that came from no file.
+
+        Parameters
+        ----------
+        spatial_shape
+            (Z, Y, X) or (Y, X).
+        affine
+            Shape (4, 4), array index (z, y, x, 1) to mm; also for 2-D, where the first column is
+            the slice's thickness.
+        n_channels
+            How many channels lie on the grid.
+        """
+        matrix = check_affine(affine, _AXIS_NAMES)
+        file_affine = matrix[:, [2, 1, 0, 3]]
+        file_shape = tuple(int(size) for size in reversed(spatial_shape))
+        flat_axis = 0 if len(spatial_shape) == 2 else None
+        if n_channels > 1:
+            thickness = (1,) if flat_axis == 0 else ()
+            file_shape = (*file_shape, *thickness, n_channels)
+        return cls(matrix, file_shape, file_affine, flat_axis=flat_axis)
+
+    @property
+    def ndim(self) -> int:
+        """The number of spatial axes of the array, 2 or 3."""
+        return 3 if self.flat_axis is None else 2
+
+    @property
+    def _file_grid(self) -> tuple[int, int, int]:
+        x, y, z = (*self.file_shape, 1)[:3]
+        return (x, y, z)
+
+    @property
+    def _kept_axes(self) -> tuple[int, ...]:
+        return tuple(axis for axis in range(3) if axis != self.flat_axis)
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Array shape without channels: (Z, Y, X) or (Y, X)."""
+        return tuple(self._file_grid[self.file_axes[axis]] for axis in self._kept_axes)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance between voxel centres in mm along each array axis."""
+        lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return tuple(float(lengths[axis]) for axis in self._kept_axes)
+
+    @property
+    def axes_against_ras(self) -> tuple[int, ...]:
+        """Array axes that run towards inferior, posterior or left: those to flip for RAS."""
+        towards = [self.affine[2 - axis, axis] for axis in self._kept_axes]
+        return tuple(axis for axis, step in enumerate(towards) if step < 0)
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in mL; for a 2-D image, of one pixel at the slice's thickness."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / _MM3_PER_ML
+
+    def same_grid(self, other: Geometry, tolerance_mm: float = 1e-2) -> bool:
+        """Whether every voxel of `other` lies within `tolerance_mm` of the same voxel here."""
+        if self.spatial_shape != other.spatial_shape or self.flat_axis != other.flat_axis:
+            return False
+        sizes = [self._file_grid[axis] - 1 for axis in self.file_axes]
+        corners = np.array(np.meshgrid(*[(0, size) for size in sizes])).reshape(3, -1)
+        corners = np.vstack([corners, np.ones(corners.shape[1])])
+        apart = (self.affine - other.affine)[:3] @ corners
+        return bool(np.linalg.norm(apart, axis=0).max() <= tolerance_mm)
+
+    def from_file(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Bring an array in file order, `file_shape`, to (C, Z, Y, X) or (C, Y, X).
+
+        The result is a view: no voxel is moved or interpolated.
+        """
+        grid = stored.reshape(*self._file_grid, -1)
+        array = grid.transpose(3, *self.file_axes)[(slice(None), *self._flips())]
+        return array if self.flat_axis is None else array.squeeze(self.flat_axis + 1)
+
+    def to_file(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Bring one map per voxel, or a stack of them, back to the order of the file.
+
+        Parameters
+        ----------
+        array
+            Shape `spatial_shape`, or (K, *spatial_shape), with K > 1 for example for class
+            probabilities.
+
+        Returns
+        -------
+        array
+            One map has the shape of the file (without its channels); a stack has (X, Y, Z, K).
+
+        Raises
+        ------
+        InputError
+            If the spatial shape is not that of this geometry.
+        """
+        if array.shape[-self.ndim :] != self.spatial_shape or array.ndim > self.ndim + 1:
+            raise InputError(
+                f"The image's voxel grid is {self.spatial_shape}, but the array to be placed on "
+                f"it has shape {array.shape}. Use an array computed from this image."
+            )
+        stacked = array if array.ndim == self.ndim + 1 else array[np.newaxis]
+        if self.flat_axis is not None:
+            stacked = np.expand_dims(stacked, self.flat_axis + 1)
+        stacked = stacked[(slice(None), *self._flips())]
+        inverse = [1 + self.file_axes.index(axis) for axis in range(3)]
+        stored = stacked.transpose(*inverse, 0)
+        if array.ndim == self.ndim + 1:
+            return stored
+        several_channels = any(size > 1 for size in self.file_shape[3:])
+        return stored.reshape(self._file_grid if several_channels else self.file_shape)
+
+    def _flips(self) -> tuple[slice, slice, slice]:
+        z, y, x = (slice(None, None, -1 if flip else None) for flip in self.file_flips)
+        return (z, y, x)

@@ -1,0 +1,196 @@
+"""Images: channels and spatial axes, and the geometry of their voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_structseg.errors import InputError
+from napari_structseg.geometry import Geometry
+
+__all__ = ["SPATIAL_NDIMS", "Geometry", "Image", "channel_names", "check_finite"]
+
+SPATIAL_NDIMS = (2, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Channels and spatial axes, with geometry.
+
+    Attributes
+    ----------
+    data
+        Shape (C, Z, Y, X) or (C, Y, X); integer or floating, finite, in the dtype it came in.
+    geometry
+        Where the voxels lie.
+    channels
+        One name per channel.
+    name
+        What to call the image on screen and in file names.
+
+    Raises
+    ------
+    InputError
+        If the array has another number of axes, is empty, is not of real numbers, holds NaN or
+        infinite values, or fits neither its geometry nor its channel names.
+    """
+
+    data: npt.NDArray[Any]
+    geometry: Geometry
+    channels: tuple[str, ...]
+    name: str = "image"
+
+    def __post_init__(self) -> None:
+        what = f"Image {self.name!r}"
+        if self.data.ndim - 1 not in SPATIAL_NDIMS:
+            raise InputError(
+                f"{what} must have a channel axis and 2 or 3 spatial axes, but its shape is "
+                f"{self.data.shape}. Select one time point or slice of it first."
+            )
+        if self.data.size == 0:
+            raise InputError(f"{what} has no voxels: its shape is {self.data.shape}.")
+        if self.data.dtype.kind not in "iuf":
+            raise InputError(
+                f"{what} must hold real numbers (integer or floating), but its voxels are "
+                f"{self.data.dtype}. Convert it to, for example, uint8 or float32."
+            )
+        if self.data.shape[1:] != self.geometry.spatial_shape:
+            raise InputError(
+                f"{what} has spatial shape {self.data.shape[1:]}, but its geometry describes "
+                f"{self.geometry.spatial_shape}."
+            )
+        if len(self.channels) != self.n_channels:
+            raise InputError(
+                f"{what} has {self.n_channels} channels, but {len(self.channels)} channel names "
+                f"were given: {', '.join(self.channels)}."
+            )
+        check_finite(self.data, what)
+
+    @classmethod
+    def from_array(
+        cls,
+        data: npt.ArrayLike,
+        *,
+        spacing: Sequence[float] | None = None,
+        affine: npt.ArrayLike | None = None,
+        channel_axis: int | None = None,
+        channels: Sequence[str] | None = None,
+        name: str = "image",
+    ) -> Image:
+        """Make an image of an array, for example of a napari layer.
+
+        Parameters
+        ----------
+        data
+            Shape (Z, Y, X) or (Y, X), and a channel axis if `channel_axis` is given.
+        spacing
+            mm between voxel centres along each spatial axis, in array order. Defaults to 1.
+        affine
+            Instead of `spacing`: shape (4, 4), array index (z, y, x, 1) to world mm.
+        channel_axis
+            Which axis holds the channels. None: there is one channel and no axis for it.
+        channels
+            One name per channel.
+        name
+            What to call the image.
+
+        Raises
+        ------
+        InputError
+            If the array, the spacing or the affine cannot be used.
+
+        Examples
+        --------
+        >>> image = Image.from_array(np.zeros((4, 6, 8), np.int16), spacing=(2, 1, 1))
+        >>> image.data.shape, image.spacing, image.voxel_volume_ml
+        ((1, 4, 6, 8), (2.0, 1.0, 1.0), 0.002)
+        """
+        array = np.asanyarray(data)
+        if channel_axis is None:
+            array = array[np.newaxis]
+        elif -array.ndim <= channel_axis < array.ndim:
+            array = np.moveaxis(array, channel_axis, 0)
+        else:
+            raise InputError(
+                f"The channel axis must be one of the {array.ndim} axes of the array, but it is "
+                f"{channel_axis}."
+            )
+        shape = array.shape[1:]
+        if len(shape) not in SPATIAL_NDIMS:
+            raise InputError(
+                f"Image {name!r} must have 2 or 3 spatial axes, but it has {len(shape)} "
+                f"(array shape {np.shape(data)}). If one of them is for channels, say which."
+            )
+        if affine is None:
+            affine = _affine_of_spacing((1.0,) * len(shape) if spacing is None else spacing, shape)
+        elif spacing is not None:
+            raise InputError("Give either a spacing or an affine, not both.")
+        geometry = Geometry.from_affine(shape, affine, n_channels=array.shape[0])
+        if channels is None:
+            channels = channel_names(array.shape[0])
+        return cls(array, geometry, tuple(channels), name)
+
+    @property
+    def ndim(self) -> int:
+        """The number of spatial axes, 2 or 3."""
+        return self.data.ndim - 1
+
+    @property
+    def n_channels(self) -> int:
+        """The number of channels."""
+        return int(self.data.shape[0])
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape without channels: (Z, Y, X) or (Y, X)."""
+        return self.geometry.spatial_shape
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance between voxel centres in mm along each spatial axis."""
+        return self.geometry.spacing
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in mL."""
+        return self.geometry.voxel_volume_ml
+
+
+def channel_names(n_channels: int) -> tuple[str, ...]:
+    """Names for channels that came with none."""
+    if n_channels == 1:
+        return ("image",)
+    return tuple(f"channel {number}" for number in range(1, n_channels + 1))
+
+
+def check_finite(data: npt.NDArray[Any], what: str) -> None:
+    """Raise InputError if any of the numbers in `data` is NaN or infinite."""
+    # Channel by channel, and never for integers: the mask is a byte for each voxel.
+    if data.dtype.kind != "f":
+        return
+    bad = sum(int(channel.size - np.isfinite(channel).sum()) for channel in data)
+    if bad:
+        raise InputError(
+            f"{what} must hold finite numbers, but {bad} of {data.size} voxels are NaN or "
+            f"infinite. Replace them, for example with 0, and open it again."
+        )
+
+
+def _affine_of_spacing(spacing: Sequence[float], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    lengths = np.asarray(spacing, dtype=np.float64)
+    if lengths.shape != (len(shape),) or not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise InputError(
+            f"The spacing must be {len(shape)} positive numbers in mm, one for each of the axes "
+            f"of shape {shape}, but it is {tuple(spacing)}."
+        )
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    # World order is right, anterior, superior, array order Z, Y, X: the anti-diagonal. A slice
+    # that nobody gave a thickness is 1 mm thick.
+    thickness = (1.0,) * (3 - len(shape))
+    affine[(2, 1, 0), (0, 1, 2)] = (*thickness, *lengths)
+    return affine

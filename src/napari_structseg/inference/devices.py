@@ -1,0 +1,50 @@
+"""Devices: which there are, and which one 'auto' means."""
+
+from __future__ import annotations
+
+import torch
+
+from napari_structseg.errors import ConfigError
+
+AUTO = "auto"
+
+
+def available_devices() -> list[str]:
+    """Names that :func:`resolve_device` takes: auto, cpu, and every accelerator found."""
+    names = [AUTO, "cpu"]
+    names += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return names
+
+
+def resolve_device(name: str = AUTO) -> torch.device:
+    """The device of a name; ``auto`` prefers the first GPU to the CPU.
+
+    Raises
+    ------
+    ConfigError
+        If this machine has no such device, naming those it has.
+    """
+    names = available_devices()
+    if name == "cuda" and "cuda:0" in names:
+        name = "cuda:0"
+    if name not in names:
+        raise ConfigError(
+            f"There is no device {name!r} here. Available: {', '.join(names)}. A GPU needs a "
+            "build of PyTorch for it: see pytorch.org/get-started."
+        )
+    if name != AUTO:
+        return torch.device(name)
+    accelerators = [candidate for candidate in names if candidate not in (AUTO, "cpu")]
+    return torch.device(accelerators[0] if accelerators else "cpu")
+
+
+def describe_device(name: str) -> str:
+    """A device in words, for the user: ``auto: CPU``, ``NVIDIA H100 (cuda:0)``."""
+    device = resolve_device(name)
+    if device.type == "cuda":
+        words = f"{torch.cuda.get_device_name(device)} ({device})"
+    else:
+        words = {"cpu": "CPU", "mps": "Apple GPU"}[device.type]
+    return f"auto: {words}" if name == AUTO else words

@@ -1,0 +1,293 @@
+"""From an image to the distribution over its segmentations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions import LogitDistribution, LowRankNormal, PointLogits, Region
+from napari_structseg.errors import Cancelled, InputError, MemoryLimitError
+from napari_structseg.image import Image
+from napari_structseg.inference.preprocess import normalise, resample
+from napari_structseg.inference.tiling import Tile, make_tiles
+from napari_structseg.memory import available_memory, check_memory
+from napari_structseg.models import LogitParameters, ModelSpec, SegmentationNetwork
+
+# Spacings that differ by less than this fraction count as equal: no resampling.
+_SPACING_TOLERANCE = 0.02
+# Logit of background outside the bounding box of the image's nonzero voxels.
+_CERTAIN = 20.0
+_OVERLAP_FRACTION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """How far a prediction has come.
+
+    Attributes
+    ----------
+    done, total
+        Tiles.
+    distribution
+        p(eta | x) on the image's own grid; None while there is nothing to show. Before the last
+        tile only the region that was asked for first is final.
+    """
+
+    done: int
+    total: int
+    distribution: LogitDistribution | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tile is done."""
+        return self.done == self.total
+
+
+class Predictor:
+    """Applies one trained model to images.
+
+    The image is brought to the model's intensities and voxel size, the network runs on
+    overlapping tiles, and the *parameters* of the distribution (mean, factor, diagonal) are
+    blended and brought back to the image's own grid. Voxels outside the bounding box of the
+    image's nonzero voxels are background with certainty.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    spec
+        Its specification.
+    tile
+        Tile size in voxels of the model's grid; by default the patch size of training.
+    overlap
+        Voxels that neighbouring tiles share; by default a quarter of the tile.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        spec: ModelSpec,
+        *,
+        tile: Sequence[int] | None = None,
+        overlap: Sequence[int] | None = None,
+    ) -> None:
+        self.network = network
+        self.spec = spec
+        self.device = next(network.parameters()).device
+        self._tile = tuple(tile or spec.patch)
+        self._overlap = tuple(overlap or (size // _OVERLAP_FRACTION for size in self._tile))
+
+    @property
+    def _rank(self) -> int:
+        head = self.spec.head
+        return 0 if head.kind == "point" or head.diagonal_only else head.rank
+
+    @property
+    def _n_maps(self) -> int:
+        """Maps per voxel of the distribution: mean, diagonal and factor."""
+        return self.spec.n_classes * (1 if self.spec.head.kind == "point" else 2 + self._rank)
+
+    def check(self, image: Image) -> None:
+        """Refuse an image the model cannot take, before anything is computed.
+
+        Raises
+        ------
+        InputError
+            For a wrong number of dimensions or channels.
+        MemoryLimitError
+            If the distribution would not fit into memory.
+        """
+        if image.ndim != self.spec.dimensions:
+            came = f"{image.name!r} has {image.ndim} spatial dimensions {image.spatial_shape}"
+            advice = (
+                "Open a whole volume."
+                if self.spec.dimensions == 3
+                else "Choose a single slice, or a 3-D model."
+            )
+            raise InputError(
+                f"The model {self.spec.name!r} works on {self.spec.dimensions}-D images, "
+                f"but {came}. {advice}"
+            )
+        wanted = self.spec.channels
+        if image.n_channels != len(wanted):
+            raise InputError(
+                f"The model {self.spec.name!r} expects {len(wanted)} "
+                f"channel{'s' * (len(wanted) > 1)} ({', '.join(wanted)}), but {image.name!r} has "
+                f"{image.n_channels}. Choose an image with these channels."
+            )
+        check_memory(
+            self._required_bytes(image, torch.float16),
+            f"Running {self.spec.name!r} on {image.name!r}",
+        )
+
+    def predict(
+        self,
+        image: Image,
+        *,
+        report: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> LogitDistribution:
+        """The distribution over the whole image.
+
+        Parameters
+        ----------
+        image
+            On any grid.
+        report
+            Called with the fraction done, from 0 to 1.
+        cancelled
+            Asked between tiles.
+
+        Raises
+        ------
+        InputError, MemoryLimitError
+            As :meth:`check`.
+        Cancelled
+            When ``cancelled`` said so.
+        """
+        for progress in self.stream(image):
+            if report is not None:
+                report(progress.done / progress.total)
+            if progress.complete and progress.distribution is not None:
+                return progress.distribution
+            if cancelled is not None and cancelled():
+                raise Cancelled("The run was cancelled.")
+        raise AssertionError("a stream ends with a complete prediction")
+
+    def stream(self, image: Image, first: Region | None = None) -> Iterator[Prediction]:
+        """Predict tile by tile.
+
+        Parameters
+        ----------
+        image
+            On any grid.
+        first
+            The region to finish first, usually the visible slice.
+
+        Yields
+        ------
+        Prediction
+            After every tile. Once ``first`` is done each carries the growing distribution;
+            where the image has to be resampled, only the last does.
+        """
+        self.check(image)
+        grid_shape = self._grid_shape(image)
+        resampled = grid_shape != image.spatial_shape
+        data = normalise(image.data, self.spec.intensity)
+        if resampled:
+            data = resample(data, grid_shape)
+            first = None
+        box = _nonzero_box(data)
+        tiles = make_tiles([part.stop - part.start for part in box], self._tile, self._overlap)
+        n_first = len(tiles)
+        if first is not None:
+            inside = _inside(first, box)
+            tiles.sort(key=lambda tile: not tile.touches(inside))
+            n_first = sum(tile.touches(inside) for tile in tiles)
+        packed = self._certain_background(grid_shape, self._storage_dtype(image))
+        view = packed[(slice(None), *box)]
+        view.zero_()
+        growing = None if resampled else self._distribution(packed)
+        # Networks see volumes in RAS orientation, as in training.
+        flips = [1 + axis for axis in image.geometry.axes_against_ras]
+        cropped = data[(slice(None), *box)]
+        try:
+            for done, tile in enumerate(tiles, start=1):
+                self._add(cropped, tile, view, flips)
+                if done < len(tiles):
+                    yield Prediction(done, len(tiles), growing if done >= n_first else None)
+            if growing is None:
+                growing = self._distribution(resample(packed, image.spatial_shape))
+        except torch.OutOfMemoryError as error:
+            raise MemoryLimitError(
+                f"The device {self.device} ran out of memory on {image.name!r}. Choose the CPU as "
+                "device, close other programs that use the GPU, or crop the image."
+            ) from error
+        yield Prediction(len(tiles), len(tiles), growing)
+
+    def _add(self, data: Tensor, tile: Tile, view: Tensor, flips: list[int]) -> None:
+        with torch.inference_mode():
+            patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
+            packed = _pack(self.network(patch[None]))[0].flip(flips)
+            view[(slice(None), *tile.region)] += packed * tile.weight.to(self.device)
+
+    def _grid_shape(self, image: Image) -> tuple[int, ...]:
+        wanted = self.spec.spacing
+        if wanted is None:
+            return image.spatial_shape
+        ratios = [ours / theirs for ours, theirs in zip(image.spacing, wanted, strict=True)]
+        if all(abs(ratio - 1) < _SPACING_TOLERANCE for ratio in ratios):
+            return image.spatial_shape
+        return tuple(
+            max(1, round(size * ratio))
+            for size, ratio in zip(image.spatial_shape, ratios, strict=True)
+        )
+
+    def _required_bytes(self, image: Image, dtype: torch.dtype) -> int:
+        grid_shape = self._grid_shape(image)
+        voxels = math.prod(image.spatial_shape)
+        if grid_shape != image.spatial_shape:
+            voxels += math.prod(grid_shape)
+        # One float32 deviation and the image itself come on top.
+        return voxels * (
+            self._n_maps * dtype.itemsize + (self.spec.n_classes + image.n_channels) * 4
+        )
+
+    def _storage_dtype(self, image: Image) -> torch.dtype:
+        """Half precision for the parameters only where full precision does not fit."""
+        if self.device.type == "cuda":
+            available: int | None = torch.cuda.mem_get_info(self.device)[0]
+        else:
+            available = available_memory()
+        needed = self._required_bytes(image, torch.float32)
+        return torch.float32 if available is None or needed < available else torch.float16
+
+    def _certain_background(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Packed parameters of background with certainty, ``(K, *shape)``."""
+        packed = torch.zeros((self._n_maps, *shape), dtype=dtype, device=self.device)
+        packed[0] = _CERTAIN
+        if self.spec.head.kind != "point":
+            packed[self.spec.n_classes : 2 * self.spec.n_classes] = self.spec.head.epsilon
+        return packed
+
+    def _distribution(self, packed: Tensor) -> LogitDistribution:
+        """The distribution whose parameters are views of ``packed``, ``(K, *spatial)``."""
+        n_classes = self.spec.n_classes
+        mean = packed[:n_classes]
+        if self.spec.head.kind == "point":
+            return PointLogits(mean)
+        factor = packed[2 * n_classes :].unflatten(0, (self._rank, n_classes))
+        return LowRankNormal(mean, factor, packed[n_classes : 2 * n_classes])
+
+
+def _pack(parameters: LogitParameters) -> Tensor:
+    """All parameters along one axis: mean, diagonal, factor; ``(B, K, *spatial)``."""
+    parts = [parameters.mean]
+    if parameters.diagonal is not None:
+        parts.append(parameters.diagonal)
+    if parameters.factor is not None:
+        parts.append(parameters.factor.flatten(1, 2))
+    return torch.cat(parts, dim=1)
+
+
+def _nonzero_box(data: Tensor) -> Region:
+    """Bounding box of voxels that are not 0 in every channel; everything if there are none."""
+    nonzero = (data != 0).any(dim=0)
+    box = []
+    for axis, size in enumerate(nonzero.shape):
+        others = [other for other in range(nonzero.ndim) if other != axis]
+        found = torch.nonzero(nonzero.amax(dim=others))
+        box.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, size))
+    return tuple(box)
+
+
+def _inside(region: Region, box: Region) -> Region:
+    """A region in the coordinates of a box; empty where they do not meet."""
+    return tuple(
+        slice(max(part.start - base.start, 0), part.stop - base.start)
+        for part, base in zip(region, box, strict=True)
+    )

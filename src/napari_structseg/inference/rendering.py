@@ -1,0 +1,224 @@
+"""Rendering: labels as a pure function of distribution, noise, controls and region.
+
+``image -> distribution -> deviation -> logits -> labels``. Every stage keeps its output, so a
+moved slider recomputes from its own stage on and nothing before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_structseg.controls import Controls
+from napari_structseg.distributions import LogitDistribution, Noise, Region, slabs
+
+LabelArray = npt.NDArray[np.uint8]
+
+# Voxels of a slab: the time one takes is the longest that a new request waits, and its logits
+# stay within the processor's cache.
+SLAB_VOXELS = 1 << 17
+# Samples of the visible region that are kept: those behind contours and entropy, and one more.
+_KEPT_DEVIATIONS = 32
+
+
+def combine(mean: Tensor, deviation: Tensor | None, weights: Sequence[float]) -> Tensor:
+    """Logits ``mu_c + w_c g_c``.
+
+    Parameters
+    ----------
+    mean
+        ``(C, *region)``.
+    deviation
+        ``(C, *region)``; None for the mean itself.
+    weights
+        Temperature times class scale, one per class.
+
+    Returns
+    -------
+    Tensor
+        ``(C, *region)``.
+    """
+    if deviation is None:
+        return mean
+    scale = torch.tensor(weights, dtype=mean.dtype, device=mean.device)
+    return torch.addcmul(mean, deviation, scale.reshape(-1, *[1] * (mean.ndim - 1)))
+
+
+def argmax_labels(mean: Tensor, deviation: Tensor | None, weights: Sequence[float]) -> Tensor:
+    """Label with the largest logit, without an array of all logits.
+
+    Ties go to the lower label. Same arguments as :func:`combine`.
+
+    Returns
+    -------
+    Tensor
+        ``(*region)``, uint8.
+    """
+
+    def logit(label: int) -> Tensor:
+        if deviation is None:
+            return mean[label]
+        return torch.add(mean[label], deviation[label], alpha=weights[label])
+
+    best = logit(0)
+    labels = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for label in range(1, mean.shape[0]):
+        candidate = logit(label)
+        labels.masked_fill_(candidate > best, label)
+        best = torch.maximum(best, candidate)
+    return labels
+
+
+def render_labels(
+    distribution: LogitDistribution,
+    noise: Noise | None,
+    controls: Controls,
+    region: Region | None = None,
+) -> LabelArray:
+    """The segmentation of a region, computed anew: the definition the caches must agree with.
+
+    Parameters
+    ----------
+    distribution
+        p(eta | x).
+    noise
+        Which sample; None: the mean.
+    controls
+        Temperature and class scales.
+    region
+        Slices of the spatial axes; None: everything.
+
+    Returns
+    -------
+    ndarray
+        ``(*region)``, uint8.
+    """
+    deviation = None if noise is None else distribution.deviation(noise, region)
+    weights = controls.weights(distribution.n_classes)
+    labels = argmax_labels(distribution.mean(region), deviation, weights)
+    result: LabelArray = labels.cpu().numpy()
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Visible:
+    """A region laid out for speed: its parameters, mean, and deviations drawn so far."""
+
+    region: Region
+    distribution: LogitDistribution
+    mean: Tensor
+    deviations: dict[Noise, Tensor]
+
+    def deviation(self, noise: Noise) -> Tensor:
+        """The deviation of one sample, kept among the last ones used."""
+        if noise not in self.deviations:
+            while len(self.deviations) >= _KEPT_DEVIATIONS:
+                del self.deviations[next(iter(self.deviations))]
+            self.deviations[noise] = self.distribution.deviation(noise)
+        return self.deviations[noise]
+
+
+class Renderer:
+    """Renders one distribution, keeping each stage's output.
+
+    Kept are: the deviation of the whole image for the current noise, filled slab by slab as it
+    is first asked for; and, for the visible region, a compact copy of everything. Not safe for
+    use from several threads at once.
+
+    Parameters
+    ----------
+    distribution
+        p(eta | x).
+    """
+
+    def __init__(self, distribution: LogitDistribution) -> None:
+        self.distribution = distribution
+        self._visible: _Visible | None = None
+        self._noise: Noise | None = None
+        self._slabs: dict[int, Tensor] = {}
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        return self.distribution.spatial_shape
+
+    def visible_distribution(self, region: Region) -> LogitDistribution:
+        """The distribution of the visible region, compact; kept until another is asked for."""
+        return self._look_at(region).distribution
+
+    def visible_logits(self, controls: Controls, region: Region) -> Tensor:
+        """Logits of the visible region, ``(C, *region)``."""
+        visible = self._look_at(region)
+        return combine(visible.mean, self._deviation(visible, controls), self._weights(controls))
+
+    def visible_samples(
+        self, controls: Controls, noises: Sequence[Noise], region: Region
+    ) -> Tensor:
+        """Logits of several samples of the visible region, ``(N, C, *region)``."""
+        visible = self._look_at(region)
+        weights = self._weights(controls)
+        return torch.stack(
+            [combine(visible.mean, visible.deviation(noise), weights) for noise in noises]
+        )
+
+    def visible_labels(self, controls: Controls, region: Region) -> LabelArray:
+        """Labels of the visible region, ``(*region)``, uint8."""
+        visible = self._look_at(region)
+        labels = argmax_labels(
+            visible.mean, self._deviation(visible, controls), self._weights(controls)
+        )
+        result: LabelArray = labels.cpu().numpy()
+        return result
+
+    def volume_labels(self, controls: Controls) -> Iterator[tuple[Region, LabelArray]]:
+        """Labels of the whole image, slab by slab.
+
+        Yields
+        ------
+        region
+            Where the slab lies.
+        labels
+            ``(*region)``, uint8.
+        """
+        weights = self._weights(controls)
+        noise = self._active_noise(controls)
+        if noise != self._noise:
+            self._noise = noise
+            self._slabs = {}
+        kept = self._slabs
+        for index, region in enumerate(slabs(self.spatial_shape, SLAB_VOXELS)):
+            deviation = None
+            if noise is not None:
+                if index not in kept:
+                    kept[index] = self.distribution.deviation(noise, region)
+                deviation = kept[index]
+            labels = argmax_labels(self.distribution.mean(region), deviation, weights)
+            yield region, labels.cpu().numpy()
+
+    def render_volume(self, controls: Controls) -> LabelArray:
+        """Labels of the whole image at once, ``(*spatial)``, uint8."""
+        result = np.empty(self.spatial_shape, np.uint8)
+        for region, labels in self.volume_labels(controls):
+            result[region] = labels
+        return result
+
+    def _weights(self, controls: Controls) -> tuple[float, ...]:
+        return controls.weights(self.distribution.n_classes)
+
+    def _active_noise(self, controls: Controls) -> Noise | None:
+        return controls.noise if self.distribution.is_stochastic else None
+
+    def _look_at(self, region: Region) -> _Visible:
+        if self._visible is None or self._visible.region != region:
+            compact = self.distribution.crop(region)
+            self._visible = _Visible(region, compact, compact.mean(), {})
+        return self._visible
+
+    def _deviation(self, visible: _Visible, controls: Controls) -> Tensor | None:
+        noise = self._active_noise(controls)
+        return None if noise is None else visible.deviation(noise)

@@ -1,0 +1,238 @@
+"""Weights: safetensors with the model's specification as JSON metadata. Nothing else is read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib import resources
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from napari_structseg.errors import WeightsError
+from napari_structseg.io.atomic import atomic_path
+from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
+
+METADATA_KEY = "napari_structseg"
+SUFFIX = ".safetensors"
+_PICKLED = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".npz", ".joblib", ".model"}
+
+
+def save_weights(
+    path: str | os.PathLike[str], network: SegmentationNetwork, spec: ModelSpec
+) -> None:
+    """Write a network's weights and specification, atomically.
+
+    Parameters
+    ----------
+    path
+        Destination, ``*.safetensors``.
+    network
+        The network; its tensors are stored contiguous, on the CPU, in their own dtype.
+    spec
+        The specification it was built from.
+
+    Raises
+    ------
+    WeightsError
+        If the name is not ``*.safetensors``, or the network is not the one that the specification
+        describes, so that the file could not be loaded.
+    InputError
+        If the system refuses to write there.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise WeightsError(f"A model file must be named *{SUFFIX}, but {path.name} is not.")
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    problem = _mismatch({k: tuple(v.shape) for k, v in state.items()}, _expected(spec))
+    if problem:
+        raise WeightsError(
+            f"The network is not the one that its specification describes: {problem}. Describe it "
+            "with the ModelSpec it was built from; only networks of build_network can be saved."
+        )
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={METADATA_KEY: spec.model_dump_json()})
+
+
+def read_spec(path: str | os.PathLike[str]) -> ModelSpec:
+    """Read a model's specification without its tensors.
+
+    Parameters
+    ----------
+    path
+        A file that :func:`save_weights` wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, is no safetensors file of this program, or describes a model
+        that this version cannot build.
+    """
+    path = Path(path)
+    _refuse_others(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a readable safetensors file ({error}). It may be truncated: copy or "
+            "download it again."
+        ) from error
+    if METADATA_KEY not in metadata:
+        raise WeightsError(
+            f"{path} is a safetensors file, but not a model of napari-structseg: its metadata "
+            f"has no {METADATA_KEY!r} entry that says how to build the network. Train a model "
+            "with 'structseg train', or save one with napari_structseg.save_model."
+        )
+    try:
+        return ModelSpec.model_validate_json(metadata[METADATA_KEY])
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in p['loc'])}: {p['msg']}" for p in error.errors()
+        )
+        raise WeightsError(
+            f"The description inside {path} does not fit this version of napari-structseg "
+            f"({problems}). Update the program, or train the model again."
+        ) from error
+
+
+def load_weights(
+    path: str | os.PathLike[str], device: torch.device | str = "cpu"
+) -> tuple[SegmentationNetwork, ModelSpec]:
+    """Rebuild a network from a file.
+
+    Parameters
+    ----------
+    path
+        A file that :func:`save_weights` wrote.
+    device
+        Where to put the network.
+
+    Returns
+    -------
+    network
+        On ``device``, in evaluation mode.
+    spec
+        Its specification.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`read_spec`, or if tensors are missing, superfluous, not finite or of other
+        shapes or types than the specification says.
+    """
+    spec = read_spec(path)
+    expected = _expected(spec)
+    with safe_open(path, framework="pt") as file:
+        # A file's own header says what it holds: nothing is allocated for one that does not fit.
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        problem = _mismatch(shapes, expected)
+        if problem:
+            raise WeightsError(
+                f"{path} does not hold the tensors its description asks for: {problem}. The file "
+                "was altered; use the original."
+            )
+        found = {name: file.get_tensor(name) for name in shapes}
+    for name, tensor in found.items():
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise WeightsError(
+                f"{path}: tensor {name!r} is {tensor.dtype}, expected {expected[name].dtype}. The "
+                "file was altered; use the original."
+            )
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(
+                f"{path}: tensor {name!r} holds NaN or infinity. The training diverged: train "
+                "again with a lower learning rate."
+            )
+    with torch.device("meta"):
+        network = build_network(spec)
+    # A copy: the file may be replaced while the network is in use.
+    own = {name: tensor.to(expected[name].dtype, copy=True) for name, tensor in found.items()}
+    network.load_state_dict(own, assign=True)
+    return network.to(device).eval(), spec
+
+
+def _expected(spec: ModelSpec) -> dict[str, torch.Tensor]:
+    """The tensors of a network of this specification, without their memory."""
+    try:
+        with torch.device("meta"):
+            return build_network(spec).state_dict()
+    except RuntimeError as error:
+        raise WeightsError(
+            f"The model {spec.name!r} describes a network too large for any computer ({error})."
+        ) from error
+
+
+def _mismatch(found: dict[str, tuple[int, ...]], expected: dict[str, torch.Tensor]) -> str:
+    """What is wrong with the names or shapes of tensors; empty where nothing is."""
+    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or extra:
+        return f"missing {missing[:3] or 'none'}, superfluous {extra[:3] or 'none'}"
+    for name, shape in found.items():
+        if shape != expected[name].shape:
+            return f"{name!r} has shape {shape}, expected {tuple(expected[name].shape)}"
+    return ""
+
+
+def weights_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of the file, for recipes that name exactly one model."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name and file of every model that comes with the package."""
+    folder = resources.files("napari_structseg") / "weights"
+    files = sorted(Path(str(folder)).glob("*.safetensors"))
+    return {file.stem: file for file in files}
+
+
+def find_model(name_or_file: str) -> Path:
+    """Resolve the name of a shipped model, or the path of a file.
+
+    Parameters
+    ----------
+    name_or_file
+        For example ``brain-tissue``, or ``runs/mine/model.safetensors``.
+
+    Raises
+    ------
+    WeightsError
+        If it is neither, naming the shipped models.
+    """
+    shipped = shipped_models()
+    if name_or_file in shipped:
+        return shipped[name_or_file]
+    path = Path(name_or_file).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no model called {name_or_file!r} and no such file. Shipped models: "
+            f"{', '.join(shipped) or 'none'}. Or give the path of a .safetensors file."
+        )
+    return path
+
+
+def _refuse_others(path: Path) -> None:
+    if not path.is_file():
+        raise WeightsError(f"There is no model file at {path}.")
+    with path.open("rb") as file:
+        head = file.read(10)
+    # safetensors: 8 bytes of header length, then JSON. Those bytes may be any, so a pickle's
+    # first byte alone proves nothing.
+    is_safetensors = len(head) == 10 and head[8:9] == b"{"
+    pickled = head[:2] == b"PK" or head[:1] == b"\x80"
+    if path.suffix.lower() in _PICKLED or (pickled and not is_safetensors):
+        raise WeightsError(
+            f"{path} looks like a pickled or zipped checkpoint. Opening one can run any program "
+            "hidden in it, so it is refused. Convert it where you trust it: load it with "
+            "torch.load(..., weights_only=True) and save it with napari_structseg.save_model, "
+            "which writes .safetensors."
+        )
+    if not is_safetensors:
+        raise WeightsError(
+            f"{path} is not a safetensors file. Models are .safetensors files written by "
+            "'structseg train' or napari_structseg.save_model."
+        )

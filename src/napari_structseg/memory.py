@@ -1,0 +1,52 @@
+"""Whether work fits into memory, asked before anything is allocated."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from napari_structseg.errors import MemoryLimitError
+
+_MEMINFO = Path("/proc/meminfo")
+_BYTES_PER_GB = 1e9
+
+
+def available_memory() -> int | None:
+    """Return how many bytes new work can use; None where the system does not tell.
+
+    On Linux this is the kernel's own estimate, which counts what it can reclaim. Elsewhere it is
+    all the memory of the machine: an upper bound, so that only the impossible is refused.
+    """
+    if _MEMINFO.exists():
+        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+            field, _, value = line.partition(":")
+            if field == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    if sys.platform != "win32" and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def check_memory(required_bytes: int, what: str) -> None:
+    """Raise if work that is about to start cannot fit into memory.
+
+    Parameters
+    ----------
+    required_bytes
+        Peak need of the work.
+    what
+        The work, as the subject of a sentence: "Opening T1.nii.gz".
+
+    Raises
+    ------
+    MemoryLimitError
+        If more is needed than is available.
+    """
+    available = available_memory()
+    if available is not None and required_bytes > available:
+        raise MemoryLimitError(
+            f"{what} needs about {required_bytes / _BYTES_PER_GB:.1f} GB of memory, but "
+            f"{available / _BYTES_PER_GB:.1f} GB are available. Close other programs or images, "
+            f"crop or downsample the image, or use a machine with more memory."
+        )

@@ -1,0 +1,140 @@
+"""What a trained model is, in words: the metadata that travels with its weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FORMAT_VERSION: Literal[1] = 1
+
+PositiveInt = Annotated[int, Field(gt=0)]
+HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassSpec(_Spec):
+    """A label value's meaning: class ``k`` of the list is label ``k`` of every output."""
+
+    name: str = Field(min_length=1, description="Name shown beside sliders and in reports.")
+    color: HexColor = Field(description="Colour of the class wherever it appears, as #rrggbb.")
+
+
+class BackboneSpec(_Spec):
+    """A U-Net: widths from the finest level to the coarsest."""
+
+    kind: Literal["unet"] = "unet"
+    widths: tuple[PositiveInt, ...] = Field(
+        (16, 32, 64, 128), min_length=1, description="Feature channels of each level."
+    )
+    convolutions: tuple[PositiveInt, ...] = Field(
+        (2, 2, 2, 2), description="Convolutions of each level, on the way down and up."
+    )
+    norm: Literal["instance", "batch", "none"] = Field(
+        "instance", description="Normalisation after each convolution."
+    )
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> BackboneSpec:
+        if len(self.convolutions) != len(self.widths):
+            raise ValueError(
+                f"widths has {len(self.widths)} levels and convolutions has "
+                f"{len(self.convolutions)}: give one number of convolutions per level"
+            )
+        return self
+
+
+class HeadSpec(_Spec):
+    """How features become the parameters of a distribution over logits."""
+
+    kind: Literal["point", "low_rank"] = Field(
+        "low_rank", description="point: deterministic; low_rank: SSN (Monteiro 2020)."
+    )
+    rank: PositiveInt = Field(10, description="Rank of the covariance factor.")
+    diagonal_only: bool = Field(
+        False, description="Drop the factor: the independent-voxel baseline of SSN."
+    )
+    epsilon: Annotated[float, Field(gt=0)] = Field(
+        1e-5, description="Added to the diagonal of the covariance."
+    )
+
+
+class IntensitySpec(_Spec):
+    """How intensities are brought to the range the network was trained on."""
+
+    kind: Literal["percentile", "zscore", "window"] = Field(
+        "percentile",
+        description=(
+            "percentile: nonzero voxels' [low, high] percentiles to [0, 1]; "
+            "zscore: nonzero voxels to mean 0 and variance 1; window: [low, high] to [0, 1]."
+        ),
+    )
+    low: float = Field(1.0, description="Lower percentile, or lower end of the window.")
+    high: float = Field(99.0, description="Upper percentile, or upper end of the window.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IntensitySpec:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        return self
+
+
+class TrainingRecord(_Spec):
+    """How the weights came to be."""
+
+    recipe: dict[str, Any] = Field(default_factory=dict, description="The training configuration.")
+    data: str = Field("", description="What the model was trained on, with attribution.")
+    licence: str = Field("", description="Licence of the weights.")
+    steps: int = Field(0, ge=0, description="Optimiser steps taken.")
+    software: str = Field("", description="Version of napari-structseg that trained it.")
+
+
+class ModelSpec(_Spec):
+    """Everything needed to rebuild a network and to feed it an image correctly.
+
+    Serialised as JSON into the metadata of the safetensors file.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str = Field(min_length=1)
+    description: str = ""
+    dimensions: Literal[2, 3] = Field(description="Spatial dimensions of the network.")
+    channels: tuple[str, ...] = Field(min_length=1, description="Names of the input channels.")
+    classes: tuple[ClassSpec, ...] = Field(min_length=2, max_length=255)
+    spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        None, description="Voxel size in mm the network expects, in array order; None: any."
+    )
+    patch: tuple[PositiveInt, ...] = Field(description="Patch size of training, in voxels.")
+    intensity: IntensitySpec = IntensitySpec()
+    backbone: BackboneSpec = BackboneSpec()
+    head: HeadSpec = HeadSpec()
+    training: TrainingRecord = TrainingRecord()
+
+    @model_validator(mode="after")
+    def _dimensions_agree(self) -> ModelSpec:
+        if len(self.patch) != self.dimensions:
+            raise ValueError(
+                f"patch {self.patch} needs {self.dimensions} sizes for a {self.dimensions}-D model"
+            )
+        if self.spacing is not None and len(self.spacing) != self.dimensions:
+            raise ValueError(
+                f"spacing {self.spacing} needs {self.dimensions} values "
+                f"for a {self.dimensions}-D model"
+            )
+        names = [c.name for c in self.classes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"class names must differ: {names}")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in label order."""
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.classes)

@@ -1,0 +1,329 @@
+"""The rendering engine: one worker that always answers the newest request.
+
+Order of work: the visible slice; what is drawn over it; then, once no new request has come for
+a moment, the distribution of volumes, the thumbnails and the rest of the volume, slab by slab.
+Between steps a newer request takes over, and whatever is still valid is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Hashable, Iterator
+
+import numpy as np
+from psygnal import Signal
+
+from napari_structseg.controls import MEAN, Controls
+from napari_structseg.distributions import LogitDistribution, Region
+from napari_structseg.errors import StructSegError
+from napari_structseg.inference.rendering import LabelArray, Renderer
+from napari_structseg.inference.summaries import (
+    SampleSummary,
+    VolumeDistribution,
+    class_volumes,
+    noises_of,
+    summarise_volume,
+)
+from napari_structseg.session.messages import (
+    ClassVolumes,
+    Lines,
+    MapRegion,
+    Request,
+    Result,
+    Show,
+    SlabLabels,
+    SliceLabels,
+    Thumbnails,
+    VolumeSpread,
+)
+from napari_structseg.session.overlays import (
+    contour_sets,
+    map_values,
+    outline_sets,
+    summarise_visible,
+    thumbnails,
+)
+
+# How long no request must have come before anything but the visible slice is worked on: while
+# a slider moves, the processor belongs to the slice and to painting it.
+SETTLE_SECONDS = 0.06
+
+
+class Engine:
+    """Renders one distribution for one window.
+
+    Parameters
+    ----------
+    distribution
+        p(eta | x).
+    voxel_volume_ml
+        Volume of a voxel in mL.
+    slice_only
+        Work on the visible slice alone: for a distribution that is still growing.
+    synchronous
+        Answer inside :meth:`request`, without a thread: for scripts and tests.
+    """
+
+    result = Signal(object)
+    failed = Signal(object)
+    idle = Signal()
+
+    def __init__(
+        self,
+        distribution: LogitDistribution,
+        voxel_volume_ml: float,
+        *,
+        slice_only: bool = False,
+        synchronous: bool = False,
+    ) -> None:
+        self.distribution = distribution
+        self._work = _Work(distribution, voxel_volume_ml, slice_only)
+        self._condition = threading.Condition()
+        self._pending: tuple[int, Request] | None = None
+        self._generation = 0
+        self._busy = False
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        if not synchronous:
+            self._thread = threading.Thread(target=self._loop, name="structseg-render", daemon=True)
+            self._thread.start()
+
+    def request(self, request: Request) -> int:
+        """Ask for a picture. The newest request wins.
+
+        Returns
+        -------
+        int
+            Its generation: results that carry it, or a larger one, answer it.
+        """
+        with self._condition:
+            self._generation += 1
+            generation = self._generation
+            if self._closed:
+                return generation
+            self._pending = (generation, request)
+            self._condition.notify_all()
+        if self._thread is None:
+            self._answer_pending()
+        return generation
+
+    def invalidate(self) -> None:
+        """Forget what was already delivered, so that the next request delivers it again."""
+        with self._condition:
+            self._work.redeliver = True
+
+    def is_idle(self) -> bool:
+        """Whether everything asked for is done."""
+        with self._condition:
+            return not self._busy and self._pending is None
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until idle; False if ``timeout`` seconds were not enough."""
+        with self._condition:
+            return self._condition.wait_for(
+                lambda: self._closed or (not self._busy and self._pending is None), timeout
+            )
+
+    def close(self) -> None:
+        """Stop the worker after its current step, without waiting for it."""
+        with self._condition:
+            self._closed = True
+            self._pending = None
+            self._condition.notify_all()
+
+    def _loop(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._closed or self._pending is not None)
+                if self._closed:
+                    return
+            self._answer_pending()
+
+    def _answer_pending(self) -> None:
+        with self._condition:
+            if self._pending is None:
+                return
+            generation, request = self._pending
+            self._pending = None
+            self._busy = True
+        try:
+            finished = self._answer(generation, request)
+        except (StructSegError, MemoryError, RuntimeError) as error:
+            # Of torch's own errors, running out of memory is the one to expect here.
+            finished = True
+            if not self._closed:
+                self.failed.emit(error)
+        finally:
+            with self._condition:
+                self._busy = False
+                self._condition.notify_all()
+        if finished and self.is_idle() and not self._closed:
+            self.idle.emit()
+
+    def _answer(self, generation: int, request: Request) -> bool:
+        """Deliver results until all are out (True) or a newer request takes over (False)."""
+        for result in self._work.visible(generation, request):
+            if self._closed:
+                return False
+            self.result.emit(result)
+        # In 3-D display the whole volume is what is visible: a pass over it is not given up,
+        # or a moving slider would never show one.
+        if request.view.volume:
+            for result in self._work.volume(generation, request.controls):
+                if self._closed:
+                    return False
+                self.result.emit(result)
+        if not self._settled():
+            return False
+        for step in self._work.background(generation, request):
+            if step is not None:
+                self.result.emit(step)
+            if self._superseded():
+                return False
+        return True
+
+    def _superseded(self) -> bool:
+        with self._condition:
+            return self._closed or self._pending is not None
+
+    def _settled(self) -> bool:
+        if self._thread is None:
+            return True
+        with self._condition:
+            newer = self._condition.wait_for(
+                lambda: self._closed or self._pending is not None, SETTLE_SECONDS
+            )
+        return not newer
+
+
+class _Work:
+    """The steps behind a request, and what of them is already done.
+
+    Used by one thread at a time.
+    """
+
+    def __init__(
+        self, distribution: LogitDistribution, voxel_volume_ml: float, slice_only: bool
+    ) -> None:
+        self._renderer = Renderer(distribution)
+        self._voxel_volume_ml = voxel_volume_ml
+        self._slice_only = slice_only
+        self._delivered: dict[str, Hashable] = {}
+        self._volume_pass: tuple[Controls, Iterator[tuple[Region, LabelArray]]] | None = None
+        self._counted = np.zeros(distribution.n_classes)
+        self._done = 0
+        self._pass_seconds = 0.0
+        self._map_pass: tuple[Hashable, Iterator[tuple[Region, SampleSummary]]] | None = None
+        self._map_done = 0
+        self._spread: tuple[Hashable, VolumeDistribution] | None = None
+        self.redeliver = False
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self._renderer.spatial_shape
+
+    def visible(self, generation: int, request: Request) -> Iterator[Result]:
+        """The visible slice and what is drawn over it."""
+        if self.redeliver:
+            self.redeliver = False
+            self._delivered.clear()
+            self._volume_pass = self._map_pass = None
+        region = request.view.region(self._shape)
+        started = time.perf_counter()
+        labels = self._renderer.visible_labels(request.controls, region)
+        yield SliceLabels(generation, region, labels, time.perf_counter() - started)
+        if request.show is Show.LABELS or not self._is_new("overlay", _overlay_key(request)):
+            return
+        if request.show in (Show.OUTLINES, Show.CONTOURS):
+            trace = outline_sets if request.show is Show.OUTLINES else contour_sets
+            yield Lines(generation, request.show, trace(self._renderer, request, region))
+        else:
+            values = map_values(summarise_visible(self._renderer, request, region), request.show)
+            yield MapRegion(generation, request.show, region, values, 0, math.prod(self._shape))
+
+    def background(self, generation: int, request: Request) -> Iterator[Result | None]:
+        """Everything else, in small steps; None is a step with nothing to deliver yet."""
+        region = request.view.region(self._shape)
+        key = (_spread_key(request), request.view, request.n_thumbnails, request.thumbnail_size)
+        if request.n_thumbnails and self._is_new("thumbnails", key):
+            pictures = thumbnails(self._renderer, request, region)
+            yield Thumbnails(generation, pictures, request.view.plane(len(self._shape)))
+        if self._slice_only:
+            return
+        if self._renderer.distribution.is_stochastic:
+            yield from self._volume_spread(generation, request)
+        yield from self.volume(generation, request.controls)
+        if request.view.volume and request.show in (Show.ENTROPY, Show.AGREEMENT):
+            yield from self._map_volume(generation, request)
+
+    def volume(self, generation: int, controls: Controls) -> Iterator[Result]:
+        """Labels of the whole image, continued where an interrupted pass stopped."""
+        if self._slice_only:
+            return
+        if self._volume_pass is None or self._volume_pass[0] != controls:
+            self._volume_pass = (controls, self._renderer.volume_labels(controls))
+            self._counted[:] = 0
+            self._done = 0
+            self._pass_seconds = 0.0
+        total = math.prod(self._shape)
+        if self._done == total:
+            return
+        started = time.perf_counter()
+        for region, labels in self._volume_pass[1]:
+            self._counted += class_volumes(labels, len(self._counted), self._voxel_volume_ml)
+            self._done += labels.size
+            self._pass_seconds += time.perf_counter() - started
+            yield SlabLabels(generation, region, labels, self._done, total)
+            started = time.perf_counter()
+        yield ClassVolumes(generation, self._counted.copy(), self._pass_seconds)
+
+    def _volume_spread(self, generation: int, request: Request) -> Iterator[Result | None]:
+        key = _spread_key(request)
+        if self._delivered.get("spread") == key:
+            return
+        lattice_key = (request.controls.seed, request.n_samples)
+        if self._spread is None or self._spread[0] != lattice_key:
+            distribution = self._renderer.distribution
+            noises = noises_of(*lattice_key)
+            spread = VolumeDistribution(distribution, noises, self._voxel_volume_ml)
+            self._spread = (lattice_key, spread)
+            yield None
+        spread = self._spread[1]
+        rows = []
+        for row in spread.volumes_ml(request.controls.weights(len(self._counted))):
+            rows.append(row)
+            yield None
+        self._delivered["spread"] = key
+        yield VolumeSpread(generation, np.stack(rows), spread.exact)
+
+    def _map_volume(self, generation: int, request: Request) -> Iterator[Result]:
+        key = (_spread_key(request), request.show)
+        total = math.prod(self._shape)
+        if self._map_pass is None or self._map_pass[0] != key:
+            noises = noises_of(request.controls.seed, request.n_samples)
+            weights = request.controls.weights(len(self._counted))
+            regions = summarise_volume(self._renderer.distribution, noises, weights)
+            self._map_pass = (key, regions)
+            self._map_done = 0
+        for region, summary in self._map_pass[1]:
+            values = map_values(summary, request.show)
+            self._map_done += values.size
+            yield MapRegion(generation, request.show, region, values, self._map_done, total)
+
+    def _is_new(self, what: str, key: Hashable) -> bool:
+        """Whether something has to be delivered; notes it as delivered."""
+        if self._delivered.get(what) == key:
+            return False
+        self._delivered[what] = key
+        return True
+
+
+def _spread_key(request: Request) -> Hashable:
+    """What all samples together depend on: everything but the choice of one."""
+    return request.controls.model_copy(update={"sample": MEAN}), request.n_samples
+
+
+def _overlay_key(request: Request) -> Hashable:
+    return _spread_key(request), request.view, request.show, request.n_outlines

@@ -1,0 +1,194 @@
+"""What goes into the engine and what comes out: frozen requests and results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_structseg.controls import Controls
+from napari_structseg.distributions import Region, slice_region, whole
+from napari_structseg.inference.contours import Segments
+from napari_structseg.inference.summaries import DEFAULT_SAMPLES
+
+
+class Show(StrEnum):
+    """What is shown over the image."""
+
+    LABELS = "labels"
+    OUTLINES = "outlines"
+    CONTOURS = "contours"
+    ENTROPY = "entropy"
+    AGREEMENT = "agreement"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What part of the image the user sees.
+
+    Attributes
+    ----------
+    axis
+        Spatial axis that is sliced; ignored for a 2-D image.
+    position
+        Slice along it, in voxels.
+    volume
+        Whether the whole volume is seen (3-D display).
+    """
+
+    axis: int = 0
+    position: int = 0
+    volume: bool = False
+
+    def region(self, spatial_shape: tuple[int, ...]) -> Region:
+        """The visible slice, its axis kept with length 1; a 2-D image as a whole."""
+        if len(spatial_shape) == 2:
+            return whole(spatial_shape)
+        return slice_region(spatial_shape, self.axis, self.position)
+
+    def plane(self, n_axes: int) -> tuple[int, int]:
+        """The two array axes that make up the picture, in ascending order."""
+        rows, columns = [axis for axis in range(n_axes) if n_axes == 2 or axis != self.axis]
+        return rows, columns
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything the picture depends on, apart from the distribution.
+
+    Attributes
+    ----------
+    controls
+        The sliders.
+    view
+        What is visible.
+    show
+        What to draw.
+    n_samples
+        Samples behind contours, entropy, agreement and volumes.
+    n_outlines
+        Samples whose outlines are drawn.
+    n_thumbnails
+        Samples in the strip, the mean not counted; 0: no strip.
+    thumbnail_size
+        Largest side of a thumbnail in pixels.
+    """
+
+    controls: Controls
+    view: View
+    show: Show = Show.LABELS
+    n_samples: int = DEFAULT_SAMPLES
+    n_outlines: int = 5
+    n_thumbnails: int = 8
+    thumbnail_size: int = 96
+
+
+@dataclass(frozen=True, slots=True)
+class SliceLabels:
+    """Labels of the visible slice.
+
+    Attributes
+    ----------
+    generation
+        Number of the request it answers: larger is newer.
+    region
+        Where the slice lies.
+    labels
+        ``(*region)``, uint8.
+    seconds
+        Compute time.
+    """
+
+    generation: int
+    region: Region
+    labels: npt.NDArray[np.uint8]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlabLabels:
+    """Labels of one slab of the volume; ``done`` of ``total`` voxels are finished with it."""
+
+    generation: int
+    region: Region
+    labels: npt.NDArray[np.uint8]
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassVolumes:
+    """Exact volumes of the segmentation shown: mL per class, ``(C,)``."""
+
+    generation: int
+    volumes_ml: npt.NDArray[np.float64]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSpread:
+    """Volumes over samples: mL, ``(N, C)``. ``exact`` unless estimated on a lattice."""
+
+    generation: int
+    volumes_ml: npt.NDArray[np.float64]
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """Small pictures of the current slice: sample number (0 is the mean) to labels (h, w)."""
+
+    generation: int
+    labels: dict[int, npt.NDArray[np.uint8]]
+    plane: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LineSet:
+    """Contour lines of one class on the visible slice.
+
+    Attributes
+    ----------
+    label
+        Which class.
+    level
+        Confidence in (0, 1) of a contour; None for the outline of a sample.
+    sample
+        Sample of an outline; None for a confidence contour.
+    segments
+        ``(N, 2, ndim)``: start and end in voxels of the image.
+    """
+
+    label: int
+    level: float | None
+    sample: int | None
+    segments: Segments
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Outlines of samples, or confidence contours, on the visible slice."""
+
+    generation: int
+    show: Show
+    sets: tuple[LineSet, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MapRegion:
+    """Entropy (nats) or agreement (fraction) of a region, ``(*region)``, float32.
+
+    ``done`` of ``total`` voxels are finished with it; a visible slice counts 0 of total.
+    """
+
+    generation: int
+    show: Show
+    region: Region
+    values: npt.NDArray[np.float32]
+    done: int
+    total: int
+
+
+Result = SliceLabels | SlabLabels | ClassVolumes | VolumeSpread | Thumbnails | Lines | MapRegion

@@ -1,0 +1,92 @@
+"""What is drawn over or beside the visible slice: outlines, contours, maps, thumbnails."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_structseg.distributions import Region
+from napari_structseg.inference.contours import Segments, class_margin, contour_segments
+from napari_structseg.inference.rendering import LabelArray, Renderer, render_labels
+from napari_structseg.inference.summaries import SampleSummary, noises_of, summarise_logits
+from napari_structseg.session.messages import LineSet, Request, Show, View
+
+CONFIDENCE_LEVELS = (0.05, 0.5, 0.95)
+
+
+def summarise_visible(renderer: Renderer, request: Request, region: Region) -> SampleSummary:
+    """Summarise the samples of the visible slice."""
+    noises = noises_of(request.controls.seed, request.n_samples)
+    logits = renderer.visible_samples(request.controls, noises, region)
+    return summarise_logits(logits, renderer.visible_distribution(region).mean())
+
+
+def map_values(summary: SampleSummary, show: Show) -> npt.NDArray[np.float32]:
+    """Entropy in nats or agreement as a fraction, ``(*region)``."""
+    values = summary.entropy if show is Show.ENTROPY else summary.agreement
+    result: npt.NDArray[np.float32] = values.float().cpu().numpy()
+    return result
+
+
+def outline_sets(renderer: Renderer, request: Request, region: Region) -> tuple[LineSet, ...]:
+    """Outlines of every class but the background, for the first samples of the series."""
+    noises = noises_of(request.controls.seed, request.n_outlines)
+    samples = renderer.visible_samples(request.controls, noises, region)
+    sets = []
+    for noise, logits in zip(noises, samples, strict=True):
+        flat = logits.reshape(logits.shape[0], *_plane_shape(request.view, logits.shape[1:]))
+        for label in range(1, flat.shape[0]):
+            segments = contour_segments(class_margin(flat, label), 0.0)
+            placed = _place(segments, request.view, region)
+            sets.append(LineSet(label, None, noise.sample, placed))
+    return tuple(sets)
+
+
+def contour_sets(renderer: Renderer, request: Request, region: Region) -> tuple[LineSet, ...]:
+    """Confidence contours of every class but the background.
+
+    The contour of level p encloses the pixels that have the label in at least a fraction p of
+    the samples: 95 % is the inner contour, 5 % the outer one.
+    """
+    frequency = summarise_visible(renderer, request, region).frequency
+    flat = frequency.reshape(frequency.shape[0], *_plane_shape(request.view, frequency.shape[1:]))
+    sets = []
+    for label in range(1, flat.shape[0]):
+        field = flat[label].cpu().numpy()
+        for level in CONFIDENCE_LEVELS:
+            # Frequencies are multiples of 1/N: half a step below separates at-least from below.
+            segments = contour_segments(field, level - 0.5 / request.n_samples)
+            sets.append(LineSet(label, level, None, _place(segments, request.view, region)))
+    return tuple(sets)
+
+
+def thumbnails(renderer: Renderer, request: Request, region: Region) -> dict[int, LabelArray]:
+    """Labels of the mean (0) and of the first samples on a thinned-out visible slice."""
+    distribution = renderer.visible_distribution(region)
+    step = max(1, -(-max(distribution.spatial_shape) // request.thumbnail_size))
+    thinned = distribution.crop(tuple(slice(0, size, step) for size in distribution.spatial_shape))
+    shape = _plane_shape(request.view, thinned.spatial_shape)
+    n_samples = request.n_thumbnails if distribution.is_stochastic else 0
+    pictures = {}
+    for sample in range(n_samples + 1):
+        controls = request.controls.model_copy(update={"sample": sample})
+        pictures[sample] = render_labels(thinned, controls.noise, controls).reshape(shape)
+    return pictures
+
+
+def _plane_shape(view: View, shape: tuple[int, ...]) -> tuple[int, int]:
+    """The two sizes of a visible slice without its sliced axis."""
+    rows, columns = view.plane(len(shape))
+    return shape[rows], shape[columns]
+
+
+def _place(segments: Segments, view: View, region: Region) -> Segments:
+    """Bring segments of a picture to voxel coordinates of the image."""
+    n_axes = len(region)
+    placed = np.empty((*segments.shape[:2], n_axes), np.float32)
+    if n_axes == 3:
+        placed[..., view.axis] = region[view.axis].start
+    rows, columns = view.plane(n_axes)
+    placed[..., rows] = segments[..., 0]
+    placed[..., columns] = segments[..., 1]
+    return placed

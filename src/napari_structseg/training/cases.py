@@ -1,0 +1,161 @@
+"""The voxels of a data set: read, checked and prepared before training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.image import Image
+from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
+from napari_structseg.io.nifti import read_image
+from napari_structseg.io.png import SUFFIX as PNG_SUFFIX
+from napari_structseg.io.png import read_png
+from napari_structseg.memory import check_memory
+from napari_structseg.models.spec import IntensitySpec
+from napari_structseg.training.dataset import Case, Dataset
+
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCase:
+    """One case as the network sees it, in memory.
+
+    Attributes
+    ----------
+    name
+        Of the case.
+    image
+        ``(C, *spatial)`` float32, normalised and resampled.
+    labels
+        ``(*spatial)`` uint8 of each rater.
+    spacing
+        Voxel size in mm, in array order.
+    """
+
+    name: str
+    image: npt.NDArray[np.float32]
+    labels: tuple[npt.NDArray[np.uint8], ...]
+    spacing: tuple[float, ...]
+
+
+def prepare_case(
+    case: Case,
+    dataset: Dataset,
+    *,
+    dimensions: int,
+    intensity: IntensitySpec,
+    spacing: Sequence[float] | None,
+) -> PreparedCase:
+    """Read a case, check it, normalise its image and resample image and labels.
+
+    Parameters
+    ----------
+    case, dataset
+        Which.
+    dimensions
+        Of the model, 2 or 3.
+    intensity
+        How to normalise.
+    spacing
+        Voxel size of the model in mm, in array order; None: the case stays on its grid.
+
+    Raises
+    ------
+    ConfigError
+        If the case does not fit the configuration or dataset.json.
+    InputError
+        If a file is damaged, not finite, or not on the same grid as the first of its case.
+    MemoryLimitError
+        If the case does not fit into memory.
+    """
+    image = _read_channels(case, dataset, dimensions)
+    if spacing is not None and case.images[0].name.endswith(PNG_SUFFIX):
+        raise ConfigError(
+            f"{case.images[0]} has no voxel size, since it is a PNG, so it cannot be resampled. "
+            "Remove spacing from the configuration."
+        )
+    size = size_at_spacing(image.spatial_shape, image.spacing, spacing)
+    n_voxels = int(np.prod(size)) + int(np.prod(image.spatial_shape))
+    check_memory(
+        n_voxels * (4 * image.n_channels + len(case.labels)), f"Preparing the case {case.name!r}"
+    )
+    try:
+        normalised = normalise(image.data, intensity)
+    except InputError as error:
+        raise InputError(f"{case.images[0]}: {error}") from error
+    labels = []
+    for path in case.labels:
+        raw = torch.from_numpy(_read_labels(path, image, dataset))
+        labels.append(resample(raw[None], size, nearest=True)[0].numpy())
+    actual = tuple(
+        n_old * step / n_new
+        for n_old, step, n_new in zip(image.spatial_shape, image.spacing, size, strict=True)
+    )
+    return PreparedCase(case.name, resample(normalised, size).numpy(), tuple(labels), actual)
+
+
+def _read(path: Path) -> Image:
+    return read_png(path) if path.name.endswith(PNG_SUFFIX) else read_image(path)
+
+
+def _read_channels(case: Case, dataset: Dataset, dimensions: int) -> Image:
+    parts = [_read(path) for path in case.images]
+    first = parts[0]
+    if first.ndim != dimensions:
+        raise ConfigError(
+            f"The configuration has dimensions = {dimensions}, but {case.images[0]} is "
+            f"{first.ndim}-D with shape {first.spatial_shape}. Set dimensions = {first.ndim}, "
+            "or use other images."
+        )
+    for path, part in zip(case.images, parts, strict=True):
+        _check_grid(path, part, case.images[0], first)
+    data = first.data if len(parts) == 1 else np.concatenate([part.data for part in parts])
+    if len(data) != len(dataset.channels):
+        raise ConfigError(
+            f"The case {case.name!r} has {len(data)} channels in {len(parts)} files (the first is "
+            f"{case.images[0]}), but dataset.json names {len(dataset.channels)}: "
+            f"{', '.join(dataset.channels)}. Add the missing files, or correct dataset.json."
+        )
+    return Image(data, first.geometry, dataset.channels, case.name)
+
+
+def _read_labels(path: Path, image: Image, dataset: Dataset) -> npt.NDArray[np.uint8]:
+    labels = _read(path)
+    if labels.ndim == image.ndim and labels.n_channels != 1:
+        raise InputError(
+            f"{path} must hold one label per voxel, but it has {labels.n_channels} channels. Merge "
+            "them into one label map."
+        )
+    _check_grid(path, labels, None, image)
+    values = np.unique(labels.data)
+    wrong = [value for value in values if not (0 <= value < len(dataset.classes)) or value % 1]
+    if wrong:
+        named = ", ".join(f"{value:g}" for value in wrong[:_MAX_NAMED])
+        raise InputError(
+            f"{path} holds the values {named}, but dataset.json names the labels 0 to "
+            f"{len(dataset.classes) - 1} ({', '.join(dataset.classes)}). Renumber the labels, or "
+            "name them all in dataset.json."
+        )
+    result: npt.NDArray[np.uint8] = labels.data[0].astype(np.uint8)
+    return result
+
+
+def _check_grid(path: Path, part: Image, reference_path: Path | None, reference: Image) -> None:
+    if not reference.geometry.same_grid(part.geometry):
+        of = reference_path or f"the image of the case {reference.name!r}"
+        raise InputError(
+            f"{path} lies on another voxel grid than {of}: shape {part.spatial_shape} against "
+            f"{reference.spatial_shape}, spacing {_mm(part)} against {_mm(reference)} mm, or "
+            "another position. Resample it onto that grid first."
+        )
+
+
+def _mm(image: Image) -> str:
+    return " x ".join(f"{step:g}" for step in image.spacing)

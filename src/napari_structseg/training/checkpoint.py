@@ -1,0 +1,217 @@
+"""Checkpoints: network, optimiser and step in one safetensors file, without pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from napari_structseg.errors import ConfigError, WeightsError
+from napari_structseg.io.atomic import atomic_path
+from napari_structseg.models import ModelSpec, SegmentationNetwork
+from napari_structseg.training.config import TrainConfig
+
+_METADATA_KEY = "napari_structseg_checkpoint"
+
+
+class ValidationScore(BaseModel):
+    """Dice per class on the validation cases at one step.
+
+    Attributes
+    ----------
+    step
+        Steps taken by then.
+    loss
+        Training loss of that step, in nats per voxel. It may be infinite or NaN.
+    dice
+        Class name to Dice in [0, 1], without classes whose Dice is not defined.
+    """
+
+    # A diverged loss must not make the checkpoint unreadable: JSON's own null is no number.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+    step: int
+    loss: float
+    dice: dict[str, float]
+
+
+class CheckpointState(BaseModel):
+    """What a checkpoint knows apart from tensors.
+
+    Attributes
+    ----------
+    step
+        Steps taken.
+    config_json
+        The training configuration.
+    seconds
+        Time spent on steps.
+    history
+        Validation scores so far.
+    channels, classes
+        Names from the data; None in a checkpoint that does not record them.
+    """
+
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+    step: int = Field(ge=0)
+    config_json: str
+    seconds: float = 0.0
+    history: list[ValidationScore] = Field(default_factory=list)
+    channels: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A training run at one step.
+
+    Attributes
+    ----------
+    state
+        What is known apart from tensors.
+    network
+        The network's state by name.
+    optimiser
+        The optimiser's state; names are ``PARAMETER_INDEX/KEY``.
+    """
+
+    state: CheckpointState
+    network: dict[str, torch.Tensor]
+    optimiser: dict[str, torch.Tensor]
+
+
+def save_checkpoint(
+    path: Path,
+    state: CheckpointState,
+    network: SegmentationNetwork,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Write a checkpoint atomically: a crash leaves the previous one intact.
+
+    Parameters
+    ----------
+    path
+        Destination, ``*.safetensors``.
+    state
+        What is known apart from tensors.
+    network, optimiser
+        Whose tensors to store.
+
+    Raises
+    ------
+    InputError
+        If the system refuses to write there.
+    """
+    tensors = {f"network/{k}": v.detach().cpu() for k, v in network.state_dict().items()}
+    for index, values in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser/{index}/{k}": v.detach().cpu() for k, v in values.items()}
+    with atomic_path(path) as temporary:
+        save_file(
+            {k: v.contiguous() for k, v in tensors.items()},
+            temporary,
+            metadata={_METADATA_KEY: state.model_dump_json()},
+        )
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    WeightsError
+        If there is none at ``path``, or it is damaged.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no checkpoint at {path} to resume from. Start without --resume, or name "
+            "the folder of the run to continue."
+        )
+    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimiser": {}}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = CheckpointState.model_validate_json(metadata.get(_METADATA_KEY, ""))
+            for name in file.keys():  # noqa: SIM118
+                kind, _, key = name.partition("/")
+                parts.get(kind, {})[key] = file.get_tensor(name)
+    except (SafetensorError, OSError, ValidationError) as error:
+        raise WeightsError(
+            f"{path} is not a readable checkpoint of a training run ({error}). Train again in a "
+            "new folder."
+        ) from error
+    return Checkpoint(state, parts["network"], parts["optimiser"])
+
+
+def check_same_run(
+    state: CheckpointState, config: TrainConfig, spec: ModelSpec, folder: Path
+) -> None:
+    """Refuse to continue a run with another configuration, or for other channels or classes.
+
+    Parameters
+    ----------
+    state
+        Of the checkpoint.
+    config, spec
+        What is to be trained now.
+    folder
+        Of the run, for the message.
+
+    Raises
+    ------
+    ConfigError
+        Naming what differs.
+    """
+    advice = "start in a new folder."
+    try:
+        theirs = TrainConfig.model_validate_json(state.config_json)
+    except ValidationError as error:
+        raise ConfigError(
+            f"The checkpoint in {folder} was made by a version of napari-structseg with another "
+            f"kind of configuration. Resume with that version, or {advice}"
+        ) from error
+    changed = [
+        name for name in TrainConfig.model_fields if getattr(theirs, name) != getattr(config, name)
+    ]
+    if changed:
+        raise ConfigError(
+            f"The checkpoint in {folder} was made with another configuration (different: "
+            f"{', '.join(changed)}). Resume with the original one, or {advice}"
+        )
+    for what, before, now in (
+        ("channels", state.channels, spec.channels),
+        ("classes", state.classes, spec.class_names),
+    ):
+        if before is not None and before != now:
+            raise ConfigError(
+                f"The checkpoint in {folder} was made for the {what} {', '.join(before)}, but the "
+                f"data has {', '.join(now)}. Resume with the original data, or {advice}"
+            )
+
+
+def restore(
+    checkpoint: Checkpoint, network: SegmentationNetwork, optimiser: torch.optim.Optimizer
+) -> None:
+    """Put a checkpoint's tensors into a network and an optimiser of the same configuration.
+
+    Raises
+    ------
+    WeightsError
+        If the tensors are not those of this network. Nothing was changed.
+    """
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in checkpoint.network.items()}
+    if found != expected:
+        odd = sorted(n for n in found.keys() | expected.keys() if found.get(n) != expected.get(n))
+        raise WeightsError(
+            f"The checkpoint's tensors do not fit the network of this configuration and data "
+            f"(for example {odd[0]!r}). Resume with the original data, or train in a new folder."
+        )
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in checkpoint.optimiser.items():
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = tensor
+    network.load_state_dict(checkpoint.network)
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

@@ -1,0 +1,188 @@
+"""The training configuration: one validated model, read from a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from napari_structseg.errors import ConfigError
+from napari_structseg.models.spec import BackboneSpec, HeadSpec, HexColor, IntensitySpec
+
+Positive = Annotated[float, Field(gt=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class OptimiserConfig(_Config):
+    """Adam with a warm-up and a cosine decay to zero."""
+
+    learning_rate: Positive = Field(default=1e-3, description="Highest learning rate.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        default=1e-5, description="L2 penalty of Adam."
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        default=50, description="Steps of linear warm-up."
+    )
+    gradient_clip: Positive = Field(
+        default=1.0, description="Largest norm of the gradient of the loss per voxel."
+    )
+
+
+class LossConfig(_Config):
+    """The Monte Carlo likelihood, or cross-entropy for a point."""
+
+    samples: Annotated[int, Field(gt=0)] = Field(default=20, description="Monte Carlo samples M.")
+    antithetic: bool = Field(default=False, description="Mirror half the samples about the mean.")
+    mean_only_steps: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Steps of mean-only pre-training (cross-entropy) before the likelihood.",
+    )
+    roi: bool = Field(
+        default=False, description="Count only voxels where the image is not 0 in every channel."
+    )
+
+    @model_validator(mode="after")
+    def _pairs(self) -> LossConfig:
+        if self.antithetic and self.samples % 2:
+            raise ValueError(f"antithetic needs an even number of samples, got {self.samples}")
+        return self
+
+
+class AugmentationConfig(_Config):
+    """Random changes of training patches from images. Lengths in voxels, angles in degrees."""
+
+    flip_axes: tuple[int, ...] = Field(
+        default=(), description="Spatial axes that may be mirrored; 0 is the first of the patch."
+    )
+    rotation: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Largest rotation about each axis, in degrees."
+    )
+    scaling: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Largest change of size along each axis: 0.1 is 90 to 110 %."
+    )
+    displacement: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Standard deviation of a smooth random displacement, in voxels."
+    )
+    bias: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Largest standard deviation of the logarithm of a bias field."
+    )
+    noise: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Largest standard deviation of Gaussian noise."
+    )
+    gamma: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Standard deviation of the logarithm of a random gamma."
+    )
+
+
+class TrainConfig(_Config):
+    """Everything that determines a training run, apart from its data.
+
+    Every random number is derived from ``seed`` and the step, so a resumed run continues
+    exactly where it stopped.
+    """
+
+    name: str = Field(min_length=1, description="Name of the model.")
+    description: str = Field(default="", description="What the model does, in a sentence.")
+    dimensions: Literal[2, 3] = Field(description="Spatial dimensions of images and network.")
+    source: Literal["images", "brain-label-maps"] = Field(
+        default="images", description="Train on images, or on images synthesised from label maps."
+    )
+    patch: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        description="Patch size in voxels, in array order (Z, Y, X; 2-D: Y, X)."
+    )
+    spacing: tuple[Positive, ...] | None = Field(
+        default=None,
+        description="Resample cases to this voxel size (mm, array order); none: as they are.",
+    )
+    colors: tuple[HexColor, ...] | None = Field(
+        default=None, description="One #rrggbb per class, background first; none: a palette."
+    )
+    licence: str = Field(default="", description="Licence of the weights.")
+    data: str = Field(default="", description="What it is trained on, with attribution.")
+    intensity: IntensitySpec = IntensitySpec()
+    backbone: BackboneSpec = BackboneSpec()
+    head: HeadSpec = HeadSpec()
+    loss: LossConfig = LossConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    batch: Annotated[int, Field(gt=0)] = Field(default=2, description="Patches per step.")
+    steps: Annotated[int, Field(gt=0)] = Field(default=1000, description="Steps of the optimiser.")
+    foreground: Probability = Field(
+        default=0.5, description="Fraction of patches centred on a voxel that is not background."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Fixes the initial weights and every random choice."
+    )
+    validation_cases: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="Cases held out for validation: the last ones, in order of name."
+    )
+    validate_every: Annotated[int, Field(gt=0)] = Field(
+        default=250, description="Steps between validations."
+    )
+    checkpoint_every: Annotated[int, Field(gt=0)] = Field(
+        default=250, description="Steps between checkpoints."
+    )
+    mixed_precision: bool = Field(default=False, description="bfloat16 autocast on a GPU.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainConfig:
+        if len(self.patch) != self.dimensions:
+            raise ValueError(
+                f"patch {list(self.patch)} needs {self.dimensions} sizes, one per dimension"
+            )
+        if self.spacing is not None and len(self.spacing) != self.dimensions:
+            raise ValueError(
+                f"spacing {list(self.spacing)} needs {self.dimensions} values, one per dimension"
+            )
+        if self.source == "brain-label-maps" and self.dimensions != 3:
+            raise ValueError("brain-label-maps synthesises volumes: dimensions must be 3")
+        if any(axis >= self.dimensions or axis < 0 for axis in self.augmentation.flip_axes):
+            raise ValueError(
+                f"augmentation.flip_axes {list(self.augmentation.flip_axes)} must lie "
+                f"between 0 and {self.dimensions - 1}"
+            )
+        if self.loss.mean_only_steps > self.steps:
+            raise ValueError(
+                f"loss.mean_only_steps ({self.loss.mean_only_steps}) exceeds steps ({self.steps})"
+            )
+        return self
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read and validate a TOML training configuration.
+
+    Parameters
+    ----------
+    path
+        A TOML file whose keys are the fields of :class:`TrainConfig`.
+
+    Raises
+    ------
+    ConfigError
+        With one line for every field that is wrong: which, what was expected, what came.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    try:
+        return TrainConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{path} is not a valid training configuration:"]
+        for problem in error.errors():
+            field = ".".join(str(part) for part in problem["loc"]) or "configuration"
+            # Our own checks name what came; pydantic's do not.
+            said = problem["type"] in ("missing", "value_error")
+            came = "" if said else f" (got {problem['input']!r:.80})"
+            lines.append(f"  {field}: {problem['msg'].removeprefix('Value error, ')}{came}")
+        lines.append("Correct these fields; docs/training.md explains each of them.")
+        raise ConfigError("\n".join(lines)) from error

@@ -1,0 +1,155 @@
+"""Losses: the Monte Carlo likelihood of SSN, and cross-entropy for a point."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_structseg.models.heads import LogitParameters
+
+
+def sample_logits(
+    parameters: LogitParameters,
+    n_samples: int,
+    *,
+    antithetic: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw logits for training, directly: eta = mu + P z + sqrt(D) eps.
+
+    Never factorises the covariance, in float32 or better also under autocast.
+
+    Parameters
+    ----------
+    parameters
+        Mean ``(B, C, *spatial)``, factor ``(B, R, C, *spatial)`` or None, diagonal
+        ``(B, C, *spatial)``.
+    n_samples
+        Number of samples M.
+    antithetic
+        Mirror the second half about the mean, so that the average is exactly mu.
+        Needs an even ``n_samples``.
+    generator
+        Source of randomness; torch's global one if None.
+
+    Returns
+    -------
+    Tensor
+        ``(M, B, C, *spatial)``.
+
+    Raises
+    ------
+    ValueError
+        If the parameters have no diagonal, or ``antithetic`` meets an odd ``n_samples``.
+    """
+    if parameters.diagonal is None:
+        raise ValueError("a point has no spread to sample: use cross_entropy for it")
+    if antithetic and n_samples % 2:
+        raise ValueError(f"antithetic sampling needs an even number of samples, got {n_samples}")
+    n_drawn = n_samples // 2 if antithetic else n_samples
+    mean = parameters.mean
+    dtype = torch.promote_types(mean.dtype, torch.float32)
+    with torch.autocast(mean.device.type, enabled=False):
+        mean = mean.to(dtype)
+        shape = (n_drawn, *mean.shape)
+        eps = torch.randn(shape, dtype=dtype, device=mean.device, generator=generator)
+        deviation = parameters.diagonal.to(dtype).sqrt() * eps
+        if parameters.factor is not None:
+            factor = parameters.factor.to(dtype)
+            batch, rank = factor.shape[:2]
+            z = torch.randn(
+                (n_drawn, batch, rank), dtype=dtype, device=mean.device, generator=generator
+            )
+            # (B, M, R) @ (B, R, C*S): one matrix product per image, no (M, B, R, C, S) array.
+            product = torch.bmm(z.transpose(0, 1), factor.flatten(2))
+            deviation = deviation + product.transpose(0, 1).reshape(shape)
+        if antithetic:
+            deviation = torch.cat([deviation, -deviation])
+        return mean + deviation
+
+
+def ssn_loss(
+    parameters: LogitParameters,
+    target: Tensor,
+    *,
+    n_samples: int = 20,
+    antithetic: bool = False,
+    mask: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Negative Monte Carlo log-likelihood of a Stochastic Segmentation Network.
+
+    .. math:: L = -\frac1B\sum_b \Big[\log\sum_m \exp\Big(\sum_i
+        \log\mathrm{softmax}(\eta^{(m)}_i)_{y_i}\Big) - \log M\Big]
+
+    Monteiro et al., *Stochastic Segmentation Networks*, NeurIPS 2020, section 3. A sum over
+    voxels, not a mean: the samples compete as whole segmentations.
+
+    Parameters
+    ----------
+    parameters
+        Mean, factor and diagonal for a batch.
+    target
+        Labels ``(B, *spatial)``, integers in ``[0, C)``.
+    n_samples
+        Number of samples M.
+    antithetic
+        Use mirrored pairs.
+    mask
+        Region of interest ``(B, *spatial)``, boolean: voxels outside it do not count.
+    generator
+        Source of randomness; torch's global one if None.
+
+    Returns
+    -------
+    Tensor
+        Scalar, in nats per image.
+
+    Raises
+    ------
+    ValueError
+        As :func:`sample_logits`.
+    """
+    logits = sample_logits(parameters, n_samples, antithetic=antithetic, generator=generator)
+    n_drawn, batch = logits.shape[:2]
+    voxelwise = functional.cross_entropy(
+        logits.flatten(0, 1),
+        target.long().expand(n_drawn, *target.shape).flatten(0, 1),
+        reduction="none",
+    ).view(n_drawn, batch, -1)
+    if mask is not None:
+        voxelwise = voxelwise.masked_fill(~mask.reshape(1, batch, -1), 0)
+    log_likelihood = -voxelwise.sum(dim=-1)
+    return -(torch.logsumexp(log_likelihood, dim=0) - math.log(n_drawn)).mean()
+
+
+def cross_entropy(
+    parameters: LogitParameters, target: Tensor, *, mask: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of the mean logits, summed over voxels, averaged over the batch.
+
+    The loss of the deterministic U-Net, and of SSN's mean-only pre-training; on the same
+    scale as :func:`ssn_loss`.
+
+    Parameters
+    ----------
+    parameters
+        Only the mean ``(B, C, *spatial)`` is used.
+    target
+        Labels ``(B, *spatial)``, integers in ``[0, C)``.
+    mask
+        Region of interest ``(B, *spatial)``, boolean: voxels outside it do not count.
+
+    Returns
+    -------
+    Tensor
+        Scalar, in nats per image.
+    """
+    mean = parameters.mean.to(torch.promote_types(parameters.mean.dtype, torch.float32))
+    voxelwise = functional.cross_entropy(mean, target.long(), reduction="none")
+    if mask is not None:
+        voxelwise = voxelwise.masked_fill(~mask, 0)
+    return voxelwise.flatten(1).sum(dim=1).mean()

@@ -1,0 +1,127 @@
+"""Training patches from images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_structseg.training.augmentation import (
+    change_intensities,
+    moves_voxels,
+    random_flips,
+    sampling_points,
+)
+from napari_structseg.training.cases import PreparedCase
+from napari_structseg.training.config import TrainConfig
+
+Array = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+
+
+class ImagePatches:
+    """A source of training patches: ``patch(rng)`` gives an image and one rater's labels.
+
+    Each patch is of a random case and a random rater of it. With the probability
+    ``config.foreground`` it is centred on a random voxel that this rater did not call background,
+    where there is one; otherwise it lies anywhere. Patches reach beyond the image only where the
+    image is smaller; there the image is 0 and the label background.
+
+    Parameters
+    ----------
+    cases
+        To draw from, at least one.
+    config
+        Patch size, foreground fraction and augmentation.
+    """
+
+    def __init__(self, cases: Sequence[PreparedCase], config: TrainConfig) -> None:
+        if not cases:
+            raise ValueError("at least one case is needed")
+        self.cases = tuple(cases)
+        self.size = config.patch
+        self.foreground = config.foreground
+        self.augmentation = config.augmentation
+        self._voxels = [[_foreground(labels) for labels in case.labels] for case in self.cases]
+
+    def patch(self, rng: np.random.Generator) -> tuple[Array, Labels]:
+        """Draw one patch.
+
+        Parameters
+        ----------
+        rng
+            Source of all randomness: the same state gives the same patch.
+
+        Returns
+        -------
+        image
+            ``(C, *patch)`` float32.
+        labels
+            ``(*patch)`` uint8.
+        """
+        index = int(rng.integers(len(self.cases)))
+        case = self.cases[index]
+        rater = int(rng.integers(len(case.labels)))
+        start = self._start(case.labels[rater].shape, self._voxels[index][rater], rng)
+        if moves_voxels(self.augmentation):
+            image, labels = self._interpolated(case, rater, start, rng)
+        else:
+            image, labels = self._cut_out(case, rater, start)
+        image = change_intensities(image, self.augmentation, rng)
+        flips = random_flips(self.augmentation, rng)
+        image = np.flip(image, tuple(axis + 1 for axis in flips))
+        return np.ascontiguousarray(image), np.ascontiguousarray(np.flip(labels, flips))
+
+    def _start(
+        self, shape: tuple[int, ...], voxels: npt.NDArray[np.integer], rng: np.random.Generator
+    ) -> npt.NDArray[np.int64]:
+        """Index of the patch's first voxel; negative where the image is smaller than the patch."""
+        room = np.array(shape) - self.size
+        if rng.random() < self.foreground and len(voxels):
+            centre = np.array(np.unravel_index(voxels[rng.integers(len(voxels))], shape))
+            wanted = centre - np.array(self.size) // 2
+        else:
+            wanted = rng.integers(0, np.maximum(room, 0) + 1)
+        inside: npt.NDArray[np.int64] = np.clip(wanted, 0, np.maximum(room, 0))
+        return np.where(room < 0, room // 2, inside)
+
+    def _cut_out(
+        self, case: PreparedCase, rater: int, start: npt.NDArray[np.int64]
+    ) -> tuple[Array, Labels]:
+        image = np.zeros((len(case.image), *self.size), np.float32)
+        labels = np.zeros(self.size, np.uint8)
+        stop = start + self.size
+        source = tuple(
+            slice(max(int(a), 0), min(int(b), n))
+            for a, b, n in zip(start, stop, case.image.shape[1:], strict=True)
+        )
+        target = tuple(
+            slice(part.start - int(a), part.stop - int(a))
+            for part, a in zip(source, start, strict=True)
+        )
+        image[(slice(None), *target)] = case.image[(slice(None), *source)]
+        labels[target] = case.labels[rater][source]
+        return image, labels
+
+    def _interpolated(
+        self,
+        case: PreparedCase,
+        rater: int,
+        start: npt.NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> tuple[Array, Labels]:
+        centre = start + (np.array(self.size) - 1) / 2
+        points = sampling_points(centre, self.size, case.spacing, self.augmentation, rng)
+        image = np.stack(
+            [ndimage.map_coordinates(channel, points, order=1) for channel in case.image]
+        )
+        labels: Labels = ndimage.map_coordinates(case.labels[rater], points, order=0)
+        return image, labels
+
+
+def _foreground(labels: Labels) -> npt.NDArray[np.integer]:
+    """Flat indices of voxels that are not background."""
+    voxels = np.flatnonzero(labels)
+    return voxels.astype(np.uint32) if labels.size <= np.iinfo(np.uint32).max else voxels

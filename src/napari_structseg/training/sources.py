@@ -1,0 +1,173 @@
+"""From a configuration and a folder of data to everything a training run needs."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.io.checks import is_nifti_path
+from napari_structseg.io.nifti import read_image
+from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
+from napari_structseg.training.cases import prepare_case
+from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.dataset import read_dataset
+from napari_structseg.training.patches import ImagePatches
+from napari_structseg.training.synthesis import TISSUE_NAMES, BrainSynthesis, LabelMap
+from napari_structseg.training.trainer import PatchSource, Validator
+from napari_structseg.training.validation import validate_on_cases, validate_on_patches
+
+Report = Callable[[int, int, str], None]
+Run = tuple[ModelSpec, PatchSource, Validator | None]
+
+# Black for the background, then the colours of Okabe and Ito (2008), which colour-blind people
+# can tell apart.
+_PALETTE = ("#000000", "#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+_GOLDEN_RATIO = 0.618034
+_SYNTHETIC_CHANNEL = "T1-like"
+_VALIDATION_STREAM = 7
+_N_VALIDATION_PATCHES = 16
+
+
+def build_run(config: TrainConfig, folder: Path, report: Report | None = None) -> Run:
+    """Read and check all data of a run.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    folder
+        For ``source = "images"``, a data set in nnU-Net's raw layout; for
+        ``source = "brain-label-maps"``, a folder of NIfTI files with FreeSurfer's labels.
+    report
+        Called after each case that was read, with its number, the number of all, and its name.
+
+    Returns
+    -------
+    spec
+        The model to train.
+    source
+        Patches of the cases to train on.
+    validator
+        Dice on the last ``config.validation_cases`` cases, in order of name; None without.
+
+    Raises
+    ------
+    ConfigError, InputError, MemoryLimitError
+        If data and configuration do not fit; naming the file and what to do.
+    """
+    build = _from_images if config.source == "images" else _from_label_maps
+    return build(config, folder, report or _silent)
+
+
+def _silent(_done: int, _total: int, _name: str) -> None:
+    pass
+
+
+def _from_images(config: TrainConfig, folder: Path, report: Report) -> Run:
+    dataset = read_dataset(folder)
+    n_training = _n_training(config, len(dataset.cases), folder)
+    spec = _spec(config, dataset.channels, dataset.classes)
+    cases = []
+    for case in dataset.cases:
+        cases.append(
+            prepare_case(
+                case,
+                dataset,
+                dimensions=config.dimensions,
+                intensity=config.intensity,
+                spacing=config.spacing,
+            )
+        )
+        report(len(cases), len(dataset.cases), case.name)
+    held_out = cases[n_training:]
+    validator = validate_on_cases(held_out, dataset.classes, config.patch) if held_out else None
+    return spec, ImagePatches(cases[:n_training], config), validator
+
+
+def _from_label_maps(config: TrainConfig, folder: Path, report: Report) -> Run:
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder {folder}. Give the folder of the label maps.")
+    files = sorted(path for path in folder.iterdir() if is_nifti_path(path))
+    if not files:
+        raise ConfigError(f"{folder} holds no label maps (.nii or .nii.gz).")
+    n_training = _n_training(config, len(files), folder)
+    spec = _spec(config, (_SYNTHETIC_CHANNEL,), TISSUE_NAMES)
+    maps = []
+    for path in files:
+        maps.append(_read_label_map(path))
+        report(len(maps), len(files), path.name)
+    held_out = maps[n_training:]
+    validator = None
+    if held_out:
+        synthesis = BrainSynthesis(held_out, config.patch)
+        patches = [
+            synthesis.patch(np.random.default_rng((config.seed, _VALIDATION_STREAM, index)))
+            for index in range(_N_VALIDATION_PATCHES)
+        ]
+        validator = validate_on_patches(patches, TISSUE_NAMES)
+    return spec, BrainSynthesis(maps[:n_training], config.patch), validator
+
+
+def _read_label_map(path: Path) -> LabelMap:
+    image = read_image(path)
+    if image.ndim != 3 or image.n_channels != 1 or (image.data % 1).any():
+        raise InputError(
+            f"{path} must be a 3-D map of whole numbers, but it is {image.ndim}-D with "
+            f"{image.n_channels} channels and values of {image.data.dtype}. Is it an image?"
+        )
+    try:
+        return LabelMap.from_freesurfer(image.data[0].astype(np.int64))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _n_training(config: TrainConfig, n_cases: int, folder: Path) -> int:
+    if n_cases <= config.validation_cases:
+        raise ConfigError(
+            f"validation_cases = {config.validation_cases} leaves nothing to train on: {folder} "
+            f"holds {n_cases} cases. Add cases, or lower validation_cases."
+        )
+    return n_cases - config.validation_cases
+
+
+def _spec(config: TrainConfig, channels: Sequence[str], classes: Sequence[str]) -> ModelSpec:
+    colors = config.colors or palette(len(classes))
+    if len(colors) != len(classes):
+        raise ConfigError(
+            f"colors has {len(colors)} entries, but there are {len(classes)} classes: "
+            f"{', '.join(classes)}. Give one colour for each, background first."
+        )
+    return ModelSpec(
+        name=config.name,
+        description=config.description,
+        dimensions=config.dimensions,
+        channels=tuple(channels),
+        classes=tuple(
+            ClassSpec(name=name, color=color) for name, color in zip(classes, colors, strict=True)
+        ),
+        spacing=config.spacing,
+        patch=config.patch,
+        intensity=config.intensity,
+        backbone=config.backbone,
+        head=config.head,
+        training=TrainingRecord(
+            recipe=config.model_dump(mode="json", exclude={"data", "licence", "description"}),
+            data=config.data,
+            licence=config.licence,
+            software=f"napari-structseg {version('napari-structseg')}",
+        ),
+    )
+
+
+def palette(n_classes: int) -> tuple[str, ...]:
+    """Colours for classes, as #rrggbb: black for the background, then ones easy to tell apart."""
+    colors = list(_PALETTE[:n_classes])
+    for index in range(len(colors), n_classes):
+        rgb = colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1, 0.6, 0.9)
+        colors.append("#" + "".join(f"{round(255 * part):02x}" for part in rgb))
+    return tuple(colors)

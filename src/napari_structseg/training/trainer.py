@@ -1,0 +1,347 @@
+"""The training loop: patches in, weights out, resumable at any step."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_structseg.errors import Cancelled, InputError, MemoryLimitError, StructSegError
+from napari_structseg.io.weights import save_weights
+from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
+from napari_structseg.training.checkpoint import (
+    CheckpointState,
+    ValidationScore,
+    check_same_run,
+    read_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.interrupts import deferred_interrupt
+from napari_structseg.training.losses import cross_entropy, ssn_loss
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_NAME = "checkpoint.safetensors"
+WEIGHTS_NAME = "model.safetensors"
+BEST_NAME = "best.safetensors"
+# Streams of random numbers that must not overlap.
+_PATCH_STREAM, _LOSS_STREAM = 1, 2
+# A training run does not come back from this many gradients in a row that are not finite.
+_MAX_SKIPPED = 50
+
+
+class PatchSource(Protocol):
+    """Where training patches come from."""
+
+    def patch(
+        self, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """Draw an image ``(C, *patch)`` and its labels ``(*patch)``, from ``rng`` alone."""
+        ...
+
+
+Validator = Callable[[SegmentationNetwork], dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the loop reports after every step.
+
+    Attributes
+    ----------
+    step, steps
+        Steps taken, and to take in all.
+    loss
+        Of this step, in nats per voxel.
+    seconds_per_step
+        How long this step took, validation and checkpoints not counted.
+    score
+        Validation scores, at steps where there is validation.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    seconds_per_step: float
+    score: ValidationScore | None = None
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then half a cosine to zero."""
+    optimiser = config.optimiser
+    if step < optimiser.warmup_steps:
+        return optimiser.learning_rate * (step + 1) / optimiser.warmup_steps
+    length = max(1, config.steps - optimiser.warmup_steps)
+    phase = (step - optimiser.warmup_steps) / length
+    return optimiser.learning_rate * 0.5 * (1 + math.cos(math.pi * phase))
+
+
+class Trainer:
+    """Trains one network in one folder.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    spec
+        The model to build, see :class:`napari_structseg.models.ModelSpec`.
+    source
+        Patches.
+    folder
+        Where checkpoints and weights go.
+    device
+        Where to train.
+    validate
+        Dice per class of a network on validation data; None: no validation.
+    resume
+        Continue from the checkpoint in ``folder``. On the CPU the continued run equals an
+        uninterrupted one with as many threads bit for bit: all randomness derives from
+        (seed, step).
+
+    Raises
+    ------
+    ConfigError
+        If the checkpoint was made with another configuration, or for other channels or classes.
+    WeightsError
+        If there is nothing to resume from, or it is damaged.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        spec: ModelSpec,
+        source: PatchSource,
+        folder: Path,
+        *,
+        device: torch.device | str = "cpu",
+        validate: Validator | None = None,
+        resume: bool = False,
+    ) -> None:
+        self.config = config
+        self.spec = spec
+        self.folder = folder
+        self.device = torch.device(device)
+        self._source = source
+        self._validate = validate
+        # The caller's own random numbers are left as they are.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            network = build_network(spec)
+        self.network = network.to(self.device)
+        self._n_skipped = 0
+        self._saved_step: int | None = None
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(),
+            lr=config.optimiser.learning_rate,
+            weight_decay=config.optimiser.weight_decay,
+        )
+        self._state = CheckpointState(
+            step=0,
+            config_json=config.model_dump_json(),
+            channels=spec.channels,
+            classes=spec.class_names,
+        )
+        if resume:
+            self._resume()
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+        return self._state.step
+
+    @property
+    def saved_step(self) -> int | None:
+        """The step of the checkpoint in the folder; None before there is one."""
+        return self._saved_step
+
+    @property
+    def best_path(self) -> Path:
+        """Where the weights with the best validation Dice are, once there was validation."""
+        return self.folder / BEST_NAME
+
+    @property
+    def history(self) -> list[ValidationScore]:
+        """Validation scores so far."""
+        return self._state.history
+
+    def run(self, report: Callable[[Progress], None] | None = None) -> Path:
+        """Train to the configured number of steps.
+
+        Ctrl-C is held back until the step is done; then a checkpoint and the weights are written
+        and KeyboardInterrupt is raised. A second Ctrl-C stops at once: what was learned since the
+        last checkpoint is lost.
+
+        Parameters
+        ----------
+        report
+            Called after every step. What it raises stops the run; KeyboardInterrupt and Cancelled
+            save first.
+
+        Returns
+        -------
+        Path
+            The weights of the last step.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be made or written to.
+        MemoryLimitError
+            If the GPU runs out of memory.
+        StructSegError
+            If training diverged.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"Cannot make the folder {self.folder}: {error.strerror}. Choose another."
+            ) from error
+        # Only between two steps do network, optimiser and step count belong together.
+        with deferred_interrupt() as interrupted, closing(self._steps()) as steps:
+            for progress in steps:
+                try:
+                    if report is not None:
+                        report(progress)
+                    if interrupted():
+                        raise KeyboardInterrupt
+                except (KeyboardInterrupt, Cancelled):
+                    self.save()
+                    raise
+        self.save()
+        return self.folder / WEIGHTS_NAME
+
+    def save(self) -> None:
+        """Write the checkpoint and the weights."""
+        save_checkpoint(self.folder / CHECKPOINT_NAME, self._state, self.network, self.optimiser)
+        save_weights(self.folder / WEIGHTS_NAME, self.network, self._trained_spec())
+        self._saved_step = self.step
+
+    def _steps(self) -> Generator[Progress]:
+        config = self.config
+        # One thread prepares the next batch while this one trains; the order of patches does
+        # not depend on it, since every patch has its own generator.
+        with ThreadPoolExecutor(1, thread_name_prefix="structseg-patches") as executor:
+            upcoming = executor.submit(self._batch, self.step)
+            while self.step < config.steps:
+                started = time.perf_counter()
+                images, labels = upcoming.result()
+                if self.step + 1 < config.steps:
+                    upcoming = executor.submit(self._batch, self.step + 1)
+                loss = self._update(images.to(self.device), labels.to(self.device))
+                elapsed = time.perf_counter() - started
+                self._state = self._state.model_copy(
+                    update={"step": self.step + 1, "seconds": self._state.seconds + elapsed}
+                )
+                score = None
+                if self.step % config.validate_every == 0 or self.step == config.steps:
+                    score = self._score(loss)
+                if self.step % config.checkpoint_every == 0:
+                    self.save()
+                yield Progress(self.step, config.steps, loss, elapsed, score)
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
+        patches = [
+            self._source.patch(np.random.default_rng((self.config.seed, _PATCH_STREAM, step, i)))
+            for i in range(self.config.batch)
+        ]
+        images = np.stack([image for image, _ in patches])
+        labels = np.stack([label for _, label in patches])
+        return torch.from_numpy(images), torch.from_numpy(labels)
+
+    def _update(self, images: Tensor, labels: Tensor) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        try:
+            # Per voxel, so that one clipping norm suits every patch size.
+            loss = self._loss(images, labels) / labels[0].numel()
+            torch.autograd.backward(loss)
+        except torch.OutOfMemoryError as error:
+            raise MemoryLimitError(
+                f"The GPU ran out of memory at step {self.step}. Lower batch, patch or "
+                "loss.samples in the configuration, or set mixed_precision = true."
+            ) from error
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.network.parameters(), self.config.optimiser.gradient_clip
+        )
+        self._take_step(bool(torch.isfinite(norm)))
+        return float(loss.detach())
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        config = self.config
+        mask = (images != 0).any(dim=1) if config.loss.roi else None
+        with torch.autocast(
+            self.device.type,
+            torch.bfloat16,
+            enabled=config.mixed_precision and self.device.type == "cuda",
+        ):
+            parameters = self.network(images)
+        if config.head.kind == "point" or self.step < config.loss.mean_only_steps:
+            return cross_entropy(parameters, labels, mask=mask)
+        seed = np.random.SeedSequence((config.seed, _LOSS_STREAM, self.step))
+        generator = torch.Generator(self.device).manual_seed(int(seed.generate_state(1)[0]))
+        return ssn_loss(
+            parameters,
+            labels,
+            n_samples=config.loss.samples,
+            antithetic=config.loss.antithetic,
+            mask=mask,
+            generator=generator,
+        )
+
+    def _take_step(self, finite: bool) -> None:
+        if finite:
+            self.optimiser.step()
+            self._n_skipped = 0
+            return
+        self._n_skipped += 1
+        logger.warning("step %d skipped: its gradient is not finite", self.step)
+        if self._n_skipped == _MAX_SKIPPED:
+            raise StructSegError(
+                f"Training diverged: the last {_MAX_SKIPPED} gradients were not finite. Train in "
+                "a new folder with a lower optimiser.learning_rate, or with loss.roi = true where "
+                "large parts of the images hold no data."
+            )
+
+    def _score(self, loss: float) -> ValidationScore | None:
+        if self._validate is None:
+            return None
+        self.network.eval()
+        score = ValidationScore(step=self.step, loss=loss, dice=self._validate(self.network))
+        if all(_mean_dice(score) > _mean_dice(earlier) for earlier in self.history):
+            save_weights(self.best_path, self.network, self._trained_spec())
+        self._state = self._state.model_copy(update={"history": [*self.history, score]})
+        return score
+
+    def _trained_spec(self) -> ModelSpec:
+        record = self.spec.training.model_copy(update={"steps": self.step})
+        return self.spec.model_copy(update={"training": record})
+
+    def _resume(self) -> None:
+        checkpoint = read_checkpoint(self.folder / CHECKPOINT_NAME)
+        check_same_run(checkpoint.state, self.config, self.spec, self.folder)
+        restore(checkpoint, self.network, self.optimiser)
+        self._saved_step = checkpoint.state.step
+        self._state = checkpoint.state.model_copy(
+            update={"channels": self.spec.channels, "classes": self.spec.class_names}
+        )
+
+
+def _mean_dice(score: ValidationScore) -> float:
+    """Mean over the classes that have a Dice; 0 where none has."""
+    return sum(score.dice.values()) / max(1, len(score.dice))

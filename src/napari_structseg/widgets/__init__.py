@@ -1,0 +1,1 @@
+"""The dock in napari's window. Nothing else in the package imports Qt or napari."""

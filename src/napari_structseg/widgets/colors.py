@@ -1,0 +1,70 @@
+"""Colours: of the classes, of the uncertainty maps, and shades of napari's own theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from napari.utils import Colormap
+from napari.utils.colormaps import ensure_colormap
+from qtpy.QtGui import QColor, QPalette
+from qtpy.QtWidgets import QWidget
+
+from napari_structseg.models import ClassSpec
+
+RGBA = npt.NDArray[np.float32]
+
+# Of the labels over the image, in the canvas and in thumbnails.
+LABEL_OPACITY = 0.55
+_MAP_OPACITY = 0.9
+# Where on the scale an uncertainty map is fully there; below it fades into the image.
+_MAP_OPAQUE_FROM = 0.3
+_MUTED = 0.62
+_LINE = 0.18
+
+
+def label_colors(classes: Sequence[ClassSpec]) -> RGBA:
+    """Colours in label order, ``(C, 4)``, values 0 to 1; label 0 is transparent."""
+    colors = np.array([QColor(one.color).getRgbF() for one in classes], np.float32)
+    colors[0, 3] = 0
+    return colors
+
+
+def uncertainty_colormap(*, inverted: bool) -> Colormap:
+    """Transparent where all is certain, then magma.
+
+    Parameters
+    ----------
+    inverted
+        Whether the largest value, not the smallest, means certain.
+    """
+    colors = np.array(ensure_colormap("magma").colors, np.float32)
+    # The darkest tenth would hide the image rather than mark it.
+    colors = colors[len(colors) // 10 :]
+    colors[:, 3] = _MAP_OPACITY * np.clip(
+        np.linspace(0, 1 / _MAP_OPAQUE_FROM, len(colors)), 0, 1
+    )
+    name = "structseg agreement" if inverted else "structseg entropy"
+    return Colormap(colors[::-1] if inverted else colors, name=name)
+
+
+def text_color(widget: QWidget) -> QColor:
+    """The theme's colour of text."""
+    return widget.palette().color(QPalette.ColorRole.WindowText)
+
+
+def muted_color(widget: QWidget) -> QColor:
+    """A quieter colour for secondary text."""
+    return _faded(widget, _MUTED)
+
+
+def line_color(widget: QWidget) -> QColor:
+    """A colour for hairlines and ticks."""
+    return _faded(widget, _LINE)
+
+
+def _faded(widget: QWidget, opacity: float) -> QColor:
+    color = text_color(widget)
+    color.setAlphaF(opacity)
+    return color

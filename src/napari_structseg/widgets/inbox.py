@@ -1,0 +1,59 @@
+"""From worker threads to the main thread, in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from superqt.utils import ensure_main_thread
+
+Item = TypeVar("Item")
+
+
+class Inbox(Generic[Item]):
+    """A queue that any thread fills and the main thread empties.
+
+    Items that arrive while the main thread is busy, for example painting, are handed over
+    together, so that the receiver can skip what has been superseded meanwhile.
+
+    Parameters
+    ----------
+    receive
+        Called in the main thread with what has arrived, oldest first; never with nothing, and
+        never after :meth:`close`.
+    """
+
+    def __init__(self, receive: Callable[[list[Item]], None]) -> None:
+        self._receive: Callable[[list[Item]], None] | None = receive
+        self._items: list[Item] = []
+        self._lock = threading.Lock()
+
+    def put(self, item: Item) -> None:
+        """Hand over an item; from any thread."""
+        with self._lock:
+            if self._receive is None:
+                return
+            self._items.append(item)
+            is_first = len(self._items) == 1
+        if is_first:
+            self._deliver()
+
+    def is_empty(self) -> bool:
+        """Whether everything has been handed over."""
+        with self._lock:
+            return not self._items
+
+    def close(self) -> None:
+        """Drop what is waiting and whatever still comes."""
+        with self._lock:
+            self._receive = None
+            self._items = []
+
+    @ensure_main_thread
+    def _deliver(self) -> None:
+        with self._lock:
+            items, self._items = self._items, []
+            receive = self._receive
+        if receive is not None and items:
+            receive(items)

@@ -1,0 +1,82 @@
+"""Outlines and contours as the vectors of a napari layer, updated in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Vectors
+
+from napari_structseg.session.messages import LineSet
+
+# Changing the number of a layer's vectors costs napari several times as much as drawing them:
+# there is room for a multiple of this many, and the rest has no length and no colour.
+_BLOCK = 4096
+_OUTLINE_OPACITY = 0.75
+# Dashes of the outer contour: so many segments on, as many off.
+_DASH = 3
+
+
+def write_lines(
+    layer: Vectors, sets: Sequence[LineSet], colors: npt.NDArray[np.float32]
+) -> None:
+    """Replace the lines of a layer.
+
+    Parameters
+    ----------
+    layer
+        Made with the arrays of :func:`line_arrays`, or written to by this function before.
+    sets
+        The new lines, in voxels.
+    colors
+        Colour of each label, ``(C, 4)``.
+    """
+    styled = [_styled(one, colors[one.label]) for one in sets]
+    segments = [part for part, _ in styled]
+    count = sum(len(part) for part in segments)
+    capacity = _capacity(count)
+    if capacity != len(layer.data):
+        data, colours = line_arrays(layer.ndim, count)
+        with layer.events.blocker_all():
+            layer.data = data
+            layer.edge_color = colours
+    data, colours = layer.data, layer.edge_color
+    data[count:] = 0
+    colours[count:] = 0
+    if count:
+        starts_ends = np.concatenate(segments)
+        data[:count, 0] = starts_ends[:, 0]
+        data[:count, 1] = starts_ends[:, 1] - starts_ends[:, 0]
+        lengths = [len(part) for part in segments]
+        colours[:count] = np.repeat([color for _, color in styled], lengths, axis=0)
+        # Unused vectors lie on the slice that is drawn anyway.
+        data[count:, 0] = data[0, 0]
+    layer.refresh(extent=False, thumbnail=False, highlight=False)
+
+
+def line_arrays(n_axes: int, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Room for lines."""
+    capacity = _capacity(count)
+    return np.zeros((capacity, 2, n_axes), np.float32), np.zeros((capacity, 4), np.float32)
+
+
+def _capacity(count: int) -> int:
+    return max(1, -(-count // _BLOCK)) * _BLOCK
+
+
+def _styled(
+    lines: LineSet, color: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Segments to draw and their colour: the style tells levels of confidence apart."""
+    color = np.array([*color[:3], 1], np.float32)
+    segments = lines.segments
+    if lines.level is None:
+        color[3] = _OUTLINE_OPACITY
+    elif lines.level < 0.5:
+        segments = segments[np.arange(len(segments)) // _DASH % 2 == 0]
+    elif lines.level > 0.5:
+        # Towards white: the core, where nearly all samples agree.
+        color[:3] = 0.45 * color[:3] + 0.55
+    return segments, color

@@ -1,0 +1,124 @@
+"""What the viewer shows, in the terms of the session: the view, and layers as images."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.components import Dims
+from napari.layers import Image as ImageLayer
+from napari.layers import Layer
+
+from napari_structseg.errors import InputError
+from napari_structseg.image import Image
+from napari_structseg.reader import IMAGE_KEY
+from napari_structseg.session.messages import View
+
+
+def current_view(dims: Dims, layer: Layer) -> View:
+    """Which slice of a layer the viewer shows.
+
+    Parameters
+    ----------
+    dims
+        The viewer's dimensions, in any order, possibly more than the layer has.
+    layer
+        2-D or 3-D. Its axes are the viewer's last ones.
+    """
+    if layer.ndim == 2:
+        return View()
+    offset = dims.ndim - layer.ndim
+    ours = [axis - offset for axis in dims.order if axis >= offset]
+    # The first axis in the viewer's order is the one that a slider moves along in 2-D, and the
+    # one along which thumbnails are cut in 3-D.
+    axis = ours[0]
+    position = round(float(layer.world_to_data(dims.point)[axis]))
+    volume = axis + offset in dims.displayed
+    return View(axis, min(max(position, 0), layer.data.shape[axis] - 1), volume)
+
+
+def is_transposed(dims: Dims, layer: Layer, view: View) -> bool:
+    """Whether the viewer shows the plane of a view with its two axes exchanged."""
+    offset = dims.ndim - layer.ndim
+    rows, columns = (axis + offset for axis in view.plane(layer.ndim))
+    order = list(dims.order)
+    return order.index(rows) > order.index(columns)
+
+
+def layer_spacing(layer: Layer) -> tuple[float, ...]:
+    """Distance between voxel centres in mm along each axis, whatever moves the layer."""
+    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
+    steps = [np.asarray(layer.data_to_world(unit)) - origin for unit in np.eye(layer.ndim)]
+    lengths = []
+    for step in steps:
+        # Units differ between axes only where a length is meaningless anyway.
+        factors = [
+            float((1 * unit).to("mm").magnitude) if unit.is_compatible_with("mm") else 1.0
+            for unit in layer.units
+        ]
+        lengths.append(math.hypot(*(step * factors)))
+    return tuple(lengths)
+
+
+def image_of_layer(layer: ImageLayer) -> Image:
+    """The image that a layer shows, with the geometry it was read with where that still holds.
+
+    Raises
+    ------
+    InputError
+        If the layer is RGB or multiscale, or holds what no image may: wrong axes, NaN.
+    """
+    if layer.rgb:
+        raise InputError(
+            f"{layer.name!r} is an RGB picture, but a model needs an image of measured "
+            "intensities. Choose another layer, or split its colours into channels: right-click "
+            "the layer, then Split RGB."
+        )
+    if layer.multiscale:
+        raise InputError(
+            f"{layer.name!r} is stored at several resolutions. Choose a layer with a single one, "
+            "for example made of one of its levels."
+        )
+    image = layer.metadata.get(IMAGE_KEY)
+    if isinstance(image, Image) and _shows(layer, image):
+        return image
+    return Image.from_array(
+        np.asarray(layer.data), spacing=layer_spacing(layer), name=layer.name
+    )
+
+
+def grey_picture(
+    layer: ImageLayer, view: View, size: int
+) -> npt.NDArray[np.uint8]:
+    """The slice of a layer as it is in the thumbnails, ``(h, w)``, 0 to 255.
+
+    Parameters
+    ----------
+    layer
+        With its contrast limits.
+    view
+        Which slice.
+    size
+        Largest side of a thumbnail, as in the request that the thumbnails answer.
+    """
+    index: list[Any] = [slice(None)] * layer.ndim
+    if layer.ndim == 3:
+        index[view.axis] = view.position
+    plane = np.asarray(layer.data[tuple(index)])
+    step = max(1, -(-max(plane.shape) // size))
+    thinned = plane[::step, ::step].astype(np.float32)
+    low, high = layer.contrast_limits
+    scaled = (thinned - low) / max(high - low, np.finfo(np.float32).tiny)
+    return (255 * np.clip(scaled, 0, 1)).astype(np.uint8)
+
+
+def _shows(layer: ImageLayer, image: Image) -> bool:
+    """Whether a layer still shows one of an image's channels, unaltered, on the same grid."""
+    return (
+        isinstance(layer.data, np.ndarray)
+        and layer.data.shape == image.spatial_shape
+        and np.may_share_memory(layer.data, image.data)
+        and np.allclose(layer_spacing(layer), image.spacing)
+    )
