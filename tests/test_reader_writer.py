@@ -79,7 +79,7 @@ def test_channels_become_layers_of_one_image(tmp_path: Path) -> None:
     nib.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / "scan.nii")
     first, second = open_layers(tmp_path / "scan.nii")
     assert (first.name, second.name) == ("scan channel 1", "scan channel 2")
-    assert np.array_equal(second.data, voxels[..., 1].transpose())
+    assert np.array_equal(second.data, voxels[::-1, ::-1, ::-1, 1].transpose())
     assert first.metadata["structseg_image"] is second.metadata["structseg_image"]
 
 

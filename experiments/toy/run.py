@@ -34,7 +34,7 @@ from torch import Tensor
 
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.models import LogitParameters
-from napari_structseg.training.losses import cross_entropy, sample_logits, ssn_loss
+from napari_structseg.training.losses import sample_logits, ssn_loss
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -56,7 +56,7 @@ class Config:
     ambiguous: int
     rank: int
     initial_log_diagonal: float
-    initial_factor_scale: float
+    initial_log_scale: float
     mean_only_steps: int
     steps: int
     learning_rate: float
@@ -66,66 +66,69 @@ class Config:
 
 
 class Toy(torch.nn.Module):
-    """The parameters of one distribution over the logits of the foreground."""
+    """The parameters of one distribution over the logits of the foreground.
+
+    As in the published code, the factor is the product of positive scales, one for each pixel and
+    rank, and of directions, one unit vector over the pixels for each rank.
+    """
 
     def __init__(self, config: Config, *, low_rank: bool, generator: torch.Generator) -> None:
         super().__init__()
-        n = config.pixels
+        n, rank = config.pixels, config.rank if low_rank else 0
         self.mean = torch.nn.Parameter(torch.zeros(n))
         self.log_diagonal = torch.nn.Parameter(torch.full((n,), config.initial_log_diagonal))
-        self.factor: torch.nn.Parameter | None = None
-        if low_rank:
-            start = torch.rand((config.rank, n), generator=generator) - 0.5
-            start = start / start.norm(dim=1, keepdim=True)
-            self.factor = torch.nn.Parameter(config.initial_factor_scale * start)
+        self.log_scale = torch.nn.Parameter(torch.full((rank, n), config.initial_log_scale))
+        self.direction = torch.nn.Parameter(torch.rand((rank, n), generator=generator) - 0.5)
+
+    def factor(self) -> Tensor:
+        """P, rank-major, (rank, pixels)."""
+        direction = self.direction / self.direction.norm(dim=1, keepdim=True)
+        return torch.exp(self.log_scale) * direction
 
     def forward(self, n_images: int) -> LogitParameters:
         """The same distribution for each of `n_images` images; background first, at 0."""
-        diagonal = torch.exp(self.log_diagonal)
-        mean = torch.stack([torch.zeros_like(self.mean), self.mean])
-        factor = None
-        if self.factor is not None:
-            factor = torch.stack([torch.zeros_like(self.factor), self.factor], dim=1)
-            factor = factor.expand(n_images, -1, -1, -1)
+        mean, diagonal, factor = self.mean, torch.exp(self.log_diagonal), self.factor()
+        mean = torch.stack([torch.zeros_like(mean), mean])
+        diagonal = torch.stack([torch.zeros_like(diagonal), diagonal])
+        factor = torch.stack([torch.zeros_like(factor), factor], dim=1)
         return LogitParameters(
             mean.expand(n_images, -1, -1),
-            factor,
-            torch.stack([torch.zeros_like(diagonal), diagonal]).expand(n_images, -1, -1),
+            factor.expand(n_images, -1, -1, -1) if len(factor) else None,
+            diagonal.expand(n_images, -1, -1),
         )
 
     def covariance(self) -> Tensor:
         """P P^T + D of the foreground logits, (pixels, pixels)."""
-        result = torch.diag(torch.exp(self.log_diagonal))
-        return result if self.factor is None else result + self.factor.T @ self.factor
+        factor = self.factor()
+        return torch.diag(torch.exp(self.log_diagonal)) + factor.T @ factor
 
 
 def targets(config: Config) -> Tensor:
-    """The two segmentations, (2, pixels): a bar in the middle, without and with its core."""
-    third = config.pixels // 3
+    """The two segmentations, (2, pixels): the same to the left and right, opposite between."""
     start = (config.pixels - config.ambiguous) // 2
     result = torch.zeros((2, config.pixels), dtype=torch.long)
-    result[:, :third] = 1
+    result[:, :start] = 1
     result[1, start : start + config.ambiguous] = 1
     return result
 
 
 def train(config: Config, *, low_rank: bool, seed: int) -> Toy:
-    """Optimise the mean alone, then everything."""
+    """Maximise the likelihood, first over the mean alone, then over everything."""
     generator = torch.Generator().manual_seed(seed)
     toy = Toy(config, low_rank=low_rank, generator=generator)
     wanted = targets(config)
-    optimiser = torch.optim.Adam(toy.parameters(), lr=config.learning_rate)
-    for step in range(config.mean_only_steps + config.steps):
-        parameters = toy(len(wanted))
-        if step < config.mean_only_steps:
-            loss = cross_entropy(parameters, wanted)
-        else:
+    for parameters, n_steps in (
+        ([toy.mean], config.mean_only_steps),
+        (toy.parameters(), config.steps),
+    ):
+        optimiser = torch.optim.Adam(parameters, lr=config.learning_rate)
+        for _ in range(n_steps):
             loss = ssn_loss(
-                parameters, wanted, n_samples=config.training_samples, generator=generator
+                toy(len(wanted)), wanted, n_samples=config.training_samples, generator=generator
             )
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
     return toy
 
 

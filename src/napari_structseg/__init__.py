@@ -1,0 +1,93 @@
+"""Explore the uncertainty of medical image segmentation, in napari and without a window.
+
+What is named here is the public Python API; see docs/python-api.md. Every name is imported when
+it is first used: importing the package alone loads neither torch nor napari.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_structseg.controls import Controls, make_controls
+    from napari_structseg.distributions import LogitDistribution, LowRankNormal, Noise, PointLogits
+    from napari_structseg.errors import StructSegError
+    from napari_structseg.image import Geometry, Image
+    from napari_structseg.inference.batch import load_model, predict, reproduce
+    from napari_structseg.inference.predictor import Predictor
+    from napari_structseg.inference.rendering import Renderer, render_labels
+    from napari_structseg.io.channels import read_channels
+    from napari_structseg.io.nifti import read_image, write_volume
+    from napari_structseg.io.weights import save_weights as save_model
+    from napari_structseg.models import ModelSpec, build_network
+    from napari_structseg.sample_data import load_mni152
+
+    __version__: str
+
+__all__ = [
+    "Controls",
+    "Geometry",
+    "Image",
+    "LogitDistribution",
+    "LowRankNormal",
+    "ModelSpec",
+    "Noise",
+    "PointLogits",
+    "Predictor",
+    "Renderer",
+    "StructSegError",
+    "__version__",
+    "build_network",
+    "load_mni152",
+    "load_model",
+    "make_controls",
+    "predict",
+    "read_channels",
+    "read_image",
+    "render_labels",
+    "reproduce",
+    "save_model",
+    "write_volume",
+]
+
+# Public name: module, and the name it has there.
+_SOURCES = {
+    "Controls": ("controls", "Controls"),
+    "Geometry": ("image", "Geometry"),
+    "Image": ("image", "Image"),
+    "LogitDistribution": ("distributions", "LogitDistribution"),
+    "LowRankNormal": ("distributions", "LowRankNormal"),
+    "ModelSpec": ("models", "ModelSpec"),
+    "Noise": ("distributions", "Noise"),
+    "PointLogits": ("distributions", "PointLogits"),
+    "Predictor": ("inference.predictor", "Predictor"),
+    "Renderer": ("inference.rendering", "Renderer"),
+    "StructSegError": ("errors", "StructSegError"),
+    "build_network": ("models", "build_network"),
+    "load_mni152": ("sample_data", "load_mni152"),
+    "load_model": ("inference.batch", "load_model"),
+    "make_controls": ("controls", "make_controls"),
+    "predict": ("inference.batch", "predict"),
+    "read_channels": ("io.channels", "read_channels"),
+    "read_image": ("io.nifti", "read_image"),
+    "render_labels": ("inference.rendering", "render_labels"),
+    "reproduce": ("inference.batch", "reproduce"),
+    "save_model": ("io.weights", "save_weights"),
+    "write_volume": ("io.nifti", "write_volume"),
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 -- whatever the name stands for
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("napari-structseg")
+    if name not in _SOURCES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, its_name = _SOURCES[name]
+    return getattr(import_module(f"{__name__}.{module}"), its_name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

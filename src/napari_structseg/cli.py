@@ -10,6 +10,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 
 from napari_structseg.commands.info import info
+from napari_structseg.commands.predict import predict
 from napari_structseg.commands.train import train
 from napari_structseg.errors import StructSegError
 
@@ -25,6 +26,7 @@ app = App(
 )
 # The modules of the commands import what is heavy, torch above all, inside their functions.
 app.command(info)
+app.command(predict)
 app.command(train)
 
 

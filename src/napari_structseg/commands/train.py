@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -27,7 +27,7 @@ def train(
     config: Path,
     out: Path,
     resume: Annotated[bool, Parameter(negative="")] = False,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    device: str = "auto",
 ) -> None:
     """Train a model on a data set.
 
@@ -46,16 +46,16 @@ def train(
     resume
         Continue the run in --out where it stopped.
     device
-        Where to train; auto is a GPU if there is one.
+        auto (a GPU if there is one), cpu, cuda:0, ...
     """
     from rich.console import Console
 
-    from napari_structseg.device import choose_device
+    from napari_structseg.inference.devices import resolve_device
     from napari_structseg.training.config import read_config
     from napari_structseg.training.trainer import Trainer
 
     settings = read_config(config)
-    chosen = choose_device(device)
+    chosen = resolve_device(device)
     _check_folder(out, resume=resume)
     console = Console(highlight=False, soft_wrap=True)
     with _bars(console) as bars:
@@ -71,8 +71,9 @@ def train(
     console.print(f"Weights of the last step: {weights}")
     if trainer.history:
         console.print(f"Weights with the best validation Dice: {trainer.best_path}")
-    image = "IMAGE.nii.gz"
-    console.print(f"Next: structseg predict {image} --model {shlex.quote(str(weights))}")
+    console.print(
+        f"Next: structseg predict IMAGE.nii.gz --model {shlex.quote(str(weights))} --out RESULTS"
+    )
 
 
 def _check_folder(out: Path, *, resume: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,8 @@ import torch
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.image import Image
 from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
-from napari_structseg.io.nifti import read_image
+from napari_structseg.io.channels import read_channels
 from napari_structseg.io.png import SUFFIX as PNG_SUFFIX
-from napari_structseg.io.png import read_png
 from napari_structseg.memory import check_memory
 from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.training.dataset import Case, Dataset
@@ -32,7 +32,8 @@ class PreparedCase:
     name
         Of the case.
     image
-        ``(C, *spatial)`` float32, normalised and resampled.
+        ``(C, *spatial)`` float32, normalised and resampled, its axes towards superior, anterior
+        and right.
     labels
         ``(*spatial)`` uint8 of each rater.
     spacing
@@ -75,7 +76,7 @@ def prepare_case(
     MemoryLimitError
         If the case does not fit into memory.
     """
-    image = _read_channels(case, dataset, dimensions)
+    image = _read_image(case, dataset, dimensions)
     if spacing is not None and case.images[0].name.endswith(PNG_SUFFIX):
         raise ConfigError(
             f"{case.images[0]} has no voxel size, since it is a PNG, so it cannot be resampled. "
@@ -87,7 +88,7 @@ def prepare_case(
         n_voxels * (4 * image.n_channels + len(case.labels)), f"Preparing the case {case.name!r}"
     )
     try:
-        normalised = normalise(image.data, intensity)
+        normalised = normalise(in_ras(image), intensity)
     except InputError as error:
         raise InputError(f"{case.images[0]}: {error}") from error
     labels = []
@@ -101,39 +102,48 @@ def prepare_case(
     return PreparedCase(case.name, resample(normalised, size).numpy(), tuple(labels), actual)
 
 
-def _read(path: Path) -> Image:
-    return read_png(path) if path.name.endswith(PNG_SUFFIX) else read_image(path)
+def in_ras(image: Image) -> npt.NDArray[Any]:
+    """Channels and voxels with axes towards superior, anterior and right, as networks see them.
+
+    Returns
+    -------
+    data
+        ``(C, *spatial)``.
+    """
+    axes = tuple(1 + axis for axis in image.geometry.axes_against_ras)
+    return np.ascontiguousarray(np.flip(image.data, axes))
 
 
-def _read_channels(case: Case, dataset: Dataset, dimensions: int) -> Image:
-    parts = [_read(path) for path in case.images]
-    first = parts[0]
-    if first.ndim != dimensions:
+def _read_image(case: Case, dataset: Dataset, dimensions: int) -> Image:
+    image = read_channels(case.images)
+    if image.ndim != dimensions:
         raise ConfigError(
             f"The configuration has dimensions = {dimensions}, but {case.images[0]} is "
-            f"{first.ndim}-D with shape {first.spatial_shape}. Set dimensions = {first.ndim}, "
+            f"{image.ndim}-D with shape {image.spatial_shape}. Set dimensions = {image.ndim}, "
             "or use other images."
         )
-    for path, part in zip(case.images, parts, strict=True):
-        _check_grid(path, part, case.images[0], first)
-    data = first.data if len(parts) == 1 else np.concatenate([part.data for part in parts])
-    if len(data) != len(dataset.channels):
+    if image.n_channels != len(dataset.channels):
         raise ConfigError(
-            f"The case {case.name!r} has {len(data)} channels in {len(parts)} files (the first is "
+            f"The case {case.name!r} has {image.n_channels} channels (the first file is "
             f"{case.images[0]}), but dataset.json names {len(dataset.channels)}: "
             f"{', '.join(dataset.channels)}. Add the missing files, or correct dataset.json."
         )
-    return Image(data, first.geometry, dataset.channels, case.name)
+    return image
 
 
 def _read_labels(path: Path, image: Image, dataset: Dataset) -> npt.NDArray[np.uint8]:
-    labels = _read(path)
-    if labels.ndim == image.ndim and labels.n_channels != 1:
+    labels = read_channels([path])
+    if labels.n_channels != 1:
         raise InputError(
             f"{path} must hold one label per voxel, but it has {labels.n_channels} channels. Merge "
             "them into one label map."
         )
-    _check_grid(path, labels, None, image)
+    if not image.geometry.same_grid(labels.geometry):
+        raise InputError(
+            f"{path} lies on another voxel grid than its image: shape {labels.spatial_shape} "
+            f"against {image.spatial_shape}, spacing {_mm(labels)} against {_mm(image)} mm, or "
+            "another position. Resample it onto that grid first."
+        )
     values = np.unique(labels.data)
     wrong = [value for value in values if not (0 <= value < len(dataset.classes)) or value % 1]
     if wrong:
@@ -143,18 +153,8 @@ def _read_labels(path: Path, image: Image, dataset: Dataset) -> npt.NDArray[np.u
             f"{len(dataset.classes) - 1} ({', '.join(dataset.classes)}). Renumber the labels, or "
             "name them all in dataset.json."
         )
-    result: npt.NDArray[np.uint8] = labels.data[0].astype(np.uint8)
+    result: npt.NDArray[np.uint8] = in_ras(labels)[0].astype(np.uint8)
     return result
-
-
-def _check_grid(path: Path, part: Image, reference_path: Path | None, reference: Image) -> None:
-    if not reference.geometry.same_grid(part.geometry):
-        of = reference_path or f"the image of the case {reference.name!r}"
-        raise InputError(
-            f"{path} lies on another voxel grid than {of}: shape {part.spatial_shape} against "
-            f"{reference.spatial_shape}, spacing {_mm(part)} against {_mm(reference)} mm, or "
-            "another position. Resample it onto that grid first."
-        )
 
 
 def _mm(image: Image) -> str:

@@ -13,7 +13,7 @@ from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.nifti import read_image
 from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
-from napari_structseg.training.cases import prepare_case
+from napari_structseg.training.cases import in_ras, prepare_case
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.dataset import read_dataset
 from napari_structseg.training.patches import ImagePatches
@@ -121,7 +121,7 @@ def _read_label_map(path: Path) -> LabelMap:
             f"{image.n_channels} channels and values of {image.data.dtype}. Is it an image?"
         )
     try:
-        return LabelMap.from_freesurfer(image.data[0].astype(np.int64))
+        return LabelMap.from_freesurfer(in_ras(image)[0].astype(np.int64))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

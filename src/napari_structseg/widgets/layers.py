@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -17,13 +16,12 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_structseg.distributions import Region
 from napari_structseg.geometry import Geometry
+from napari_structseg.image import Image
 from napari_structseg.models import ClassSpec
 from napari_structseg.reader import GEOMETRY_KEY
 from napari_structseg.session.messages import Lines, MapRegion, Show, View
 from napari_structseg.widgets.colors import LABEL_OPACITY, label_colors, uncertainty_colormap
 from napari_structseg.widgets.line_mesh import line_arrays, write_lines
-
-logger = logging.getLogger(__name__)
 
 # In a layer's metadata: it is the plugin's, and no image to run a model on.
 RESULT_KEY = "structseg_result"
@@ -37,7 +35,7 @@ class ResultLayers:
     """The layers that show what a model makes of one image.
 
     They are made once for an image. The user may delete any: it keeps being written to, and
-    :meth:`ensure` brings it back, whole, when it is asked for.
+    :meth:`show` brings it back, whole, when it is asked for.
 
     Parameters
     ----------
@@ -83,8 +81,10 @@ class ResultLayers:
             visible=False,
             **common,
         )
+        no_vectors, no_colors = line_arrays(len(shape), 0)
         self.lines = Vectors(
-            *line_arrays(len(shape), 0),
+            no_vectors,
+            edge_color=no_colors,
             ndim=len(shape),
             name="Lines",
             vector_style="line",
@@ -103,33 +103,45 @@ class ResultLayers:
         """The layers, from the bottom up."""
         return (self.uncertainty, self.segmentation, self.lines)
 
+    def fit(self, layer: Layer, image: Image) -> bool:
+        """Whether they can show another result on a layer."""
+        return self.beside is layer and self.segmentation.data.shape == image.spatial_shape
+
     def set_classes(self, classes: Sequence[ClassSpec]) -> None:
         """Take the colours of a model's classes, and empty the layers."""
         self._colors = label_colors(classes)
         colors: dict[int | None, Any] = dict(enumerate(self._colors))
         colors[None] = np.zeros(4)
         self.segmentation.colormap = DirectLabelColormap(color_dict=colors)
-        self.segmentation.metadata["classes"] = [one.name for one in classes]
         self._entropy_max = math.log(len(classes))
         self.segmentation.data[:] = 0
         self.segmentation.refresh(extent=False, highlight=False)
         self.uncertainty.data[:] = 0
         write_lines(self.lines, (), self._colors)
         self._showing = None
+        self._map: Show | None = None
 
-    def ensure(self, show: Show) -> None:
+    def show(self, show: Show, *, revive: bool) -> None:
         """Show one kind of result: its layer is visible, the others are hidden.
 
-        A layer that the user deleted comes back. Visibility changes only with `show`, so that
-        what the user hides stays hidden.
+        Visibility changes only with `show`, so that what the user hides stays hidden.
+
+        Parameters
+        ----------
+        show
+            What to show.
+        revive
+            Whether a layer that the user deleted comes back.
         """
         wanted = self._layer_of(show)
-        if wanted not in self._viewer.layers:
+        is_new = show is not self._showing
+        if wanted not in self._viewer.layers and (revive or is_new):
             self._add(wanted)
-        if show is self._showing:
+        if not is_new:
             return
         self._showing = show
-        if wanted is self.uncertainty:
+        if wanted is self.uncertainty and show is not self._map:
+            self._map = show
             is_agreement = show is Show.AGREEMENT
             self.uncertainty.data[:] = 1 if is_agreement else 0
             self.uncertainty.colormap = uncertainty_colormap(inverted=is_agreement)
@@ -168,7 +180,7 @@ class ResultLayers:
 
     def write_map(self, result: MapRegion, view: View) -> None:
         """Entropy or agreement of a region."""
-        if result.show is not self._showing:
+        if result.show is not self._map:
             return
         self.uncertainty.data[result.region] = result.values
         if view.volume and result.done:

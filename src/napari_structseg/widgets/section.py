@@ -7,6 +7,7 @@ from qtpy.QtGui import QPainter, QPaintEvent
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -63,6 +64,25 @@ class Hairline(QWidget):
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw it."""
         QPainter(self).fillRect(self.rect(), line_color(self))
+
+
+class SmallButton(QPushButton):
+    """A button that fits beside a line of text.
+
+    Parameters
+    ----------
+    text
+        A word or a sign.
+    tip
+        What it does.
+    """
+
+    def __init__(self, text: str, tip: str, parent: QWidget | None = None) -> None:
+        super().__init__(text, parent)
+        self.setToolTip(tip)
+        self.setAccessibleName(tip)
+        self.setStyleSheet("QPushButton { padding: 2px 7px; }")
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 
 
 class Section(QWidget):

@@ -1,0 +1,130 @@
+"""`structseg predict`: from an image to label files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from napari_structseg.errors import ConfigError
+
+
+def predict(
+    image: list[Path],
+    /,
+    *,
+    out: Path,
+    model: str | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    temperature: float | None = None,
+    class_scale: Annotated[
+        list[str] | None, Parameter(negative="", help="NAME=VALUE; may be given several times.")
+    ] = None,
+    device: str | None = None,
+    recipe: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Segment an image; write the mean, samples and their entropy.
+
+    Writes mean.nii.gz, sample-000.nii.gz and so on (labels), entropy.nii.gz (nats) and
+    recipe.json to the folder --out, on the voxel grid of the image.
+
+    Parameters
+    ----------
+    image
+        A NIfTI or PNG file. Several channels: a 4-D NIfTI file, or one file for each channel.
+    out
+        Folder for the results; made if it is missing.
+    model
+        Name of a model that comes with the program, or a .safetensors file.
+    samples
+        How many samples to write; 10 if not given.
+    seed
+        Which series of samples; 7 if not given.
+    temperature
+        How far samples stray from the mean, from 0 to 3; 1 if not given.
+    class_scale
+        How far one class strays, from -3 to 3, as NAME=VALUE; 1 for those not given.
+    device
+        auto (a GPU if there is one), cpu, cuda:0, ...
+    recipe
+        A recipe.json: make its results again, and check that they are the same.
+    overwrite
+        Replace the results of an earlier prediction in --out.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from napari_structseg.inference import batch
+    from napari_structseg.inference.devices import AUTO
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with Progress(console=console) as bars:
+        tasks = {}
+
+        def report(what: str, fraction: float) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=1.0)
+            bars.update(tasks[what], completed=fraction)
+
+        if recipe is not None:
+            _refuse_controls(samples, seed, temperature, class_scale)
+            made = batch.reproduce(
+                recipe, image, out, model=model, device=device, overwrite=overwrite, report=report
+            )
+        elif model is None:
+            raise ConfigError(
+                "No model was given. Name one with --model, for example --model brain-tissue, or "
+                "repeat an earlier prediction with --recipe."
+            )
+        else:
+            made = batch.predict(
+                image,
+                model,
+                out,
+                samples=batch.DEFAULT_SAMPLES if samples is None else samples,
+                seed=seed,
+                temperature=1.0 if temperature is None else temperature,
+                class_scale=_scales(class_scale or []),
+                device=device or AUTO,
+                overwrite=overwrite,
+                report=report,
+            )
+    same = ", the same as the recipe's to the last voxel" if recipe is not None else ""
+    console.print(f"{len(made.outputs)} files and recipe.json in {out}{same}", markup=False)
+
+
+def _scales(assignments: list[str]) -> dict[str, float]:
+    """Class scales by name from NAME=VALUE.
+
+    Raises
+    ------
+    ConfigError
+        If one is not of this form, or a class is named twice.
+    """
+    scales: dict[str, float] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.rpartition("=")
+        try:
+            scale = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ConfigError(
+                f'--class-scale needs NAME=VALUE, for example "grey matter=1.4", but it is '
+                f"{assignment!r}."
+            )
+        if name in scales:
+            raise ConfigError(f"--class-scale names the class {name!r} twice. Give one value.")
+        scales[name] = scale
+    return scales
+
+
+def _refuse_controls(*controls: object) -> None:
+    if any(control is not None for control in controls):
+        raise ConfigError(
+            "--samples, --seed, --temperature and --class-scale come from the recipe. Leave them "
+            "out, or predict without --recipe."
+        )

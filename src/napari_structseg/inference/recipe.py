@@ -1,0 +1,212 @@
+"""The recipe beside a saved result: everything that is needed to make it again, exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_structseg.controls import Controls
+from napari_structseg.errors import InputError
+from napari_structseg.io.atomic import atomic_path
+
+RECIPE_NAME = "recipe.json"
+_PACKAGES = {"napari_structseg": "napari-structseg", "torch": "torch", "numpy": "numpy"}
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileReference(_Part):
+    """One file, whatever it is called today."""
+
+    name: str = Field(description="File name, without its folder.")
+    sha256: Sha256 = Field(description="SHA-256 of the file.")
+
+
+class ModelReference(FileReference):
+    """One model."""
+
+    model: str = Field(description="As it was asked for: the name of a shipped model, or a path.")
+
+
+class RecipeControls(_Part):
+    """The sliders, by name."""
+
+    temperature: float
+    class_scale: dict[str, float] = Field(description="Scale of every class of the model.")
+
+
+class Recipe(_Part):
+    """How the files of one prediction came to be. Written as ``recipe.json`` beside them.
+
+    The same model, image, seed and controls on the same device give the same voxels again.
+    ``outputs`` says whether they did.
+    """
+
+    format_version: Literal[1] = 1
+    model: ModelReference
+    images: tuple[FileReference, ...] = Field(
+        min_length=1, description="The image file, or one file for each channel."
+    )
+    samples: int = Field(ge=0, description="sample-000 is the first of the series.")
+    seed: int
+    controls: RecipeControls
+    device: str = Field(description="Where it was computed, for example cpu or cuda:0.")
+    versions: dict[str, str]
+    command: tuple[str, ...] = Field(description="A command that does the same.")
+    outputs: dict[str, Sha256] = Field(
+        description="SHA-256 of the voxels of each file, little-endian in the order of read_image."
+    )
+
+    def changed_versions(self) -> list[str]:
+        """What is installed in another version now, in words."""
+        now = installed_versions()
+        return [
+            f"{name} {then}, now {now.get(name, 'unknown')}"
+            for name, then in self.versions.items()
+            if now.get(name) != then
+        ]
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what the voxels of a result depend on."""
+    return {name: version(package) for name, package in _PACKAGES.items()}
+
+
+def make_recipe(
+    model: ModelReference,
+    images: Sequence[FileReference],
+    controls: Controls,
+    class_names: Sequence[str],
+    *,
+    samples: int,
+    device: str,
+    outputs: Mapping[str, str],
+    arguments: Sequence[str],
+) -> Recipe:
+    """Write down what was done, with this version of everything.
+
+    Parameters
+    ----------
+    model, images, controls, samples, device, outputs
+        Of the recipe.
+    class_names
+        Of the model, in label order.
+    arguments
+        Paths of the command that does the same.
+    """
+    scales = controls.class_scale or (1.0,) * len(class_names)
+    by_name = dict(zip(class_names, scales, strict=True))
+    command = ["structseg", "predict", *arguments, "--model", model.model]
+    command += ["--samples", f"{samples}", "--seed", f"{controls.seed}"]
+    command += ["--temperature", f"{controls.temperature!r}"]
+    for name, scale in by_name.items():
+        command += ["--class-scale", f"{name}={scale!r}"]
+    command += ["--device", device]
+    return Recipe(
+        model=model,
+        images=tuple(images),
+        samples=samples,
+        seed=controls.seed,
+        controls=RecipeControls(temperature=controls.temperature, class_scale=by_name),
+        device=device,
+        versions=installed_versions(),
+        command=tuple(command),
+        outputs=dict(outputs),
+    )
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write ``recipe.json``, atomically.
+
+    Raises
+    ------
+    InputError
+        If the system refuses to write there.
+    """
+    with atomic_path(folder / RECIPE_NAME) as temporary:
+        temporary.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_recipe(path: str | os.PathLike[str]) -> Recipe:
+    """Read a recipe.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or is not a recipe of this program.
+    """
+    path = Path(path)
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate(content)
+    except OSError as error:
+        raise InputError(
+            f"Cannot read the recipe {path}: {error.strerror or error}. Give the {RECIPE_NAME} "
+            "beside the results of 'structseg predict'."
+        ) from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the file"
+        raise InputError(
+            f"{path} is not a recipe of this version of napari-structseg ({where}: "
+            f"{problem['msg']}). Give the {RECIPE_NAME} beside the results of 'structseg predict'."
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not valid JSON ({error}). Give the {RECIPE_NAME} beside the results of "
+            "'structseg predict'."
+        ) from error
+
+
+def check_same(what: str, found: Sequence[FileReference], wanted: Sequence[FileReference]) -> None:
+    """Raise InputError unless files are those of a recipe, whatever they are called."""
+    if [one.sha256 for one in found] != [one.sha256 for one in wanted]:
+        raise InputError(
+            f"The {what} is not the one that the recipe was made with: it is "
+            f"{_described(found)}, but the recipe says {_described(wanted)}. Give the original."
+        )
+
+
+def _described(files: Sequence[FileReference]) -> str:
+    return ", ".join(f"{one.name} (SHA-256 {one.sha256[:12]}…)" for one in files)
+
+
+def refer_to(path: str | os.PathLike[str]) -> FileReference:
+    """The reference to a file as it is now."""
+    return FileReference(name=Path(path).name, sha256=file_hash(path))
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path}: {error.strerror or error}. Check the name and the folder."
+        ) from error
+
+
+def voxel_hash(array: npt.NDArray[Any]) -> str:
+    """SHA-256 of an array's values, little-endian, last axis fastest."""
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.data).hexdigest()

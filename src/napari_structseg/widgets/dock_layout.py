@@ -1,0 +1,107 @@
+"""The panels of the dock and where they are."""
+
+from __future__ import annotations
+
+from napari.components import ViewerModel
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_structseg.widgets.banner import ErrorBanner
+from napari_structseg.widgets.layers import RESULT_KEY
+from napari_structseg.widgets.sample_strip import SampleStrip
+from napari_structseg.widgets.section import Hairline, Note, Section
+from napari_structseg.widgets.shortcuts import ShortcutList
+from napari_structseg.widgets.show_panel import ShowPanel
+from napari_structseg.widgets.source_panel import SourcePanel
+from napari_structseg.widgets.spread_panel import SpreadPanel
+from napari_structseg.widgets.status_line import StatusLine
+
+_MARGIN = 8
+_SIZE = QSize(396, 680)
+_NO_IMAGE = (
+    "Open an image to begin: drop a NIfTI file into the window, or choose "
+    "File ▸ Open Sample ▸ StructSeg."
+)
+_NOT_RUN = (
+    "Press Run to segment the image. The model gives not one segmentation but a whole "
+    "distribution of them; here you look around in it."
+)
+
+
+class DockLayout(QWidget):
+    """Choose at the top; below it, once there is something to see, browse, look and adjust.
+
+    Parameters
+    ----------
+    viewer
+        Whose image layers are offered.
+    """
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.source = SourcePanel(viewer, lambda layer: RESULT_KEY in layer.metadata)
+        self.banner = ErrorBanner()
+        self.welcome = Note()
+        self.strip = SampleStrip()
+        self.show_panel = ShowPanel()
+        self.spread = SpreadPanel()
+        self.status = StatusLine()
+        self.keys_section = Section("Keyboard", ShortcutList())
+        self.keys_section.hide()
+        self.status.help_requested.connect(self._toggle_keys)
+        self._sections = (
+            Section("Hypotheses", self.strip, self.strip.tools),
+            Section("Show", self.show_panel),
+            Section("Spread", self.spread, self.spread.reset_button),
+        )
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setWidget(self._make_page())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self._scroll, 1)
+        layout.addWidget(Hairline())
+        layout.addWidget(self.status)
+        self.status.setContentsMargins(_MARGIN, 2, _MARGIN, 2)
+        self.show_state(is_exploring=False)
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for five thumbnails, and beside a canvas on a small screen."""
+        return _SIZE
+
+    def show_state(self, *, is_exploring: bool) -> None:
+        """Show the panels that have something to say, or what to do first."""
+        for section in self._sections:
+            section.setVisible(is_exploring)
+        self.welcome.setVisible(not is_exploring)
+        has_image = self.source.image_layer is not None
+        self.welcome.setText(_NOT_RUN if has_image else _NO_IMAGE)
+
+    def _toggle_keys(self) -> None:
+        self.keys_section.setVisible(self.keys_section.isHidden())
+        self.keys_section.set_open(True)
+        if not self.keys_section.isHidden():
+            # The section has its place only after the layout has run.
+            page = self._scroll.widget()
+            if page is not None and page.layout() is not None:
+                page.layout().activate()
+            self._scroll.ensureWidgetVisible(self.keys_section)
+
+    def _make_page(self) -> QWidget:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
+        layout.setSpacing(8)
+        for widget in (
+            self.source,
+            self.banner,
+            self.welcome,
+            *self._sections,
+            self.keys_section,
+        ):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        return page

@@ -1,0 +1,198 @@
+"""One image's distribution while it is looked at: its engine, its layers, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+
+from napari_structseg.controls import Controls
+from napari_structseg.image import Image
+from napari_structseg.session.engine import Engine
+from napari_structseg.session.messages import (
+    Lines,
+    MapRegion,
+    Request,
+    Result,
+    Show,
+    SlabLabels,
+    SliceLabels,
+    Thumbnails,
+)
+from napari_structseg.session.runner import ModelRun, RunOutcome
+from napari_structseg.widgets.inbox import Inbox
+from napari_structseg.widgets.layers import ResultLayers
+from napari_structseg.widgets.sample_strip import THUMBNAIL_SIZE
+from napari_structseg.widgets.viewing import current_view, grey_picture, is_transposed
+
+Picture = npt.NDArray[np.uint8]
+
+N_OUTLINES = 5
+_LINES = (Show.OUTLINES, Show.CONTOURS)
+# Results carry the number of the request they answer; none is answered later than this many on.
+_REMEMBERED = 256
+
+
+class Exploration:
+    """Asks an engine for what the user wants to see, and paints what comes back.
+
+    Parameters
+    ----------
+    viewer
+        Where it is painted.
+    run
+        Where the distribution came from.
+    outcome
+        What the run gave.
+    image, layer
+        What it ran on.
+    layers
+        To paint on.
+    is_complete
+        Whether the run has finished; else only the visible slice is shown.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        run: ModelRun,
+        outcome: RunOutcome,
+        image: Image,
+        layer: ImageLayer,
+        layers: ResultLayers,
+        *,
+        is_complete: bool,
+    ) -> None:
+        self._viewer = viewer
+        self.run = run
+        self.spec = outcome.spec
+        self.image = image
+        self.layer = layer
+        self.layers = layers
+        self.is_stochastic = outcome.distribution.is_stochastic
+        self.engine = Engine(
+            outcome.distribution, image.voxel_volume_ml, slice_only=not is_complete
+        )
+        self._requests: dict[int, Request] = {}
+        self._results: Inbox[Result] | None = None
+        self._errors: Inbox[Exception] | None = None
+
+    def start(
+        self, receive: Callable[[Sequence[Result]], None], fail: Callable[[Exception], None]
+    ) -> None:
+        """Listen to the engine.
+
+        Parameters
+        ----------
+        receive
+            Called in the main thread with results, after what belongs on layers is there.
+        fail
+            Called in the main thread with an error.
+        """
+        self._results = Inbox(lambda results: receive(self._painted(results)))
+        self._errors = Inbox(lambda errors: fail(errors[-1]))
+        self.engine.result.connect(self._results.put)
+        self.engine.failed.connect(self._errors.put)
+
+    def stop(self) -> None:
+        """Paint nothing more, until started again; then everything."""
+        if self._results is not None and self._errors is not None:
+            self.engine.result.disconnect(self._results.put)
+            self.engine.failed.disconnect(self._errors.put)
+            self._results.close()
+            self._errors.close()
+        self._results = self._errors = None
+        self.engine.invalidate()
+
+    def close(self) -> None:
+        """Stop for good, without waiting for the worker."""
+        self.stop()
+        self.engine.close()
+
+    def look(self, controls: Controls, show: Show, n_thumbnails: int, *, revive: bool) -> Show:
+        """Ask for a picture.
+
+        Parameters
+        ----------
+        controls
+            The sliders.
+        show
+            What to show; lines are drawn on slices only, and are labels in 3-D.
+        n_thumbnails
+            How many samples the strip has.
+        revive
+            Whether layers that the user deleted come back.
+
+        Returns
+        -------
+        Show
+            What is shown.
+        """
+        view = current_view(self._viewer.dims, self.layer)
+        if view.volume and show in _LINES:
+            show = Show.LABELS
+        self.layers.show(show, revive=revive)
+        request = Request(
+            controls,
+            view,
+            show,
+            n_outlines=N_OUTLINES,
+            n_thumbnails=n_thumbnails,
+            thumbnail_size=THUMBNAIL_SIZE,
+        )
+        generation = self.engine.request(request)
+        self._requests[generation] = request
+        self._requests.pop(generation - _REMEMBERED, None)
+        return show
+
+    def is_busy(self) -> bool:
+        """Whether anything is still to be computed or painted."""
+        inboxes = [inbox for inbox in (self._results, self._errors) if inbox is not None]
+        return not (self.engine.is_idle() and all(inbox.is_empty() for inbox in inboxes))
+
+    def pictures_of(
+        self, thumbnails: Thumbnails
+    ) -> tuple[dict[int, Picture], Picture, float]:
+        """Thumbnails as the canvas shows their slice.
+
+        Returns
+        -------
+        labels
+            By sample, ``(h, w)``.
+        grey
+            The image, ``(h, w)``.
+        aspect
+            Width by height in mm.
+        """
+        dims = self._viewer.dims
+        view = self._requests[thumbnails.generation].view
+        grey = grey_picture(self.layer, view, THUMBNAIL_SIZE)
+        height, width = (self.image.spacing[axis] * self.image.spatial_shape[axis]
+                         for axis in thumbnails.plane)
+        labels = dict(thumbnails.labels)
+        if is_transposed(dims, self.layer, view):
+            labels = {sample: one.T for sample, one in labels.items()}
+            return labels, grey.T, height / width
+        return labels, grey, width / height
+
+    def _painted(self, results: Sequence[Result]) -> Sequence[Result]:
+        """Write results into the layers, and hand them on."""
+        newest = max((r.generation for r in results if isinstance(r, SliceLabels)), default=0)
+        for result in results:
+            view = self._requests[result.generation].view
+            if isinstance(result, SliceLabels):
+                # Slices pile up only while the main thread is busy: one of them is enough.
+                if result.generation == newest:
+                    self.layers.write_slice(result.region, result.labels)
+            elif isinstance(result, SlabLabels):
+                self.layers.write_slab(
+                    result.region, result.labels, view, is_last=result.done == result.total
+                )
+            elif isinstance(result, Lines):
+                self.layers.write_lines(result)
+            elif isinstance(result, MapRegion):
+                self.layers.write_map(result, view)
+        return results

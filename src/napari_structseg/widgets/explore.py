@@ -1,0 +1,337 @@
+"""The Explore dock: choose, browse, adjust, look."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from napari.components import ViewerModel
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_structseg.controls import Controls
+from napari_structseg.errors import StructSegError
+from napari_structseg.models import ModelSpec
+from napari_structseg.session.engine import Engine
+from napari_structseg.session.messages import (
+    ClassVolumes,
+    Result,
+    Show,
+    SliceLabels,
+    Thumbnails,
+    VolumeSpread,
+)
+from napari_structseg.session.runner import RunOutcome
+from napari_structseg.widgets.dock_layout import DockLayout
+from napari_structseg.widgets.exploration import N_OUTLINES, Exploration
+from napari_structseg.widgets.job import Job
+from napari_structseg.widgets.layers import ResultLayers
+from napari_structseg.widgets.shortcuts import BoundShortcuts
+from napari_structseg.widgets.source_panel import RunState
+from napari_structseg.widgets.viewing import current_view, image_of_layer
+
+logger = logging.getLogger(__name__)
+
+
+def make_explore_widget(napari_viewer: ViewerModel) -> ExploreWidget:
+    """Return the dock for a viewer; napari's menus call this."""
+    return ExploreWidget(napari_viewer)
+
+
+class ExploreWidget(DockLayout):
+    """The dock. It alone knows the viewer, the session and the panels.
+
+    Parameters
+    ----------
+    viewer
+        The viewer it is docked in.
+    """
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(viewer, parent)
+        self._viewer = viewer
+        self._job: Job | None = None
+        self._exploration: Exploration | None = None
+        # What to go back to when a run that has shown its first slice does not finish.
+        self._previous: Exploration | None = None
+        self._thumbnails: Thumbnails | None = None
+        self._spec: ModelSpec | None = None
+        self._is_closed = False
+        self._keys = BoundShortcuts(viewer, self)
+        self._connect()
+
+    @property
+    def engine(self) -> Engine | None:
+        """What renders; None before the first result."""
+        return None if self._exploration is None else self._exploration.engine
+
+    @property
+    def layers(self) -> ResultLayers | None:
+        """The plugin's layers; None before the first result."""
+        return None if self._exploration is None else self._exploration.layers
+
+    @property
+    def controls(self) -> Controls:
+        """The state of the sliders."""
+        return Controls(
+            seed=self.strip.seed,
+            sample=self.strip.sample,
+            temperature=self.spread.temperature,
+            class_scale=self.spread.class_scale,
+        )
+
+    def is_exploring(self) -> bool:
+        """Whether there is a distribution to look at."""
+        return self._exploration is not None
+
+    def is_busy(self) -> bool:
+        """Whether a run is on, or anything is still to be computed or painted."""
+        if self._job is not None:
+            return True
+        return self._exploration is not None and self._exploration.is_busy()
+
+    def run(self) -> None:
+        """Run the chosen model on the chosen image."""
+        layer, model = self.source.image_layer, self.source.model
+        if self._job is not None or layer is None or model is None:
+            return
+        self.banner.dismiss()
+        try:
+            image = image_of_layer(layer)
+        except StructSegError as error:
+            self._show_error(error)
+            return
+        first = current_view(self._viewer.dims, layer).region(image.spatial_shape)
+        self._job = Job(model, image, layer, device=self.source.device, first=first)
+        self.source.set_state(RunState.RUNNING)
+        self.status.say("Loading the model…")
+        self._job.start(self)
+
+    def cancel(self) -> None:
+        """Stop the run after its current step."""
+        if self._job is not None:
+            self._job.run.cancel()
+            self.source.set_state(RunState.CANCELLING)
+            self.status.say("Cancelling…")
+
+    def on_progress(self, done: int, total: int) -> None:
+        """Show how far the run is."""
+        self.source.show_progress(done, total)
+        if self.source.state is RunState.RUNNING:
+            self.status.say(f"Segmenting: {done} of {total} tiles")
+
+    def on_first(self, outcome: RunOutcome) -> None:
+        """Show the visible slice while the run goes on."""
+        self._explore(outcome, is_complete=False)
+
+    def on_finished(self, outcome: RunOutcome) -> None:
+        """Show everything."""
+        self._explore(outcome, is_complete=True)
+        if self._previous is not None:
+            self._previous.close()
+            self._previous = None
+        self._end_job(f"Segmented in {outcome.seconds:.1f} s")
+
+    def on_failed(self, error: Exception) -> None:
+        """Say why; what was there before comes back."""
+        self._go_back()
+        self._end_job("")
+        self._show_error(error)
+
+    def on_cancelled(self) -> None:
+        """What was there before the run comes back."""
+        self._go_back()
+        self._end_job("Cancelled")
+
+    def shut_down(self) -> None:
+        """Let go of the viewer and stop all work, for good. The layers stay."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._keys.unbind()
+        self.source.disconnect_viewer()
+        for emitter in self._dims_events():
+            emitter.disconnect(self._on_dims)
+        self._viewer.dims.events.order.disconnect(self._show_thumbnails)
+        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        if self._job is not None:
+            self._job.close()
+        for exploration in (self._exploration, self._previous):
+            if exploration is not None:
+                exploration.layer.events.contrast_limits.disconnect(self._show_thumbnails)
+                exploration.close()
+        self._job = self._exploration = self._previous = None
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Shut down where the dock is a window of its own."""
+        self.shut_down()
+        super().closeEvent(event)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Shut down when napari takes the dock out of its window: it never comes back."""
+        if (
+            event is not None
+            and event.type() == QEvent.Type.ParentChange
+            and self.parent() is None
+        ):
+            self.shut_down()
+            self.deleteLater()
+        return bool(super().event(event))
+
+    def _connect(self) -> None:
+        self.source.run_requested.connect(self.run)
+        self.source.cancel_requested.connect(self.cancel)
+        self.source.image_chosen.connect(self._show_state)
+        self.strip.sample_chosen.connect(self._on_sample)
+        self.strip.seed_chosen.connect(self._look)
+        self.strip.extended.connect(self._look)
+        self.show_panel.show_chosen.connect(self._look)
+        self.spread.changed.connect(self._on_spread)
+        for emitter in self._dims_events():
+            emitter.connect(self._on_dims)
+        self._viewer.dims.events.order.connect(self._show_thumbnails)
+        self._viewer.layers.events.removed.connect(self._on_layer_removed)
+        # A bound method would be disconnected before the signal comes.
+        self.destroyed.connect(lambda: self.shut_down())
+
+    def _dims_events(self) -> tuple[Any, ...]:
+        events = self._viewer.dims.events
+        return events.point, events.order, events.ndisplay
+
+    def _explore(self, outcome: RunOutcome, *, is_complete: bool) -> None:
+        """Look at a distribution that a run has given, or is still giving."""
+        job, old = self._job, self._exploration
+        if job is None:
+            return
+        is_continued = old is not None and old.run is job.run
+        layers = None if old is None else old.layers
+        if old is not None and is_continued:
+            old.close()
+        elif old is not None:
+            old.stop()
+            self._previous = old
+        spec = outcome.spec
+        if layers is None or not layers.fit(job.layer, job.image):
+            if layers is not None:
+                layers.remove()
+            layers = ResultLayers(self._viewer, job.layer, spec.classes, job.image.geometry)
+        elif not is_continued:
+            layers.set_classes(spec.classes)
+        exploration = Exploration(
+            self._viewer, job.run, outcome, job.image, job.layer, layers, is_complete=is_complete
+        )
+        self._adopt(exploration, is_continued=is_continued)
+
+    def _go_back(self) -> None:
+        """Drop what an unfinished run has shown."""
+        job, current, previous = self._job, self._exploration, self._previous
+        if job is None or current is None or current.run is not job.run:
+            return
+        current.close()
+        self._previous = None
+        if previous is None:
+            current.layers.remove()
+            self._exploration = None
+            self._show_state()
+            return
+        if previous.layers is not current.layers:
+            current.layers.remove()
+        previous.layers.set_classes(previous.spec.classes)
+        self._adopt(previous, is_continued=False)
+
+    def _adopt(self, exploration: Exploration, *, is_continued: bool) -> None:
+        """Show an exploration in the panels and in the viewer."""
+        spec, is_stochastic = exploration.spec, exploration.is_stochastic
+        self._exploration = exploration
+        if spec != self._spec:
+            self._spec = spec
+            self.strip.reset()
+            self.spread.set_classes(spec.classes, is_stochastic=is_stochastic)
+            self.show_panel.set_classes(
+                spec.classes, n_outlines=N_OUTLINES, is_stochastic=is_stochastic
+            )
+        if not is_continued:
+            self._thumbnails = None
+            self.strip.set_model(spec.classes, is_stochastic=is_stochastic)
+            self.spread.forget_volumes()
+            self.status.forget_times()
+        exploration.start(self._receive, self._show_error)
+        exploration.layer.events.contrast_limits.connect(self._show_thumbnails)
+        self._show_state()
+        self._look()
+
+    def _end_job(self, says: str) -> None:
+        self._job = None
+        self.source.set_state(RunState.READY)
+        self.status.say(says)
+
+    def _show_error(self, error: Exception) -> None:
+        if isinstance(error, StructSegError):
+            self.banner.show_error(str(error))
+            return
+        logger.error("computing failed", exc_info=error)
+        what = "The memory ran out." if isinstance(error, MemoryError) else str(error)
+        self.banner.show_error(
+            f"The computation failed: {what} Try the CPU as device, or a smaller image; if it "
+            "goes on, please report it with the log that napari prints."
+        )
+
+    def _show_state(self) -> None:
+        self.show_state(is_exploring=self.is_exploring())
+
+    def _look(self, _changed: object = None) -> None:
+        """Ask for a picture of what the sliders say."""
+        self._ask(revive=True)
+
+    def _on_dims(self, _event: object = None) -> None:
+        # The user moved to another slice: nothing to bring deleted layers back for.
+        self._ask(revive=False)
+
+    def _ask(self, *, revive: bool) -> None:
+        if self._exploration is None:
+            return
+        wanted = self.show_panel.chosen
+        shown = self._exploration.look(
+            self.controls, wanted, self.strip.n_samples, revive=revive
+        )
+        if shown is not wanted:
+            self.status.say(f"{wanted.value.capitalize()} are drawn on slices; 3-D shows labels")
+
+    def _on_sample(self, sample: int) -> None:
+        self.status.say("The mean" if sample == 0 else f"Sample {sample} of seed {self.strip.seed}")
+        self._look()
+
+    def _on_spread(self) -> None:
+        is_mean = self.strip.sample == 0 and self.show_panel.chosen is Show.LABELS
+        if is_mean and not self.spread.is_default:
+            self.strip.select(1)
+            self.status.say("The mean has no spread: sample 1 is shown")
+        else:
+            self._look()
+
+    def _on_layer_removed(self, event: Any) -> None:  # noqa: ANN401 -- napari's events are untyped
+        if self._job is not None and event.value is self._job.layer:
+            self.cancel()
+            self.status.say("The image was closed: its run is cancelled")
+
+    def _receive(self, results: Sequence[Result]) -> None:
+        """Show results in the panels; the layers have them already."""
+        for result in results:
+            if isinstance(result, SliceLabels):
+                self.status.show_slice_time(result.seconds)
+            elif isinstance(result, ClassVolumes):
+                self.spread.show_volumes(result.volumes_ml)
+                self.status.show_volume_time(result.seconds)
+            elif isinstance(result, VolumeSpread):
+                self.spread.show_spread(result.volumes_ml, is_exact=result.exact)
+            elif isinstance(result, Thumbnails):
+                self._thumbnails = result
+                self._show_thumbnails()
+
+    def _show_thumbnails(self, _event: object = None) -> None:
+        if self._exploration is None or self._thumbnails is None:
+            return
+        labels, grey, aspect = self._exploration.pictures_of(self._thumbnails)
+        self.strip.set_samples(labels, grey, aspect)

@@ -1,0 +1,212 @@
+"""The strip of hypotheses: the mean and samples, as pictures of the current slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_structseg.controls import MEAN, Controls
+from napari_structseg.models import ClassSpec
+from napari_structseg.widgets.colors import label_colors
+from napari_structseg.widgets.section import Note, SmallButton
+from napari_structseg.widgets.thumbnail import Thumbnail, overlay
+
+COLUMNS = 5
+# More than anyone compares by eye, and few enough to redraw with every slider move.
+MAX_SAMPLES = 8 * COLUMNS - 1
+THUMBNAIL_SIZE = 128
+_SEED_MAX = 2**31 - 1
+
+
+class SampleStrip(QWidget):
+    """Browse samples: by click, by arrow keys, by buttons.
+
+    The seed and the buttons are in :attr:`tools`, for the header above the strip.
+    """
+
+    sample_chosen = Signal(int)
+    seed_chosen = Signal(int)
+    extended = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._thumbnails: list[Thumbnail] = []
+        self._colors: npt.NDArray[np.float32] = np.zeros((1, 4), np.float32)
+        self._group = QButtonGroup(self)
+        self._group.idClicked.connect(self._on_click)
+        self._grid = QGridLayout()
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(4)
+        for column in range(COLUMNS):
+            self._grid.setColumnStretch(column, 1)
+        self._is_stochastic = True
+        self.note = Note(
+            "This model is deterministic: it gives one segmentation, and no samples to browse."
+        )
+        self.note.setVisible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(self._grid)
+        layout.addWidget(self.note)
+        self.tools = self._make_tools()
+        self._extend_to(2 * COLUMNS - 1)
+        self._thumbnails[MEAN].setChecked(True)
+
+    @property
+    def sample(self) -> int:
+        """The chosen sample; 0 is the mean."""
+        return max(self._group.checkedId(), MEAN)
+
+    @property
+    def seed(self) -> int:
+        """Which series of samples."""
+        return int(self.seed_box.value())
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples the strip has room for, the mean not counted."""
+        return len(self._thumbnails) - 1
+
+    @property
+    def thumbnails(self) -> tuple[Thumbnail, ...]:
+        """The mean and the samples, in order."""
+        return tuple(self._thumbnails)
+
+    def select(self, sample: int) -> None:
+        """Choose a sample; the strip grows as far as is needed."""
+        sample = min(max(sample, MEAN), MAX_SAMPLES)
+        if sample > self.n_samples:
+            self.extend()
+        if sample == self.sample:
+            return
+        self._thumbnails[sample].setChecked(True)
+        if any(one.hasFocus() for one in self._thumbnails):
+            self._thumbnails[sample].setFocus()
+        self.sample_chosen.emit(sample)
+
+    def step(self, distance: int, _checked: bool = False) -> None:
+        """Choose a sample so many places on."""
+        if self._is_stochastic:
+            self.select(self.sample + distance)
+
+    def extend(self) -> None:
+        """Add a row of samples."""
+        if self.n_samples < MAX_SAMPLES:
+            self._extend_to(self.n_samples + COLUMNS)
+            self.extended.emit(self.n_samples)
+
+    def reset(self) -> None:
+        """Choose the mean, and say nothing of it."""
+        self._thumbnails[MEAN].setChecked(True)
+
+    def set_model(self, classes: Sequence[ClassSpec], *, is_stochastic: bool) -> None:
+        """Take a model's classes, and empty the pictures.
+
+        Where all samples are the mean, the strip says so and offers no others.
+        """
+        self._colors = label_colors(classes)
+        self._is_stochastic = is_stochastic
+        self.tools.setEnabled(is_stochastic)
+        self.note.setVisible(not is_stochastic)
+        for thumbnail in self._thumbnails:
+            thumbnail.set_picture(None)
+            thumbnail.setVisible(is_stochastic or thumbnail.sample == MEAN)
+        if not is_stochastic:
+            self.reset()
+
+    def set_samples(
+        self,
+        samples: Mapping[int, npt.NDArray[np.uint8]],
+        grey: npt.NDArray[np.uint8] | None,
+        aspect: float,
+    ) -> None:
+        """Show pictures.
+
+        Parameters
+        ----------
+        samples
+            Labels by sample, each ``(h, w)``.
+        grey
+            The image below them, ``(h, w)``.
+        aspect
+            Width by height on screen.
+        """
+        for thumbnail in self._thumbnails:
+            labels = samples.get(thumbnail.sample)
+            if labels is not None:
+                thumbnail.set_picture(overlay(labels, self._colors, grey), aspect)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Browse with the arrow keys."""
+        steps = {
+            Qt.Key.Key_Left: -1,
+            Qt.Key.Key_Right: 1,
+            Qt.Key.Key_Up: -COLUMNS,
+            Qt.Key.Key_Down: COLUMNS,
+        }
+        distance = None if event is None else steps.get(Qt.Key(event.key()))
+        if distance is None or event is None or event.modifiers() & _MODIFIERS:
+            super().keyPressEvent(event)
+        else:
+            self.step(distance)
+
+    def _on_click(self, sample: int) -> None:
+        self.sample_chosen.emit(sample)
+
+    def _extend_to(self, n_samples: int) -> None:
+        for sample in range(len(self._thumbnails), n_samples + 1):
+            thumbnail = Thumbnail(sample, self)
+            self._group.addButton(thumbnail, sample)
+            self._grid.addWidget(thumbnail, sample // COLUMNS, sample % COLUMNS)
+            self._thumbnails.append(thumbnail)
+        self.more.setEnabled(n_samples < MAX_SAMPLES)
+
+    def _make_tools(self) -> QWidget:
+        tools = QWidget(self)
+        self.previous = SmallButton("‹", "Previous sample")
+        self.next = SmallButton("›", "Next sample")
+        for button, distance in ((self.previous, -1), (self.next, 1)):
+            button.setAutoRepeat(True)
+            button.clicked.connect(partial(self.step, distance))
+        self.more = SmallButton("More", f"Draw {COLUMNS} more samples of this series.")
+        self.more.clicked.connect(self.extend)
+        field = Controls.model_fields["seed"]
+        label = QLabel("Seed")
+        self.seed_box = QSpinBox()
+        self.seed_box.setRange(0, _SEED_MAX)
+        self.seed_box.setValue(int(field.default))
+        # A seed that is being typed is not yet one to draw samples for.
+        self.seed_box.setKeyboardTracking(False)
+        self.seed_box.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.seed_box.valueChanged.connect(self.seed_chosen.emit)
+        for widget in (label, self.seed_box):
+            widget.setToolTip(field.description or "")
+        row = QHBoxLayout(tools)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        for widget in (label, self.seed_box, self.previous, self.next, self.more):
+            row.addWidget(widget)
+        return tools
+
+
+_MODIFIERS = (
+    Qt.KeyboardModifier.ShiftModifier
+    | Qt.KeyboardModifier.ControlModifier
+    | Qt.KeyboardModifier.AltModifier
+)
+

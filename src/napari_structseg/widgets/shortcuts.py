@@ -1,0 +1,129 @@
+"""The keys of the dock: one table, bound while the dock is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
+
+from napari_structseg.controls import MEAN
+from napari_structseg.session.messages import Show
+from napari_structseg.widgets.section import Caption
+
+if TYPE_CHECKING:
+    from napari_structseg.widgets.explore import ExploreWidget
+
+_TEMPERATURE_STEP = 0.1
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A key and what it does.
+
+    Attributes
+    ----------
+    key
+        As napari writes it.
+    symbol
+        As people read it.
+    says
+        What it does.
+    act
+        Does it.
+    """
+
+    key: str
+    symbol: str
+    says: str
+    act: Callable[[ExploreWidget], None]
+
+
+# Shift and a letter, or Shift and an arrow: napari's own keys for viewer, labels, image and
+# vectors layers leave these free.
+SHORTCUTS = (
+    Shortcut("Shift-Right", "⇧ →", "Next sample", lambda dock: dock.strip.step(1)),
+    Shortcut("Shift-Left", "⇧ ←", "Previous sample", lambda dock: dock.strip.step(-1)),
+    Shortcut("Shift-M", "⇧ M", "The mean", lambda dock: dock.strip.select(MEAN)),
+    Shortcut("Shift-N", "⇧ N", "Next seed", lambda dock: dock.strip.seed_box.stepUp()),
+    Shortcut(
+        "Shift-Up",
+        "⇧ ↑",
+        "Temperature up",
+        lambda dock: dock.spread.step_temperature(_TEMPERATURE_STEP),
+    ),
+    Shortcut(
+        "Shift-Down",
+        "⇧ ↓",
+        "Temperature down",
+        lambda dock: dock.spread.step_temperature(-_TEMPERATURE_STEP),
+    ),
+    Shortcut("Shift-R", "⇧ R", "Reset all sliders", lambda dock: dock.spread.reset()),
+    Shortcut("Shift-B", "⇧ B", "Show labels", lambda dock: dock.show_panel.choose(Show.LABELS)),
+    Shortcut(
+        "Shift-O", "⇧ O", "Show outlines", lambda dock: dock.show_panel.choose(Show.OUTLINES)
+    ),
+    Shortcut(
+        "Shift-C", "⇧ C", "Show contours", lambda dock: dock.show_panel.choose(Show.CONTOURS)
+    ),
+    Shortcut("Shift-E", "⇧ E", "Show entropy", lambda dock: dock.show_panel.choose(Show.ENTROPY)),
+    Shortcut(
+        "Shift-G", "⇧ G", "Show agreement", lambda dock: dock.show_panel.choose(Show.AGREEMENT)
+    ),
+)
+
+
+class BoundShortcuts:
+    """The keys bound in one viewer for one dock.
+
+    A key that the user, or another plugin, has bound in this viewer already is left alone.
+    """
+
+    def __init__(self, viewer: ViewerModel, dock: ExploreWidget) -> None:
+        self._viewer = viewer
+        self._bound: list[str] = []
+        for shortcut in SHORTCUTS:
+            act = partial(_press, shortcut, dock)
+            try:
+                viewer.bind_key(shortcut.key, act)
+            except ValueError:
+                continue
+            self._bound.append(shortcut.key)
+
+    def unbind(self) -> None:
+        """Free the keys."""
+        for key in self._bound:
+            self._viewer.bind_key(key, None)
+        self._bound = []
+
+
+class ShortcutList(QWidget):
+    """The keys, in two columns."""
+
+    def __init__(
+        self, shortcuts: Iterable[Shortcut] = SHORTCUTS, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(2)
+        listed = list(shortcuts)
+        n_rows = -(-len(listed) // 2)
+        for index, shortcut in enumerate(listed):
+            column, row = divmod(index, n_rows)
+            key = QLabel(shortcut.symbol)
+            key.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            grid.addWidget(key, row, 2 * column)
+            grid.addWidget(Caption(shortcut.says), row, 2 * column + 1)
+        grid.setColumnStretch(1, 1)
+        grid.setColumnStretch(3, 1)
+
+
+def _press(shortcut: Shortcut, dock: ExploreWidget, _viewer: ViewerModel) -> None:
+    if dock.is_exploring():
+        shortcut.act(dock)

@@ -1,0 +1,250 @@
+"""What to segment, with which model, on which device; and running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from napari.layers import Layer
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_structseg.inference.devices import available_devices, describe_device
+from napari_structseg.io.weights import shipped_models
+
+_FROM_FILE = "From file…"
+
+
+class RunState(Enum):
+    """What the button does next."""
+
+    READY = "Run"
+    RUNNING = "Cancel"
+    CANCELLING = "Cancelling…"
+
+
+class SourcePanel(QWidget):
+    """Image, model and device, the Run button, and progress.
+
+    Parameters
+    ----------
+    viewer
+        Its image layers are listed; the list follows it.
+    is_ours
+        Tells the plugin's own layers, which are not listed.
+    """
+
+    run_requested = Signal()
+    cancel_requested = Signal()
+    image_chosen = Signal()
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        is_ours: Callable[[Layer], bool],
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._is_ours = is_ours
+        self.state = RunState.READY
+        self.image_box = _combo("Open an image first")
+        self.model_box = _combo("Choose a model")
+        self.device_box = _combo("")
+        self.run_button = QPushButton(RunState.READY.value)
+        self.run_button.setMinimumWidth(104)
+        self.run_button.setStyleSheet("QPushButton { font-weight: 600; }")
+        self.run_button.clicked.connect(self._on_button)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(4)
+        self.progress.setStyleSheet("QProgressBar { border: none; }")
+        self._dialog: QFileDialog | None = None
+        self._chosen_model = -1
+        self._lay_out()
+        self._list_models()
+        self._list_devices()
+        self.refresh_images()
+        self.model_box.activated.connect(self._on_model)
+        self.image_box.currentIndexChanged.connect(self._on_image)
+        for event in self._layer_events():
+            event.connect(self.refresh_images)
+        self.set_state(RunState.READY)
+
+    @property
+    def image_layer(self) -> ImageLayer | None:
+        """The chosen image layer."""
+        layer: ImageLayer | None = self.image_box.currentData()
+        return layer
+
+    @property
+    def model(self) -> str | None:
+        """The chosen model: name of a shipped one, or path of a file."""
+        model: str | None = self.model_box.currentData()
+        return model
+
+    @property
+    def device(self) -> str:
+        """The chosen device."""
+        return str(self.device_box.currentData())
+
+    def choose_image(self, layer: ImageLayer) -> None:
+        """Choose an image layer of the viewer."""
+        self.image_box.setCurrentIndex(self._images().index(layer))
+
+    def choose_model(self, model: str | Path) -> None:
+        """Choose a shipped model by name, or a file, which is added to the list."""
+        index = self.model_box.findData(str(model))
+        if index < 0:
+            index = self.model_box.count() - 1
+            path = Path(model)
+            self.model_box.insertItem(index, path.stem, str(model))
+            self.model_box.setItemData(index, str(path), Qt.ItemDataRole.ToolTipRole)
+        self.model_box.setCurrentIndex(index)
+        self._chosen_model = index
+        self._update_button()
+
+    def set_state(self, state: RunState) -> None:
+        """Change what the button does."""
+        self.state = state
+        self.run_button.setText(state.value)
+        for box in (self.image_box, self.model_box, self.device_box):
+            box.setEnabled(state is RunState.READY)
+        if state is RunState.RUNNING:
+            # A moving bar, until the model is loaded and the tiles are counted.
+            self.progress.setRange(0, 0)
+        if state is RunState.READY:
+            self.progress.setRange(0, 1)
+            self.progress.setValue(0)
+        policy = self.progress.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.progress.setSizePolicy(policy)
+        self.progress.setVisible(state is not RunState.READY)
+        self._update_button()
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Tiles done, of how many."""
+        self.progress.setRange(0, total)
+        self.progress.setValue(done)
+        self.progress.setToolTip(f"{done} of {total} tiles")
+
+    def refresh_images(self, _event: object = None) -> None:
+        """List the viewer's image layers anew, keeping the choice."""
+        images = self._images()
+        chosen = self.image_layer
+        blocked = self.image_box.blockSignals(True)
+        self.image_box.clear()
+        for layer in images:
+            self.image_box.addItem(layer.name, layer)
+            layer.events.name.connect(self.refresh_images)
+        self.image_box.setCurrentIndex(
+            images.index(chosen) if chosen in images else len(images) - 1
+        )
+        self.image_box.blockSignals(blocked)
+        if self.image_layer is not chosen:
+            self._on_image()
+        self._update_button()
+
+    def disconnect_viewer(self) -> None:
+        """Stop following the viewer's layers."""
+        for event in self._layer_events():
+            event.disconnect(self.refresh_images)
+        for layer in self._viewer.layers:
+            if isinstance(layer, ImageLayer):
+                layer.events.name.disconnect(self.refresh_images)
+
+    def _images(self) -> list[ImageLayer]:
+        return [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, ImageLayer) and not self._is_ours(layer)
+        ]
+
+    def _layer_events(self) -> tuple:  # type: ignore[type-arg]
+        events = self._viewer.layers.events
+        return events.inserted, events.removed, events.reordered
+
+    def _on_button(self) -> None:
+        if self.state is RunState.READY:
+            self.run_requested.emit()
+        elif self.state is RunState.RUNNING:
+            self.cancel_requested.emit()
+
+    def _on_image(self) -> None:
+        self._update_button()
+        self.image_chosen.emit()
+
+    def _update_button(self) -> None:
+        can_run = self.image_layer is not None and self.model is not None
+        is_on = can_run if self.state is RunState.READY else self.state is RunState.RUNNING
+        self.run_button.setEnabled(is_on)
+
+    def _on_model(self, index: int) -> None:
+        if self.model_box.itemText(index) != _FROM_FILE:
+            self._chosen_model = index
+            self._update_button()
+            return
+        self.model_box.setCurrentIndex(self._chosen_model)
+        self._dialog = QFileDialog(self, "Choose a model", "", "Models (*.safetensors)")
+        self._dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        self._dialog.fileSelected.connect(self.choose_model)
+        self._dialog.open()
+
+    def _list_models(self) -> None:
+        for name in shipped_models():
+            self.model_box.addItem(name, name)
+        self.model_box.addItem(_FROM_FILE, None)
+        self._chosen_model = 0 if self.model_box.count() > 1 else -1
+        self.model_box.setCurrentIndex(self._chosen_model)
+
+    def _list_devices(self) -> None:
+        for name in available_devices():
+            self.device_box.addItem(describe_device(name), name)
+        self.device_box.setToolTip("What computes: a GPU where there is one.")
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout()
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(6)
+        grid.setColumnStretch(1, 1)
+        grid.addWidget(QLabel("Image"), 0, 0)
+        grid.addWidget(self.image_box, 0, 1)
+        grid.addWidget(QLabel("Model"), 1, 0)
+        grid.addWidget(self.model_box, 1, 1)
+        grid.addWidget(QLabel("Device"), 2, 0)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addWidget(self.device_box, 1)
+        row.addWidget(self.run_button)
+        grid.addLayout(row, 2, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(grid)
+        layout.addWidget(self.progress)
+
+
+def _combo(placeholder: str) -> QComboBox:
+    box = QComboBox()
+    box.setPlaceholderText(placeholder)
+    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    # A long name of a layer must not widen the dock.
+    box.setMinimumContentsLength(8)
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    return box

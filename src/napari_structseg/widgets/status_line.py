@@ -1,0 +1,63 @@
+"""The last line of the dock: what just happened, and how long it took."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
+
+from napari_structseg.widgets.section import Caption, SmallButton
+
+
+class StatusLine(QWidget):
+    """A hint on the left, timings on the right, and the button that lists the keys."""
+
+    help_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._slice_seconds: float | None = None
+        self._volume_seconds: float | None = None
+        self.hint = Caption()
+        self.timing = Caption()
+        self.timing.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.timing.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.timing.setToolTip(
+            "Compute time of the visible slice, and of the whole volume behind it."
+        )
+        self.help_button = SmallButton("?", "Keyboard shortcuts")
+        self.help_button.clicked.connect(self.help_requested.emit)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addWidget(self.hint, 1)
+        row.addWidget(self.timing)
+        row.addWidget(self.help_button)
+
+    def say(self, hint: str) -> None:
+        """Show a hint until the next one."""
+        self.hint.setText(hint)
+        self.hint.setToolTip(hint)
+
+    def show_slice_time(self, seconds: float) -> None:
+        """Time of the visible slice."""
+        self._slice_seconds = seconds
+        self._show_times()
+
+    def show_volume_time(self, seconds: float) -> None:
+        """Time of the whole volume."""
+        self._volume_seconds = seconds
+        self._show_times()
+
+    def forget_times(self) -> None:
+        """Show no timings."""
+        self._slice_seconds = self._volume_seconds = None
+        self._show_times()
+
+    def _show_times(self) -> None:
+        parts = []
+        if self._slice_seconds is not None:
+            parts.append(f"slice {1000 * self._slice_seconds:.0f} ms")
+        if self._volume_seconds is not None:
+            parts.append(f"volume {self._volume_seconds:.1f} s")
+        self.timing.setText(" · ".join(parts))
+        self.timing.updateGeometry()
