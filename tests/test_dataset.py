@@ -256,7 +256,7 @@ def test_folder_without_images_is_refused(folder: Path) -> None:
 
 
 def test_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="There is no folder .*missing"):
+    with pytest.raises(ConfigError, match=r"There is no folder .*missing"):
         read_dataset(tmp_path / "missing")
 
 
@@ -331,7 +331,7 @@ def test_too_few_cases_are_refused_before_they_are_read(folder: Path) -> None:
     (folder / "imagesTr" / "case_1_0000.nii.gz").write_bytes(b"broken")
     config = CONFIG.model_copy(update={"validation_cases": 2})
     with pytest.raises(
-        ConfigError, match="validation_cases = 2 leaves nothing to train on.*2 cases"
+        ConfigError, match=r"validation_cases = 2 leaves nothing to train on.*2 cases"
     ):
         build_run(config, folder)
 

@@ -68,7 +68,7 @@ def test_channel_without_data_stays_zero() -> None:
 @pytest.mark.parametrize("intensity", [PERCENTILE, ZSCORE])
 def test_channel_without_contrast_is_refused(intensity: IntensitySpec) -> None:
     data = np.stack([np.arange(16).reshape(4, 4), np.full((4, 4), 7)])
-    with pytest.raises(InputError, match="Channel 2 of the image has no contrast.*all 7"):
+    with pytest.raises(InputError, match=r"Channel 2 of the image has no contrast.*all 7"):
         normalise(data, intensity)
 
 

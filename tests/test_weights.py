@@ -238,7 +238,7 @@ def test_network_too_large_for_its_file_is_refused_before_it_is_built(saved: Pat
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="There is no model file at .*nothing"):
+    with pytest.raises(WeightsError, match=r"There is no model file at .*nothing"):
         load_weights(tmp_path / "nothing.safetensors")
 
 

@@ -9,6 +9,8 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
+from napari_structseg.commands.bench import bench
+from napari_structseg.commands.demo import demo
 from napari_structseg.commands.info import info
 from napari_structseg.commands.predict import predict
 from napari_structseg.commands.train import train
@@ -25,6 +27,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 # The modules of the commands import what is heavy, torch above all, inside their functions.
+app.command(bench)
+app.command(demo)
 app.command(info)
 app.command(predict)
 app.command(train)

@@ -104,7 +104,8 @@ def _bars(console: Console) -> Bars:
 
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        # Everything fits into 80 columns.
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[said]}"),
@@ -136,8 +137,11 @@ def _run(trainer: Trainer, bars: Bars) -> Path:
         losses.append(progress.loss)
         said = f"loss {sum(losses) / len(losses):.4f}  {progress.seconds_per_step:.2f} s/step"
         if progress.score is not None:
-            dice = "  Dice " + _named(progress.score.dice)
-            bars.console.print(f"step {progress.step}: {said}{dice}")
+            scores = progress.score.dice
+            named = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            bars.console.print(f"step {progress.step}: {said}  Dice {named or 'not defined'}")
+            if scores:
+                dice = f"  Dice {sum(scores.values()) / len(scores):.3f}"
         bars.update(task, completed=progress.step, said=said + dice)
 
     try:
@@ -149,7 +153,3 @@ def _run(trainer: Trainer, bars: Bars) -> Path:
             f"Stopped. Step {trainer.saved_step} of {steps} is kept in {trainer.folder}; continue "
             "with the same command and --resume."
         ) from interrupt
-
-
-def _named(dice: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in dice.items()) or "not defined"

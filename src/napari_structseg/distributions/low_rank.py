@@ -100,13 +100,11 @@ class LowRankNormal:
         index = self._index(region)
         scale = self._diagonal[index].float().sqrt()
         grid = self._on_grid(region)
-        result = torch.stack(
-            [
-                noise.voxels(self.n_classes, self._grid_shape, grid, self.device).mul_(scale)
-                for noise in noises
-            ]
-        )
-        if self.rank:
+        result = scale.new_empty((len(noises), *scale.shape))
+        for deviation, noise in zip(result, noises, strict=True):
+            eps = noise.voxels(self.n_classes, self._grid_shape, grid, self.device)
+            torch.mul(eps, scale, out=deviation)
+        if self.rank and noises:
             z = torch.stack([noise.factors(self.rank, self.device) for noise in noises])
             factor = self._factor[(slice(None), *index)].float().reshape(self.rank, -1)
             torch.addmm(result.flatten(1), z, factor, out=result.flatten(1))

@@ -23,8 +23,11 @@ def contour_segments(field: npt.NDArray[np.floating], level: float) -> Segments:
     Returns
     -------
     ndarray
-        ``(N, 2, 2)``: start and end of each segment, in pixels (row, column), float32.
+        ``(N, 2, 2)``: start and end of each segment, in pixels (row, column), float32. None
+        for a single row or column of pixels, which encloses nothing.
     """
+    if min(field.shape) < 2:
+        return np.empty((0, 2, 2), np.float32)
     lines = [line for line in find_contours(field, level) if len(line) > 1]
     if not lines:
         return np.empty((0, 2, 2), np.float32)

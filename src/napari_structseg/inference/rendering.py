@@ -22,6 +22,9 @@ LabelArray = npt.NDArray[np.uint8]
 # Voxels of a slab: the time one takes is the longest that a new request waits, and its logits
 # stay within the processor's cache.
 SLAB_VOXELS = 1 << 17
+# Voxels that a CPU compares at once: the logits stay within its cache, and torch keeps to one
+# thread (see distributions.noise).
+_CHUNK = 1 << 15
 # Samples of the visible region that are kept: those behind contours and entropy, and one more.
 _KEPT_DEVIATIONS = 32
 
@@ -59,19 +62,23 @@ def argmax_labels(mean: Tensor, deviation: Tensor | None, weights: Sequence[floa
     Tensor
         ``(*region)``, uint8.
     """
-
-    def logit(label: int) -> Tensor:
-        if deviation is None:
-            return mean[label]
-        return torch.add(mean[label], deviation[label], alpha=weights[label])
-
-    best = logit(0)
-    labels = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
-    for label in range(1, mean.shape[0]):
-        candidate = logit(label)
-        labels.masked_fill_(candidate > best, label)
-        best = torch.maximum(best, candidate)
-    return labels
+    means = mean.flatten(1)
+    deviations = None if deviation is None else deviation.flatten(1)
+    labels = torch.empty(means.shape[1], dtype=torch.uint8, device=mean.device)
+    step = _CHUNK if mean.device.type == "cpu" else max(1, labels.numel())
+    for start in range(0, labels.numel(), step):
+        part = slice(start, start + step)
+        winner = labels[part].zero_()
+        best = means[0, part]
+        if deviations is not None:
+            best = torch.add(best, deviations[0, part], alpha=weights[0])
+        for label in range(1, len(means)):
+            logit = means[label, part]
+            if deviations is not None:
+                logit = torch.add(logit, deviations[label, part], alpha=weights[label])
+            winner.masked_fill_(logit > best, label)
+            best = torch.maximum(best, logit)
+    return labels.reshape(mean.shape[1:])
 
 
 def render_labels(

@@ -101,7 +101,7 @@ class VolumeDistribution:
     """The distribution of each class's volume over samples, fast enough for a slider.
 
     Volumes are counted on a lattice of voxels, every ``step``-th along each axis, whose
-    deviations are kept. Moving a slider then costs no drawing. With the lattice at ``step`` 1
+    deviations are kept once drawn. Moving a slider then costs no drawing. With the lattice at ``step`` 1
     (images up to 200,000 voxels) the volumes are exact; otherwise they are estimates with the
     sampling error of the lattice.
 
@@ -129,13 +129,17 @@ class VolumeDistribution:
         lattice = distribution.crop(region)
         n_voxels = math.prod(region_shape(shape, region))
         self._voxel_ml = voxel_volume_ml * math.prod(shape) / n_voxels
-        self._mean = lattice.mean().flatten(1)
-        self._deviations = [lattice.deviation(noise).flatten(1) for noise in noises]
+        self._lattice = lattice
+        self._mean = lattice.mean()
+        self._noises = tuple(noises)
+        self._deviations: dict[Noise, Tensor] = {}
 
     def volumes_ml(self, weights: Sequence[float]) -> Iterator[npt.NDArray[np.float64]]:
         """Volumes in mL of each class, ``(C,)``, sample by sample."""
-        for deviation in self._deviations:
-            labels = argmax_labels(self._mean, deviation, weights).cpu().numpy()
+        for noise in self._noises:
+            if noise not in self._deviations:
+                self._deviations[noise] = self._lattice.deviation(noise)
+            labels = argmax_labels(self._mean, self._deviations[noise], weights).cpu().numpy()
             yield class_volumes(labels, self._mean.shape[0], self._voxel_ml)
 
     @property

@@ -105,8 +105,10 @@ class Engine:
                 return generation
             self._pending = (generation, request)
             self._condition.notify_all()
-        if self._thread is None:
-            self._answer_pending()
+            # What a listener asks for while it is told a result waits until it returns.
+            answer_here = self._thread is None and not self._busy
+        while answer_here and self._answer_pending():
+            pass
         return generation
 
     def invalidate(self) -> None:
@@ -120,10 +122,13 @@ class Engine:
             return not self._busy and self._pending is None
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until idle; False if ``timeout`` seconds were not enough."""
+        """Wait until idle; False if ``timeout`` seconds were not enough.
+
+        Once closed, that is when the worker has left its last step: no result comes after.
+        """
         with self._condition:
             return self._condition.wait_for(
-                lambda: self._closed or (not self._busy and self._pending is None), timeout
+                lambda: not self._busy and self._pending is None, timeout
             )
 
     def close(self) -> None:
@@ -141,10 +146,11 @@ class Engine:
                     return
             self._answer_pending()
 
-    def _answer_pending(self) -> None:
+    def _answer_pending(self) -> bool:
+        """Answer the newest request; False if there is none."""
         with self._condition:
             if self._pending is None:
-                return
+                return False
             generation, request = self._pending
             self._pending = None
             self._busy = True
@@ -153,6 +159,8 @@ class Engine:
         except (StructSegError, MemoryError, RuntimeError) as error:
             # Of torch's own errors, running out of memory is the one to expect here.
             finished = True
+            # What was interrupted half-way cannot be continued.
+            self.invalidate()
             if not self._closed:
                 self.failed.emit(error)
         finally:
@@ -161,6 +169,7 @@ class Engine:
                 self._condition.notify_all()
         if finished and self.is_idle() and not self._closed:
             self.idle.emit()
+        return True
 
     def _answer(self, generation: int, request: Request) -> bool:
         """Deliver results until all are out (True) or a newer request takes over (False)."""
@@ -178,7 +187,7 @@ class Engine:
         if not self._settled():
             return False
         for step in self._work.background(generation, request):
-            if step is not None:
+            if step is not None and not self._closed:
                 self.result.emit(step)
             if self._superseded():
                 return False
@@ -190,7 +199,7 @@ class Engine:
 
     def _settled(self) -> bool:
         if self._thread is None:
-            return True
+            return not self._superseded()
         with self._condition:
             newer = self._condition.wait_for(
                 lambda: self._closed or self._pending is not None, SETTLE_SECONDS
@@ -234,21 +243,27 @@ class _Work:
         started = time.perf_counter()
         labels = self._renderer.visible_labels(request.controls, region)
         yield SliceLabels(generation, region, labels, time.perf_counter() - started)
-        if request.show is Show.LABELS or not self._is_new("overlay", _overlay_key(request)):
+        key = _overlay_key(request)
+        if request.show is Show.LABELS or self._delivered.get("overlay") == key:
             return
+        overlay: Lines | MapRegion
         if request.show in (Show.OUTLINES, Show.CONTOURS):
             trace = outline_sets if request.show is Show.OUTLINES else contour_sets
-            yield Lines(generation, request.show, trace(self._renderer, request, region))
+            overlay = Lines(generation, request.show, trace(self._renderer, request, region))
         else:
             values = map_values(summarise_visible(self._renderer, request, region), request.show)
-            yield MapRegion(generation, request.show, region, values, 0, math.prod(self._shape))
+            total = math.prod(self._shape)
+            overlay = MapRegion(generation, request.show, region, values, 0, total)
+        self._delivered["overlay"] = key
+        yield overlay
 
     def background(self, generation: int, request: Request) -> Iterator[Result | None]:
         """Everything else, in small steps; None is a step with nothing to deliver yet."""
         region = request.view.region(self._shape)
         key = (_spread_key(request), request.view, request.n_thumbnails, request.thumbnail_size)
-        if request.n_thumbnails and self._is_new("thumbnails", key):
+        if request.n_thumbnails and self._delivered.get("thumbnails") != key:
             pictures = thumbnails(self._renderer, request, region)
+            self._delivered["thumbnails"] = key
             yield Thumbnails(generation, pictures, request.view.plane(len(self._shape)))
         if self._slice_only:
             return
@@ -267,9 +282,8 @@ class _Work:
             self._counted[:] = 0
             self._done = 0
             self._pass_seconds = 0.0
+            self._delivered.pop("volumes", None)
         total = math.prod(self._shape)
-        if self._done == total:
-            return
         started = time.perf_counter()
         for region, labels in self._volume_pass[1]:
             self._counted += class_volumes(labels, len(self._counted), self._voxel_volume_ml)
@@ -277,7 +291,9 @@ class _Work:
             self._pass_seconds += time.perf_counter() - started
             yield SlabLabels(generation, region, labels, self._done, total)
             started = time.perf_counter()
-        yield ClassVolumes(generation, self._counted.copy(), self._pass_seconds)
+        if self._delivered.get("volumes") != controls:
+            self._delivered["volumes"] = controls
+            yield ClassVolumes(generation, self._counted.copy(), self._pass_seconds)
 
     def _volume_spread(self, generation: int, request: Request) -> Iterator[Result | None]:
         key = _spread_key(request)
@@ -311,13 +327,6 @@ class _Work:
             values = map_values(summary, request.show)
             self._map_done += values.size
             yield MapRegion(generation, request.show, region, values, self._map_done, total)
-
-    def _is_new(self, what: str, key: Hashable) -> bool:
-        """Whether something has to be delivered; notes it as delivered."""
-        if self._delivered.get(what) == key:
-            return False
-        self._delivered[what] = key
-        return True
 
 
 def _spread_key(request: Request) -> Hashable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,8 @@ from napari_structseg.inference.summaries import SampleSummary, noises_of, summa
 from napari_structseg.session.messages import LineSet, Request, Show, View
 
 CONFIDENCE_LEVELS = (0.05, 0.5, 0.95)
+# 0.95 * 20 samples are 19 samples, whatever floating point makes of it.
+_ROUNDING = 1e-9
 
 
 def summarise_visible(renderer: Renderer, request: Request, region: Region) -> SampleSummary:
@@ -54,8 +58,9 @@ def contour_sets(renderer: Renderer, request: Request, region: Region) -> tuple[
     for label in range(1, flat.shape[0]):
         field = flat[label].cpu().numpy()
         for level in CONFIDENCE_LEVELS:
-            # Frequencies are multiples of 1/N: half a step below separates at-least from below.
-            segments = contour_segments(field, level - 0.5 / request.n_samples)
+            # Half a sample below the least number of samples that makes up the level.
+            least = math.ceil(level * request.n_samples - _ROUNDING)
+            segments = contour_segments(field, (least - 0.5) / request.n_samples)
             sets.append(LineSet(label, level, None, _place(segments, request.view, region)))
     return tuple(sets)
 

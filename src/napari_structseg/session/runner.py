@@ -125,6 +125,8 @@ class ModelRun:
         shown = False
         for progress in Predictor(network, spec).stream(self._image, self._first):
             self.progressed.emit(progress.done, progress.total)
+            if self._stop.is_set():
+                raise Cancelled("The run was cancelled.")
             if progress.distribution is not None:
                 outcome = RunOutcome(
                     progress.distribution, spec, path, time.perf_counter() - started
@@ -134,6 +136,4 @@ class ModelRun:
                 if not shown:
                     shown = True
                     self.first_ready.emit(outcome)
-            if self._stop.is_set():
-                raise Cancelled("The run was cancelled.")
         raise AssertionError("a stream ends with a complete prediction")

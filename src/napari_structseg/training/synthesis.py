@@ -235,7 +235,7 @@ class BrainSynthesis:
         mean[np.isin(values, _CSF_LABELS)] = csf
         mean *= 1 + rng.normal(0, 0.02, len(values))
         mean[0] = rng.choice([0.0, rng.uniform(0, 0.1)])
-        spread = rng.uniform(0.005, self.settings.noise, len(values))
+        spread = rng.uniform(min(0.005, self.settings.noise), self.settings.noise, len(values))
         spread[0] = min(spread[0], mean[0])
         texture = rng.standard_normal(labels.shape, dtype=np.float32)
         painted = mean.astype(np.float32)[labels] + spread.astype(np.float32)[labels] * texture

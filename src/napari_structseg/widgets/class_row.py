@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_structseg.controls import CLASS_SCALE_MAX, Controls
 from napari_structseg.models import ClassSpec
+from napari_structseg.widgets.colors import display_name
 from napari_structseg.widgets.legend import draw_empty_swatch, draw_swatch
 from napari_structseg.widgets.scale_slider import ScaleSlider
 from napari_structseg.widgets.section import Caption
 from napari_structseg.widgets.volume_plot import VolumePlot
 
 _PERCENTILES = (5, 50, 95)
+_FONT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange)
 
 
 class ClassRow(QWidget):
@@ -37,7 +39,8 @@ class ClassRow(QWidget):
         super().__init__(parent)
         color = QColor(spec.color)
         self.swatch = _Swatch(None if is_transparent else color)
-        self.name = QLabel(spec.name)
+        self.name = QLabel(display_name(spec))
+        self.name.setIndent(0)
         self.volume = QLabel("")
         self.volume.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.interval = Caption("")
@@ -65,9 +68,13 @@ class ClassRow(QWidget):
         layout.setSpacing(0)
         layout.addLayout(top)
         layout.addWidget(self.scale)
-        width = self.fontMetrics().horizontalAdvance
-        self.volume.setFixedWidth(width("0,000 mL") + 8)
-        self.interval.setFixedWidth(width("0,000–0,000") + 8)
+        self._fit_text()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow the theme's font."""
+        super().changeEvent(event)
+        if event is not None and event.type() in _FONT_EVENTS:
+            self._fit_text()
 
     def show_volume(self, volume_ml: float | None) -> None:
         """Show the volume of the segmentation shown; None: not known."""
@@ -94,6 +101,13 @@ class ClassRow(QWidget):
         self.plot.clear_volumes()
 
 
+    def _fit_text(self) -> None:
+        """Columns that do not move when numbers change."""
+        for label, widest in ((self.volume, "00,000 mL"), (self.interval, "0,000–0,000")):
+            label.ensurePolished()
+            label.setFixedWidth(label.fontMetrics().horizontalAdvance(widest) + 6)
+
+
 class _Swatch(QWidget):
     """The colour of a class; a frame for one that is not shown."""
 
@@ -108,7 +122,7 @@ class _Swatch(QWidget):
         if self._color is None:
             draw_empty_swatch(painter, QRectF(self.rect()), self)
         else:
-            draw_swatch(painter, QRectF(self.rect()), self._color)
+            draw_swatch(painter, QRectF(self.rect()), self._color, self)
 
 
 def format_ml(volume_ml: float) -> str:

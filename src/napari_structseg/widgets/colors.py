@@ -22,6 +22,7 @@ _MAP_OPACITY = 0.9
 _MAP_OPAQUE_FROM = 0.3
 _MUTED = 0.62
 _LINE = 0.18
+_OWN = 0.7
 
 
 def label_colors(classes: Sequence[ClassSpec]) -> RGBA:
@@ -29,6 +30,11 @@ def label_colors(classes: Sequence[ClassSpec]) -> RGBA:
     colors = np.array([QColor(one.color).getRgbF() for one in classes], np.float32)
     colors[0, 3] = 0
     return colors
+
+
+def display_name(spec: ClassSpec) -> str:
+    """A class's name as the dock writes it."""
+    return spec.name[:1].upper() + spec.name[1:]
 
 
 def uncertainty_colormap(*, inverted: bool) -> Colormap:
@@ -62,6 +68,13 @@ def muted_color(widget: QWidget) -> QColor:
 def line_color(widget: QWidget) -> QColor:
     """A colour for hairlines and ticks."""
     return _faded(widget, _LINE)
+
+
+def edge_color(color: QColor, widget: QWidget) -> QColor:
+    """A class's colour, seen against the theme's background even where it is much like it."""
+    text = text_color(widget)
+    parts = zip(color.getRgb()[:3], text.getRgb()[:3], strict=True)
+    return QColor(*(round(_OWN * own + (1 - _OWN) * other) for own, other in parts))
 
 
 def _faded(widget: QWidget, opacity: float) -> QColor:

@@ -59,6 +59,9 @@ class DockLayout(QWidget):
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._scroll.setWidget(self._make_page())
+        self._reveals_keys = False
+        self._scroll_bar = self._scroll.verticalScrollBar()
+        self._scroll_bar.rangeChanged.connect(self._on_scroll_range)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -83,12 +86,13 @@ class DockLayout(QWidget):
     def _toggle_keys(self) -> None:
         self.keys_section.setVisible(self.keys_section.isHidden())
         self.keys_section.set_open(True)
-        if not self.keys_section.isHidden():
-            # The section has its place only after the layout has run.
-            page = self._scroll.widget()
-            if page is not None and page.layout() is not None:
-                page.layout().activate()
-            self._scroll.ensureWidgetVisible(self.keys_section)
+        # The section gets its place in the layout after this, and the bar its new range.
+        self._reveals_keys = not self.keys_section.isHidden()
+
+    def _on_scroll_range(self, _low: int, high: int) -> None:
+        if self._reveals_keys:
+            self._reveals_keys = False
+            self._scroll_bar.setValue(high)
 
     def _make_page(self) -> QWidget:
         page = QWidget()

@@ -77,11 +77,15 @@ class Exploration:
             outcome.distribution, image.voxel_volume_ml, slice_only=not is_complete
         )
         self._requests: dict[int, Request] = {}
-        self._results: Inbox[Result] | None = None
+        # None stands for: nothing more to come.
+        self._results: Inbox[Result | None] | None = None
         self._errors: Inbox[Exception] | None = None
 
     def start(
-        self, receive: Callable[[Sequence[Result]], None], fail: Callable[[Exception], None]
+        self,
+        receive: Callable[[Sequence[Result]], None],
+        fail: Callable[[Exception], None],
+        rest: Callable[[], None],
     ) -> None:
         """Listen to the engine.
 
@@ -91,16 +95,29 @@ class Exploration:
             Called in the main thread with results, after what belongs on layers is there.
         fail
             Called in the main thread with an error.
+        rest
+            Called in the main thread when everything asked for is there.
         """
-        self._results = Inbox(lambda results: receive(self._painted(results)))
+
+        def handle(items: Sequence[Result | None]) -> None:
+            results = [item for item in items if item is not None]
+            self._paint(results)
+            receive(results)
+            if items[-1] is None:
+                self.layers.refresh_thumbnail()
+                rest()
+
+        self._results = Inbox(handle)
         self._errors = Inbox(lambda errors: fail(errors[-1]))
         self.engine.result.connect(self._results.put)
+        self.engine.idle.connect(self._on_idle)
         self.engine.failed.connect(self._errors.put)
 
     def stop(self) -> None:
         """Paint nothing more, until started again; then everything."""
         if self._results is not None and self._errors is not None:
             self.engine.result.disconnect(self._results.put)
+            self.engine.idle.disconnect(self._on_idle)
             self.engine.failed.disconnect(self._errors.put)
             self._results.close()
             self._errors.close()
@@ -178,8 +195,13 @@ class Exploration:
             return labels, grey.T, height / width
         return labels, grey, width / height
 
-    def _painted(self, results: Sequence[Result]) -> Sequence[Result]:
-        """Write results into the layers, and hand them on."""
+    def _on_idle(self) -> None:
+        """Queue that in the worker's thread, after its results."""
+        if self._results is not None:
+            self._results.put(None)
+
+    def _paint(self, results: Sequence[Result]) -> None:
+        """Write results into the layers."""
         newest = max((r.generation for r in results if isinstance(r, SliceLabels)), default=0)
         for result in results:
             view = self._requests[result.generation].view
@@ -188,11 +210,8 @@ class Exploration:
                 if result.generation == newest:
                     self.layers.write_slice(result.region, result.labels)
             elif isinstance(result, SlabLabels):
-                self.layers.write_slab(
-                    result.region, result.labels, view, is_last=result.done == result.total
-                )
+                self.layers.write_slab(result, view)
             elif isinstance(result, Lines):
                 self.layers.write_lines(result)
             elif isinstance(result, MapRegion):
                 self.layers.write_map(result, view)
-        return results

@@ -257,7 +257,7 @@ class ExploreWidget(DockLayout):
             self.strip.set_model(spec.classes, is_stochastic=is_stochastic)
             self.spread.forget_volumes()
             self.status.forget_times()
-        exploration.start(self._receive, self._show_error)
+        exploration.start(self._receive, self._show_error, self.status.show_times)
         exploration.layer.events.contrast_limits.connect(self._show_thumbnails)
         self._show_state()
         self._look()
@@ -320,10 +320,10 @@ class ExploreWidget(DockLayout):
         """Show results in the panels; the layers have them already."""
         for result in results:
             if isinstance(result, SliceLabels):
-                self.status.show_slice_time(result.seconds)
+                self.status.slice_seconds = result.seconds
             elif isinstance(result, ClassVolumes):
                 self.spread.show_volumes(result.volumes_ml)
-                self.status.show_volume_time(result.seconds)
+                self.status.volume_seconds = result.seconds
             elif isinstance(result, VolumeSpread):
                 self.spread.show_spread(result.volumes_ml, is_exact=result.exact)
             elif isinstance(result, Thumbnails):

@@ -19,7 +19,7 @@ from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image
 from napari_structseg.models import ClassSpec
 from napari_structseg.reader import GEOMETRY_KEY
-from napari_structseg.session.messages import Lines, MapRegion, Show, View
+from napari_structseg.session.messages import Lines, MapRegion, Show, SlabLabels, View
 from napari_structseg.widgets.colors import LABEL_OPACITY, label_colors, uncertainty_colormap
 from napari_structseg.widgets.line_mesh import line_arrays, write_lines
 
@@ -160,23 +160,19 @@ class ResultLayers:
         self.segmentation.data[region] = labels
         _repaint(self.segmentation)
 
-    def write_slab(
-        self, region: Region, labels: npt.NDArray[np.uint8], view: View, *, is_last: bool
-    ) -> None:
+    def write_slab(self, result: SlabLabels, view: View) -> None:
         """Labels of a part of the volume; painted only where it changes the picture."""
+        region, labels = result.region, result.labels
         data = self.segmentation.data
         if view.volume:
             data[region] = labels
-            self._repaint_volume(self.segmentation, is_last=is_last)
+            self._repaint_volume(self.segmentation, is_last=result.done == result.total)
             return
         seen = _intersection(region, view.region(data.shape))
         before = None if seen is None else data[seen].copy()
         data[region] = labels
         if seen is not None and not np.array_equal(before, data[seen]):
             _repaint(self.segmentation)
-        if is_last:
-            # Once a volume, for its thumbnail in the layer list.
-            self.segmentation.refresh(data_displayed=False, extent=False, highlight=False)
 
     def write_map(self, result: MapRegion, view: View) -> None:
         """Entropy or agreement of a region."""
@@ -191,6 +187,12 @@ class ResultLayers:
     def write_lines(self, result: Lines) -> None:
         """Outlines or contours of the visible slice."""
         write_lines(self.lines, result.sets, self._colors)
+
+    def refresh_thumbnail(self) -> None:
+        """Draw the visible layer's icon in the layer list: for when there is time."""
+        if self._showing is not None:
+            layer = self._layer_of(self._showing)
+            layer.refresh(data_displayed=False, extent=False, highlight=False)
 
     def _layer_of(self, show: Show) -> Layer:
         if show is Show.LABELS:

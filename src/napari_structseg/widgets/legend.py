@@ -13,7 +13,13 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_structseg.models import ClassSpec
 from napari_structseg.session.messages import Show
-from napari_structseg.widgets.colors import line_color, muted_color, uncertainty_colormap
+from napari_structseg.widgets.colors import (
+    display_name,
+    edge_color,
+    line_color,
+    muted_color,
+    uncertainty_colormap,
+)
 
 _SWATCH = 9
 _STROKE = 18
@@ -87,7 +93,8 @@ class Legend(QWidget):
                     painter.setPen(QPen(entry.color, 2, entry.style))
                     painter.drawLine(QPointF(x, middle), QPointF(x + mark, middle))
                 else:
-                    draw_swatch(painter, QRectF(x, middle - mark / 2, mark, mark), entry.color)
+                    square = QRectF(x, middle - mark / 2, mark, mark)
+                    draw_swatch(painter, square, entry.color, self)
                 x += mark + _GAP
             painter.setPen(muted_color(self))
             room = self.width() - x
@@ -102,17 +109,16 @@ class Legend(QWidget):
     def _entries(self) -> list[_Entry]:
         classes = self._classes[1:]
         if self._show is Show.LABELS:
-            return [_Entry(one.name, QColor(one.color)) for one in classes]
+            return [_Entry(display_name(one), QColor(one.color)) for one in classes]
         if self._show is Show.OUTLINES:
             return [
                 _Entry(f"Samples 1–{self._n_outlines}:"),
-                *(_Entry(one.name, QColor(one.color)) for one in classes),
+                *(_Entry(display_name(one), QColor(one.color)) for one in classes),
             ]
-        color = QColor(classes[-1].color) if classes else muted_color(self)
-        inner = QColor(*(round(0.45 * part + 0.55 * 255) for part in color.getRgb()[:3]))
+        color = muted_color(self)
         return [
             _Entry("In at least"),
-            _Entry("95 %", inner),
+            _Entry("95 %", color, Qt.PenStyle.DashLine),
             _Entry("50 %", color),
             _Entry("5 % of samples", color, Qt.PenStyle.DotLine),
         ]
@@ -141,11 +147,11 @@ class Legend(QWidget):
         painter.drawRoundedRect(bar, 2, 2)
 
 
-def draw_swatch(painter: QPainter, rect: QRectF, color: QColor) -> None:
+def draw_swatch(painter: QPainter, rect: QRectF, color: QColor, widget: QWidget) -> None:
     """A small square in the colour of a class."""
-    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setPen(QPen(edge_color(color, widget), 1))
     painter.setBrush(color)
-    painter.drawRoundedRect(rect, 2, 2)
+    painter.drawRoundedRect(rect.adjusted(0.5, 0.5, -0.5, -0.5), 2, 2)
 
 
 def draw_empty_swatch(painter: QPainter, rect: QRectF, widget: QWidget) -> None:

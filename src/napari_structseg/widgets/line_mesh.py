@@ -15,8 +15,10 @@ from napari_structseg.session.messages import LineSet
 # there is room for a multiple of this many, and the rest has no length and no colour.
 _BLOCK = 4096
 _OUTLINE_OPACITY = 0.75
-# Dashes of the outer contour: so many segments on, as many off.
-_DASH = 3
+_OUTER_OPACITY = 0.8
+# Dashes of the inner contour and dots of the outer one: segments drawn, of how many.
+_DASHES = (6, 9)
+_DOTS = (2, 4)
 
 
 def write_lines(
@@ -74,9 +76,8 @@ def _styled(
     segments = lines.segments
     if lines.level is None:
         color[3] = _OUTLINE_OPACITY
-    elif lines.level < 0.5:
-        segments = segments[np.arange(len(segments)) // _DASH % 2 == 0]
-    elif lines.level > 0.5:
-        # Towards white: the core, where nearly all samples agree.
-        color[:3] = 0.45 * color[:3] + 0.55
+    elif lines.level != 0.5:
+        drawn, of = _DASHES if lines.level > 0.5 else _DOTS
+        segments = segments[np.arange(len(segments)) % of < drawn]
+        color[3] = 1 if lines.level > 0.5 else _OUTER_OPACITY
     return segments, color

@@ -50,7 +50,7 @@ class SampleStrip(QWidget):
         self._group.idClicked.connect(self._on_click)
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(4)
+        self._grid.setSpacing(1)
         for column in range(COLUMNS):
             self._grid.setColumnStretch(column, 1)
         self._is_stochastic = True
@@ -187,6 +187,7 @@ class SampleStrip(QWidget):
         self.more.clicked.connect(self.extend)
         field = Controls.model_fields["seed"]
         label = QLabel("Seed")
+        label.setIndent(0)
         self.seed_box = QSpinBox()
         self.seed_box.setRange(0, _SEED_MAX)
         self.seed_box.setValue(int(field.default))

@@ -132,11 +132,16 @@ class _MarkedSlider(QDoubleSlider):
 
 def _slider_style(color: QColor | None) -> str:
     """A thin groove, the same on both sides of the handle: the scale has no empty end."""
-    handle = "" if color is None else f"background-color: {color.name()};"
+    handle = f"width: {_HANDLE}px; margin: -5px 0px; border-radius: {_HANDLE // 2}px;"
+    if color is not None:
+        # The border, which counts in addition to the width, parts white from a light theme.
+        handle = (
+            f"width: {_HANDLE - 2}px; margin: -5px 0px; border-radius: {_HANDLE // 2}px;"
+            f" background-color: {color.name()}; border: 1px solid rgba(128, 128, 128, 110);"
+        )
     return (
         "QSlider { min-height: 18px; }"
         "QSlider::groove:horizontal { height: 4px; }"
-        f"QSlider::handle:horizontal {{ width: {_HANDLE}px; margin: -5px 0px;"
-        f" border-radius: {_HANDLE // 2}px; {handle} }}"
+        f"QSlider::handle:horizontal {{ {handle} }}"
         "QSlider::sub-page:horizontal { background: none; }"
     )

@@ -22,6 +22,7 @@ class Caption(QLabel):
 
     def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
         super().__init__(text, parent)
+        self.setIndent(0)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def minimumSizeHint(self) -> QSize:
@@ -44,6 +45,7 @@ class Note(QLabel):
 
     def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
         super().__init__(text, parent)
+        self.setIndent(0)
         self.setWordWrap(True)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:

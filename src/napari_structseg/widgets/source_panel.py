@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
@@ -75,6 +76,7 @@ class SourcePanel(QWidget):
         self.progress.setStyleSheet("QProgressBar { border: none; }")
         self._dialog: QFileDialog | None = None
         self._chosen_model = -1
+        self._followed: list[ImageLayer] = []
         self._lay_out()
         self._list_models()
         self._list_devices()
@@ -146,11 +148,11 @@ class SourcePanel(QWidget):
         """List the viewer's image layers anew, keeping the choice."""
         images = self._images()
         chosen = self.image_layer
+        self._follow_names(images)
         blocked = self.image_box.blockSignals(True)
         self.image_box.clear()
         for layer in images:
             self.image_box.addItem(layer.name, layer)
-            layer.events.name.connect(self.refresh_images)
         self.image_box.setCurrentIndex(
             images.index(chosen) if chosen in images else len(images) - 1
         )
@@ -163,9 +165,14 @@ class SourcePanel(QWidget):
         """Stop following the viewer's layers."""
         for event in self._layer_events():
             event.disconnect(self.refresh_images)
-        for layer in self._viewer.layers:
-            if isinstance(layer, ImageLayer):
-                layer.events.name.disconnect(self.refresh_images)
+        self._follow_names([])
+
+    def _follow_names(self, images: list[ImageLayer]) -> None:
+        for layer in self._followed:
+            layer.events.name.disconnect(self.refresh_images)
+        for layer in images:
+            layer.events.name.connect(self.refresh_images)
+        self._followed = images
 
     def _images(self) -> list[ImageLayer]:
         return [
@@ -174,7 +181,7 @@ class SourcePanel(QWidget):
             if isinstance(layer, ImageLayer) and not self._is_ours(layer)
         ]
 
-    def _layer_events(self) -> tuple:  # type: ignore[type-arg]
+    def _layer_events(self) -> tuple[Any, ...]:
         events = self._viewer.layers.events
         return events.inserted, events.removed, events.reordered
 
@@ -222,11 +229,12 @@ class SourcePanel(QWidget):
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(6)
         grid.setColumnStretch(1, 1)
-        grid.addWidget(QLabel("Image"), 0, 0)
+        for row_index, name in enumerate(("Image", "Model", "Device")):
+            label = QLabel(name)
+            label.setIndent(0)
+            grid.addWidget(label, row_index, 0)
         grid.addWidget(self.image_box, 0, 1)
-        grid.addWidget(QLabel("Model"), 1, 0)
         grid.addWidget(self.model_box, 1, 1)
-        grid.addWidget(QLabel("Device"), 2, 0)
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)

@@ -30,6 +30,7 @@ class SpreadPanel(QWidget):
         self.rows: tuple[ClassRow, ...] = ()
         tip = Controls.model_fields["temperature"].description or ""
         label = QLabel("Temperature")
+        label.setIndent(0)
         label.setToolTip(tip)
         self.temperature_slider = ScaleSlider(0, TEMPERATURE_MAX, name="Temperature", tip=tip)
         self.temperature_slider.changed.connect(self._on_change)

@@ -9,14 +9,20 @@ from napari_structseg.widgets.section import Caption, SmallButton
 
 
 class StatusLine(QWidget):
-    """A hint on the left, timings on the right, and the button that lists the keys."""
+    """A hint on the left, timings on the right, and the button that lists the keys.
+
+    Attributes
+    ----------
+    slice_seconds, volume_seconds
+        Compute time of the visible slice, and of the whole volume; None: not known.
+    """
 
     help_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._slice_seconds: float | None = None
-        self._volume_seconds: float | None = None
+        self.slice_seconds: float | None = None
+        self.volume_seconds: float | None = None
         self.hint = Caption()
         self.timing = Caption()
         self.timing.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -38,26 +44,16 @@ class StatusLine(QWidget):
         self.hint.setText(hint)
         self.hint.setToolTip(hint)
 
-    def show_slice_time(self, seconds: float) -> None:
-        """Time of the visible slice."""
-        self._slice_seconds = seconds
-        self._show_times()
-
-    def show_volume_time(self, seconds: float) -> None:
-        """Time of the whole volume."""
-        self._volume_seconds = seconds
-        self._show_times()
-
     def forget_times(self) -> None:
         """Show no timings."""
-        self._slice_seconds = self._volume_seconds = None
-        self._show_times()
+        self.slice_seconds = self.volume_seconds = None
+        self.show_times()
 
-    def _show_times(self) -> None:
+    def show_times(self) -> None:
+        """Show the timings that are known: when nothing moves, for it costs a new layout."""
         parts = []
-        if self._slice_seconds is not None:
-            parts.append(f"slice {1000 * self._slice_seconds:.0f} ms")
-        if self._volume_seconds is not None:
-            parts.append(f"volume {self._volume_seconds:.1f} s")
+        if self.slice_seconds is not None:
+            parts.append(f"slice {1000 * self.slice_seconds:.0f} ms")
+        if self.volume_seconds is not None:
+            parts.append(f"volume {self.volume_seconds:.1f} s")
         self.timing.setText(" · ".join(parts))
-        self.timing.updateGeometry()

@@ -14,6 +14,7 @@ from napari_structseg.widgets.colors import LABEL_OPACITY, muted_color, text_col
 _SIDE = 62
 _RADIUS = 4.0
 _BORDER = 2.0
+_GAP = 1.5
 _ARROWS = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Up, Qt.Key.Key_Down)
 
 
@@ -124,8 +125,7 @@ class Thumbnail(QAbstractButton):
         )
         if not self.isEnabled():
             painter.setOpacity(0.4)
-        inset = _BORDER / 2 + 0.5
-        frame = QRectF(self.rect()).adjusted(inset, inset, -inset, -inset)
+        frame = _inset(QRectF(self.rect()), _BORDER + _GAP)
         outline = QPainterPath()
         outline.addRoundedRect(frame, _RADIUS, _RADIUS)
         painter.setClipPath(outline)
@@ -134,12 +134,13 @@ class Thumbnail(QAbstractButton):
             painter.drawImage(self._fitted(frame), self.picture)
         self._draw_number(painter, frame)
         painter.setClipping(False)
-        if self.isChecked():
-            painter.setPen(QPen(text_color(self), _BORDER))
-            painter.drawPath(outline)
-        elif self.underMouse() or self.hasFocus():
-            painter.setPen(QPen(muted_color(self), _BORDER / 2))
-            painter.drawPath(outline)
+        is_chosen = self.isChecked()
+        if is_chosen or self.underMouse() or self.hasFocus():
+            # Around the picture, with a gap: a dark ring on a dark picture is not seen.
+            ring = _inset(QRectF(self.rect()), _BORDER / 2)
+            painter.setPen(QPen(text_color(self) if is_chosen else muted_color(self), _BORDER))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRoundedRect(ring, _RADIUS + _GAP, _RADIUS + _GAP)
 
     def _fitted(self, frame: QRectF) -> QRectF:
         """The largest rectangle of the picture's aspect in the middle of the frame."""
@@ -162,3 +163,7 @@ class Thumbnail(QAbstractButton):
             painter.drawText(place.translated(dx, dy), int(flags), text)
         painter.setPen(QColor(255, 255, 255))
         painter.drawText(place, int(flags), text)
+
+
+def _inset(rect: QRectF, margin: float) -> QRectF:
+    return rect.adjusted(margin, margin, -margin, -margin)

@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_structseg.widgets.colors import text_color
+from napari_structseg.widgets.colors import edge_color, text_color
 
 # Beside a line of text.
 _SIZE = QSize(84, 24)
@@ -17,7 +17,7 @@ _POINTS = 96
 _FILL_OPACITY = 0.45
 # Of the axis left free beside the samples, and how empty it may get before it is fitted anew:
 # it stays put while a slider moves, so that the curve is seen to widen.
-_MARGIN = 0.25
+_MARGIN = 0.4
 _TOO_EMPTY = 0.2
 # A class that hardly varies is a spike, not a wall: the axis spans at least this fraction.
 _LEAST_SPAN = 0.02
@@ -30,9 +30,10 @@ class VolumePlot(pg.PlotWidget):
         super().__init__(parent, background=None, enableMenu=False)
         self._limits: tuple[float, float] | None = None
         self._volumes: npt.NDArray[np.float64] | None = None
+        self._color = color
         fill = QColor(color)
         fill.setAlphaF(_FILL_OPACITY)
-        self._curve = self.plot(pen=pg.mkPen(color, width=1.5), fillLevel=0, brush=fill)
+        self._curve = self.plot(fillLevel=0, brush=fill)
         self._mark = pg.InfiniteLine(angle=90, movable=False)
         self._mark.setVisible(False)
         self.addItem(self._mark)
@@ -100,6 +101,7 @@ class VolumePlot(pg.PlotWidget):
 
     def _take_theme(self) -> None:
         self._mark.setPen(pg.mkPen(text_color(self), width=2))
+        self._curve.setPen(pg.mkPen(edge_color(self._color, self), width=1.5))
 
 
 def _fitted(

@@ -1,0 +1,1 @@
+"""What the sliders cost, measured: `structseg bench`."""

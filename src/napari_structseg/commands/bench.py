@@ -1,0 +1,76 @@
+"""`structseg bench`: what the sliders cost on this machine."""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from napari_structseg.errors import ConfigError, InputError
+
+bench = App(name="bench", help="Measure speed and memory on this machine.")
+
+
+@bench.command
+def explore(
+    *,
+    json: Path,
+    shape: tuple[int, int, int] = (155, 240, 240),
+    moves: int = 200,
+    memory_moves: int = 10_000,
+    no_window: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Time slider moves: computing, painting, memory; beside the direct way.
+
+    The direct way is torch.distributions.LowRankMultivariateNormal, the labels of the full volume
+    for each move, and a new array for the layer. The default shape needs about 6 GB of memory and
+    some minutes.
+
+    Parameters
+    ----------
+    json
+        File for the result.
+    shape
+        Z Y X of the image.
+    moves
+        Slider moves behind each percentile.
+    memory_moves
+        Slider moves after which memory is compared with before.
+    no_window
+        Leave out painted frames, which need a screen.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from napari_structseg.bench.explore import bench_explore, rows
+    from napari_structseg.bench.timing import Settings
+    from napari_structseg.io.atomic import atomic_path
+    from napari_structseg.screen import check_screen
+
+    if min(shape) < 2 or moves < 1 or memory_moves < 1:
+        raise ConfigError(
+            f"--shape needs three sizes of at least 2, --moves and --memory-moves at least 1, but "
+            f"they are {shape}, {moves} and {memory_moves}."
+        )
+    if not json.parent.is_dir() or json.is_dir():
+        raise InputError(f"Cannot write {json}: give a file in a folder that exists.")
+    # The user's own settings of napari are neither used nor changed.
+    os.environ["NAPARI_CONFIG"] = ""
+    if not no_window:
+        try:
+            check_screen()
+        except ConfigError as error:
+            raise ConfigError(f"{error} Or leave out painted frames: --no-window.") from error
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as status:
+        settings = Settings(shape, moves, memory_moves, window=not no_window)
+        result = bench_explore(settings, lambda what: status.update(f"Measuring {what}…"))
+    with atomic_path(json) as temporary:
+        temporary.write_text(json_format.dumps(result, indent=2) + "\n", encoding="utf-8")
+    table = Table("", "ours", "napari alone", "the direct way")
+    for row in rows(result):
+        table.add_row(*row)
+    Console(highlight=False).print(table)

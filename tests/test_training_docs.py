@@ -1,0 +1,59 @@
+"""docs/training.md says what the program does: the table of fields, and the example files."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from napari_structseg.training.config import TrainConfig
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "training.md"
+MARKS = ("<!-- fields of TrainConfig -->", "<!-- end of fields -->")
+
+
+def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from rows(field.annotation, f"{name}.")
+            continue
+        default = "required" if field.default is PydanticUndefined else f"`{toml(field.default)}`"
+        choices = getattr(field.annotation, "__args__", ())
+        named = all(isinstance(choice, str) for choice in choices) and len(choices) > 1
+        allowed = " One of " + ", ".join(f"`{c}`" for c in choices) + "." if named else ""
+        yield f"| `{prefix}{name}` | {default} | {field.description or ''}{allowed} |"
+
+
+def toml(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}"
+
+
+def table() -> str:
+    lines = ["| Field | Default | Meaning |", "|---|---|---|", *rows(TrainConfig)]
+    return "\n".join(lines)
+
+
+def test_every_field_is_documented_with_its_default() -> None:
+    documented = PAGE.read_text(encoding="utf-8").partition(MARKS[0])[2].partition(MARKS[1])[0]
+    assert documented.strip() == table()
+
+
+def examples() -> list[str]:
+    blocks = PAGE.read_text(encoding="utf-8").split("```toml\n")[1:]
+    return [block.partition("```")[0] for block in blocks]
+
+
+@pytest.mark.parametrize("index", range(2))
+def test_example_configurations_are_valid(index: int) -> None:
+    config = TrainConfig.model_validate(tomllib.loads(examples()[index]))
+    assert config.dimensions == (3, 2)[index]
