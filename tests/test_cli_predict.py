@@ -100,7 +100,7 @@ def test_results_overlay_the_image(image: Path, model: Path, tmp_path: Path, cap
 
 def test_labels_are_what_the_viewer_renders(image: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "results"
-    scales = ["--class-scale", "grey matter=1.5", "--class-scale", "CSF=-1"]
+    scales = ["--class-scale", "Grey matter=1.5", "--class-scale", "CSF=-1"]
     arguments = ("--samples", 2, "--seed", 5, "--temperature", 1.5, *scales)
     assert run(image, "--model", model, "--out", out, *arguments) == 0
     opened = read_image(image)
@@ -112,7 +112,7 @@ def test_labels_are_what_the_viewer_renders(image: Path, model: Path, tmp_path: 
             seed=5,
             sample=sample,
             temperature=1.5,
-            class_scale={"grey matter": 1.5, "CSF": -1},
+            class_scale={"Grey matter": 1.5, "CSF": -1},
         )
         written = read_image(out / name).data[0]
         assert np.array_equal(written, renderer.render_volume(controls))
@@ -202,7 +202,7 @@ def test_recipe_says_what_was_done(image: Path, model: Path, tmp_path: Path) -> 
     assert (recipe["seed"], recipe["samples"], recipe["device"]) == (7, 1, "cpu")
     assert recipe["controls"] == {
         "temperature": 1.0,
-        "class_scale": {"background": 1, "CSF": 0.5, "grey matter": 1, "white matter": 1},
+        "class_scale": {"Background": 1, "CSF": 0.5, "Grey matter": 1, "White matter": 1},
     }
     assert set(recipe["versions"]) == {"napari_structseg", "torch", "numpy"}
     assert set(recipe["outputs"]) == set(NAMES[:3])
@@ -331,7 +331,7 @@ def test_folder_that_cannot_be_written(image: Path, model: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--class-scale", "tumour=1"), ("Unknown class 'tumour'", "grey matter")),
+        (("--class-scale", "tumour=1"), ("Unknown class 'tumour'", "Grey matter")),
         (("--class-scale", "CSF"), ("needs NAME=VALUE", "'CSF'")),
         (("--class-scale", "CSF=wide"), ("needs NAME=VALUE", "'CSF=wide'")),
         (("--class-scale", "CSF=4"), ("class_scale", "less than or equal to 3")),

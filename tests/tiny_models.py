@@ -10,10 +10,10 @@ from napari_structseg.io.weights import save_weights
 from napari_structseg.models import BackboneSpec, ClassSpec, HeadSpec, ModelSpec, build_network
 
 CLASSES = (
-    ClassSpec(name="background", color="#000000"),
+    ClassSpec(name="Background", color="#000000"),
     ClassSpec(name="CSF", color="#4477aa"),
-    ClassSpec(name="grey matter", color="#228833"),
-    ClassSpec(name="white matter", color="#ee6677"),
+    ClassSpec(name="Grey matter", color="#228833"),
+    ClassSpec(name="White matter", color="#ee6677"),
 )
 
 

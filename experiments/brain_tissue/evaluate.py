@@ -5,7 +5,8 @@
         --card src/napari_structseg/weights/brain-tissue.md
 
 DATA holds ``ibsr18/0.94mm`` and ``ibsr18/1.0mm`` (``CASE.nii.gz`` and ``CASE_seg.nii.gz``); the
-MNI152 template and its tissue maps come with nilearn. Labels are the argmax of the mean logits
+MNI152 template and its tissue maps come with nilearn. A model whose results are in OUT already is
+not evaluated again. Labels are the argmax of the mean logits
 (Monteiro 2020). A tissue map of MNI152 counts as its tissue where its probability exceeds 0.5.
 """
 
@@ -57,6 +58,7 @@ def evaluate(weights: Path, data: Path) -> dict[str, object]:
     """Dice per class of one model on every case."""
     network, spec = load_weights(weights)
     rows = []
+    began = time.perf_counter()
     for group, case, image, reference in cases(data):
         started = time.perf_counter()
         distribution = Predictor(network, spec).predict(image)
@@ -72,6 +74,7 @@ def evaluate(weights: Path, data: Path) -> dict[str, object]:
         "model": spec.name,
         "sha256": weights_hash(weights),
         "steps": spec.training.steps,
+        "seconds": round(time.perf_counter() - began),
         "cases": rows,
         "mean_dice": summarise(rows),
     }
@@ -112,7 +115,8 @@ def write_card(card: Path, results: dict[str, object]) -> None:
     text = card.read_text()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    source = f"Measured on {results['machine']}, in {results['seconds']} s."
+    seconds = " and ".join(f"{model['seconds']} s" for model in results["models"])
+    source = f"Measured on {results['machine']}, in {seconds}."
     card.write_text(f"{before}{BEGIN}\n{table(results['models'])}\n\n{source}\n{END}{after}")
 
 
@@ -121,15 +125,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--ssn", type=Path, required=True)
-    parser.add_argument("--unet", type=Path, required=True)
+    parser.add_argument("--unet", type=Path, help="the deterministic U-Net beside it")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--card", type=Path, help="model card to put the table into")
     options = parser.parse_args()
-    started = time.perf_counter()
-    models = [evaluate(path, options.data) for path in (options.ssn, options.unet)]
+    known = {}
+    if options.out.exists():
+        known = {model["sha256"]: model for model in json.loads(options.out.read_text())["models"]}
+    models = [
+        known.get(weights_hash(path)) or evaluate(path, options.data)
+        for path in (options.ssn, options.unet)
+        if path is not None
+    ]
     results = {
         "models": models,
-        "seconds": round(time.perf_counter() - started),
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, torch {torch.__version__}",
         "command": "python experiments/brain_tissue/evaluate.py --data DATA --ssn SSN --unet UNET",
     }

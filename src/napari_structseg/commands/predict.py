@@ -113,7 +113,7 @@ def _scales(assignments: list[str]) -> dict[str, float]:
             equals = ""
         if not equals:
             raise ConfigError(
-                f'--class-scale needs NAME=VALUE, for example "grey matter=1.4", but it is '
+                f'--class-scale needs NAME=VALUE, for example "Grey matter=1.4", but it is '
                 f"{assignment!r}."
             )
         if name in scales:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.chunks import chunks, compact
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region, region_shape, whole
 
@@ -97,26 +98,35 @@ class LowRankNormal:
 
     def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
         """P z + sqrt(D) eps of several samples, ``(N, C, *region)``, float32."""
-        index = self._index(region)
-        scale = self._diagonal[index].float().sqrt()
+        inside = whole(self.spatial_shape) if region is None else region
         grid = self._on_grid(region)
-        result = scale.new_empty((len(noises), *scale.shape))
-        for deviation, noise in zip(result, noises, strict=True):
-            eps = noise.voxels(self.n_classes, self._grid_shape, grid, self.device)
-            torch.mul(eps, scale, out=deviation)
-        if self.rank and noises:
-            z = torch.stack([noise.factors(self.rank, self.device) for noise in noises])
-            factor = self._factor[(slice(None), *index)].float().reshape(self.rank, -1)
-            torch.addmm(result.flatten(1), z, factor, out=result.flatten(1))
+        shape = (len(noises), self.n_classes, *region_shape(self.spatial_shape, inside))
+        result = torch.empty(shape, device=self.device)
+        if not noises:
+            return result
+        eps = [
+            noise.voxels(self.n_classes, self._grid_shape, grid, self.device).flatten(1)
+            for noise in noises
+        ]
+        z = torch.stack([noise.factors(self.rank, self.device) for noise in noises])
+        # Class by class: a slab of one class is flat in memory, and not copied.
+        for label, flat in enumerate(result.flatten(2).unbind(1)):
+            diagonal = self._diagonal[label][inside].flatten()
+            for part in chunks(len(diagonal), self.device):
+                scale = diagonal[part].float().sqrt()
+                for row, noise in zip(flat, eps, strict=True):
+                    torch.mul(noise[label, part], scale, out=row[part])
+            factor = self._factor[:, label][(slice(None), *inside)].flatten(1)
+            torch.addmm(flat, z, factor.float(), out=flat)
         return result
 
     def crop(self, region: Region) -> LowRankNormal:
         """The distribution of a region, compact in memory, with the noise of the whole."""
         index = self._index(region)
         return LowRankNormal(
-            self._mean[index].contiguous(),
-            self._factor[(slice(None), *index)].contiguous(),
-            self._diagonal[index].contiguous(),
+            compact(self._mean[index]),
+            compact(self._factor[(slice(None), *index)]),
+            compact(self._diagonal[index]),
             grid_shape=self._grid_shape,
             grid_region=self._on_grid(region),
         )

@@ -11,17 +11,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.chunks import chunks
 from napari_structseg.distributions.region import Region, region_shape, whole
 
 _MASK64 = (1 << 64) - 1
 _VOXEL_STREAM, _FACTOR_STREAM = 0, 1
-# Elements drawn at once on a CPU: the temporaries stay within its cache, and torch keeps to one
-# thread. Beyond, each of the many small steps would wait for every thread: milliseconds instead
-# of microseconds as soon as anything else wants a core. erfinv splits its work much sooner.
-_CHUNK = 1 << 15
+# torch splits erfinv over threads sooner than anything else.
 _ERFINV_CHUNK = 1 << 11
 _BELOW_ONE = 1 - 2.0**-23
 
@@ -80,23 +80,13 @@ class Noise:
             ``(C, *region)``, float32.
         """
         region = whole(spatial_shape) if region is None else region
-        # Wraps beyond 2^32 numbers per sample: harmless, and half the memory of int64.
-        index = torch.zeros((), dtype=torch.int32, device=device)
-        stride = 1
-        n_axes = len(spatial_shape)
-        for axis in reversed(range(n_axes)):
-            positions = torch.arange(spatial_shape[axis], dtype=torch.int32, device=device)
-            positions = positions[region[axis]] * _int32(stride)
-            index = index + positions.reshape([-1] + [1] * (n_axes - 1 - axis))
-            stride *= spatial_shape[axis]
-        index = index.reshape(-1)
+        index = torch.from_numpy(_flat_index(spatial_shape, region)).to(device)
+        n_voxels = math.prod(spatial_shape)
         key = self._key(_VOXEL_STREAM)
         result = torch.empty((n_classes, index.numel()), device=device)
-        step = _CHUNK if index.device.type == "cpu" else max(1, index.numel())
-        for start in range(0, index.numel(), step):
-            part = index[start : start + step]
+        for part in chunks(index.numel(), index.device):
             for label in range(n_classes):
-                result[label, start : start + step] = _normal(part + _int32(label * stride), key)
+                result[label, part] = _normal(index[part] + _int32(label * n_voxels), key)
         return result.reshape(n_classes, *region_shape(spatial_shape, region))
 
     def _key(self, stream: int) -> int:
@@ -104,6 +94,20 @@ class Noise:
         for part in (self.seed, self.sample, stream):
             mixed = _splitmix64(mixed ^ part)
         return mixed
+
+
+def _flat_index(spatial_shape: Sequence[int], region: Region) -> npt.NDArray[np.int32]:
+    """Position of each voxel of a region in the flattened image, ``(voxels,)``.
+
+    Wraps beyond 2^32 voxels: harmless, and half the memory of int64.
+    """
+    index = np.zeros(1, np.int32)
+    stride = 1
+    for size, part in zip(reversed(spatial_shape), reversed(region), strict=True):
+        positions = np.arange(size, dtype=np.int32)[part] * np.int32(_int32(stride))
+        index = np.add.outer(positions, index).reshape(-1)
+        stride *= size
+    return index
 
 
 def _splitmix64(value: int) -> int:
@@ -136,7 +140,6 @@ def _normal(counters: Tensor, key: int) -> Tensor:
     bits *= _int32(0x846CA68B)
     bits ^= (bits >> 16) & 0xFFFF
     uniform = bits.to(torch.float32).add_(0.5).mul_(2.0**-31).clamp_(-_BELOW_ONE, _BELOW_ONE)
-    pieces = uniform.split(_ERFINV_CHUNK) if uniform.device.type == "cpu" else (uniform,)
-    for piece in pieces:
-        piece.erfinv_()
+    for part in chunks(uniform.numel(), uniform.device, _ERFINV_CHUNK):
+        uniform[part].erfinv_()
     return uniform.mul_(math.sqrt(2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.chunks import compact
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region, region_shape, whole
 
@@ -58,4 +59,4 @@ class PointLogits:
 
     def crop(self, region: Region) -> PointLogits:
         """The point of a region."""
-        return PointLogits(self._mean[(slice(None), *region)].contiguous())
+        return PointLogits(compact(self._mean[(slice(None), *region)]))

@@ -50,7 +50,6 @@ def class_margin(logits: Tensor, label: int) -> npt.NDArray[np.float32]:
     ndarray
         ``(Y, X)``. Its zero level is the outline of the class, with sub-pixel precision.
     """
-    others = logits.clone()
-    others[label] = -np.inf
-    margin: npt.NDArray[np.float32] = (logits[label] - others.amax(dim=0)).cpu().numpy()
+    every = logits.cpu().numpy()
+    margin: npt.NDArray[np.float32] = every[label] - np.delete(every, label, axis=0).max(axis=0)
     return margin

@@ -16,15 +16,13 @@ from torch import Tensor
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LogitDistribution, Noise, Region, slabs
+from napari_structseg.distributions.chunks import chunks
 
 LabelArray = npt.NDArray[np.uint8]
 
 # Voxels of a slab: the time one takes is the longest that a new request waits, and its logits
 # stay within the processor's cache.
 SLAB_VOXELS = 1 << 17
-# Voxels that a CPU compares at once: the logits stay within its cache, and torch keeps to one
-# thread (see distributions.noise).
-_CHUNK = 1 << 15
 # Samples of the visible region that are kept: those behind contours and entropy, and one more.
 _KEPT_DEVIATIONS = 32
 
@@ -48,8 +46,12 @@ def combine(mean: Tensor, deviation: Tensor | None, weights: Sequence[float]) ->
     """
     if deviation is None:
         return mean
-    scale = torch.tensor(weights, dtype=mean.dtype, device=mean.device)
-    return torch.addcmul(mean, deviation, scale.reshape(-1, *[1] * (mean.ndim - 1)))
+    logits = torch.empty(mean.shape, device=mean.device)
+    rows = zip(mean.flatten(1), deviation.flatten(1), logits.flatten(1), weights, strict=True)
+    for mu, g, logit, weight in rows:
+        for part in chunks(len(logit), mean.device):
+            torch.add(mu[part], g[part], alpha=weight, out=logit[part])
+    return logits
 
 
 def argmax_labels(mean: Tensor, deviation: Tensor | None, weights: Sequence[float]) -> Tensor:
@@ -65,9 +67,7 @@ def argmax_labels(mean: Tensor, deviation: Tensor | None, weights: Sequence[floa
     means = mean.flatten(1)
     deviations = None if deviation is None else deviation.flatten(1)
     labels = torch.empty(means.shape[1], dtype=torch.uint8, device=mean.device)
-    step = _CHUNK if mean.device.type == "cpu" else max(1, labels.numel())
-    for start in range(0, labels.numel(), step):
-        part = slice(start, start + step)
+    for part in chunks(len(labels), mean.device):
         winner = labels[part].zero_()
         best = means[0, part]
         if deviations is not None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from napari_structseg.distributions import LogitDistribution, Noise, Region, region_shape, slabs
-from napari_structseg.inference.rendering import argmax_labels
+from napari_structseg.distributions.chunks import CHUNK, chunks
+from napari_structseg.inference.rendering import argmax_labels, combine
 
 # 20 samples: 5 % and 95 % are exactly one sample in and one sample out.
 DEFAULT_SAMPLES = 20
@@ -37,17 +38,14 @@ class SampleSummary:
         Fraction of samples in which the voxel has the label, ``(C, *region)``.
     agreement
         Fraction of samples whose label is that of the mean, ``(*region)``.
+    entropy
+        Entropy of ``probability`` in nats, ``(*region)``, from 0 to ln C.
     """
 
     probability: Tensor
     frequency: Tensor
     agreement: Tensor
-
-    @property
-    def entropy(self) -> Tensor:
-        """Entropy of the marginal probability in nats, ``(*region)``, from 0 to ln C."""
-        total: Tensor = torch.special.entr(self.probability).sum(dim=0)
-        return total
+    entropy: Tensor
 
 
 def summarise_logits(logits: Tensor, mean: Tensor) -> SampleSummary:
@@ -60,11 +58,25 @@ def summarise_logits(logits: Tensor, mean: Tensor) -> SampleSummary:
     mean
         Mean logits, ``(C, *region)``.
     """
-    n_classes = mean.shape[0]
-    labels = logits.argmax(dim=1)
-    frequency = torch.stack([(labels == c).float().mean(dim=0) for c in range(n_classes)])
-    agreement = (labels == mean.argmax(dim=0)).float().mean(dim=0)
-    return SampleSummary(logits.softmax(dim=1).mean(dim=0), frequency, agreement)
+    n_classes, *region = mean.shape
+    n_samples = len(logits)
+    means, samples = mean.flatten(1), logits.flatten(2)
+    probability, frequency = torch.empty_like(means), torch.empty_like(means)
+    agreement, entropy = torch.empty_like(means[0]), torch.empty_like(means[0])
+    size = max(1, CHUNK // (n_samples * n_classes))
+    for part in chunks(means.shape[1], mean.device, size):
+        labels = samples[:, :, part].argmax(dim=1)
+        for label in range(n_classes):
+            frequency[label, part] = (labels == label).float().mean(dim=0)
+        agreement[part] = (labels == means[:, part].argmax(dim=0)).float().mean(dim=0)
+        probability[:, part] = samples[:, :, part].softmax(dim=1).mean(dim=0)
+        entropy[part] = torch.special.entr(probability[:, part]).sum(dim=0)
+    return SampleSummary(
+        probability.unflatten(1, region),
+        frequency.unflatten(1, region),
+        agreement.unflatten(0, region),
+        entropy.unflatten(0, region),
+    )
 
 
 def summarise(
@@ -75,9 +87,8 @@ def summarise(
 ) -> SampleSummary:
     """Summarise samples of a region; for a whole volume use :func:`summarise_volume`."""
     mean = distribution.mean(region)
-    scale = torch.tensor(weights, dtype=mean.dtype, device=mean.device)
     deviations = distribution.deviations(list(noises), region)
-    logits = deviations.mul_(scale.reshape(-1, *[1] * (mean.ndim - 1))).add_(mean)
+    logits = torch.stack([combine(mean, deviation, weights) for deviation in deviations])
     return summarise_logits(logits, mean)
 
 

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import napari_structseg
+from conftest import REPOSITORY
+from nifti_files import save
+from tiny_models import tiny_model
+
+PUBLIC = {
+    "Controls",
+    "Geometry",
+    "Image",
+    "LogitDistribution",
+    "LowRankNormal",
+    "ModelSpec",
+    "Noise",
+    "PointLogits",
+    "Predictor",
+    "Renderer",
+    "StructSegError",
+    "__version__",
+    "build_network",
+    "load_mni152",
+    "load_model",
+    "make_controls",
+    "predict",
+    "read_channels",
+    "read_image",
+    "render_labels",
+    "reproduce",
+    "save_model",
+    "write_volume",
+}
+
+
+def test_no_public_name_is_lost() -> None:
+    assert set(napari_structseg.__all__) == PUBLIC
+    assert set(dir(napari_structseg)) >= PUBLIC
+    for name in PUBLIC:
+        assert getattr(napari_structseg, name) is not None
+
+
+def test_other_names_are_unknown() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'segment_everything'"):
+        _ = napari_structseg.segment_everything
+
+
+def test_version_is_that_of_the_installed_package() -> None:
+    assert napari_structseg.__version__ == version("napari-structseg")
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, napari_structseg; print(*sorted(sys.modules))"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(finished.stdout.split())
+    assert not loaded & {"torch", "napari", "qtpy", "numpy", "pydantic", "magicgui"}
+
+
+def test_a_name_stays_what_it_is_when_its_module_is_imported() -> None:
+    code = """
+import napari_structseg.inference.batch, napari_structseg.commands.predict
+from napari_structseg import predict
+print(predict.__module__)
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.strip() == "napari_structseg.inference.batch"
+
+
+def code_blocks(page: Path) -> list[str]:
+    """The Python of a page."""
+    parts = page.read_text(encoding="utf-8").split("```python\n")[1:]
+    return [part.partition("```")[0] for part in parts]
+
+
+def test_what_the_documentation_shows_works(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    save(tmp_path / "T1.nii.gz", rng.integers(1, 200, (20, 18, 12), dtype=np.int16))
+    tiny_model(tmp_path / "tiny.safetensors")
+    blocks = code_blocks(REPOSITORY / "docs" / "python-api.md")
+    assert len(blocks) >= 4
+    # One page, one session: later blocks use what earlier ones made.
+    code = "\n".join(blocks).replace('"brain-tissue"', '"tiny.safetensors"')
+    exec(compile(code, "python-api.md", "exec"), {})
+    assert (tmp_path / "results" / "recipe.json").is_file()
