@@ -25,8 +25,11 @@ def tiny_model(path: Path, *, dimensions: int = 3, channels: int = 1, **fields) 
         channels=tuple(f"sequence {number}" for number in range(1, channels + 1)),
         classes=CLASSES,
         patch=(16,) * dimensions,
-        backbone=BackboneSpec(widths=(4, 8), convolutions=(1, 1)),
-        **{"head": HeadSpec(rank=3), **fields},
+        **{
+            "backbone": BackboneSpec(widths=(4, 8), convolutions=(1, 1)),
+            "head": HeadSpec(rank=3),
+            **fields,
+        },
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -34,6 +34,9 @@ N_OUTLINES = 5
 _LINES = (Show.OUTLINES, Show.CONTOURS)
 # Results carry the number of the request they answer; none is answered later than this many on.
 _REMEMBERED = 256
+# A slice is mostly there before this. Waiting for it lets the moved slider and the slice be
+# painted together: with OpenGL in the window, Qt composes all of it for every repaint.
+_PATIENCE_SECONDS = 0.008
 
 
 class Exploration:
@@ -163,6 +166,8 @@ class Exploration:
         generation = self.engine.request(request)
         self._requests[generation] = request
         self._requests.pop(generation - _REMEMBERED, None)
+        if self._results is not None:
+            self._results.wait(_PATIENCE_SECONDS)
         return show
 
     def is_busy(self) -> bool:

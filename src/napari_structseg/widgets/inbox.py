@@ -27,32 +27,39 @@ class Inbox(Generic[Item]):
     def __init__(self, receive: Callable[[list[Item]], None]) -> None:
         self._receive: Callable[[list[Item]], None] | None = receive
         self._items: list[Item] = []
-        self._lock = threading.Lock()
+        self._arrival = threading.Condition()
 
     def put(self, item: Item) -> None:
         """Hand over an item; from any thread."""
-        with self._lock:
+        with self._arrival:
             if self._receive is None:
                 return
             self._items.append(item)
             is_first = len(self._items) == 1
+            self._arrival.notify_all()
         if is_first:
             self._deliver()
 
     def is_empty(self) -> bool:
         """Whether everything has been handed over."""
-        with self._lock:
+        with self._arrival:
             return not self._items
+
+    def wait(self, seconds: float) -> None:
+        """Wait for an item, at most so long, and receive it; in the main thread."""
+        with self._arrival:
+            self._arrival.wait_for(lambda: bool(self._items), seconds)
+        self._deliver()
 
     def close(self) -> None:
         """Drop what is waiting and whatever still comes."""
-        with self._lock:
+        with self._arrival:
             self._receive = None
             self._items = []
 
     @ensure_main_thread
     def _deliver(self) -> None:
-        with self._lock:
+        with self._arrival:
             items, self._items = self._items, []
             receive = self._receive
         if receive is not None and items:
