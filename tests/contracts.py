@@ -49,9 +49,7 @@ class LogitDistributionContract:
         else:
             assert not first.any()
 
-    def test_any_region_is_that_region_of_the_whole(
-        self, distribution: LogitDistribution
-    ) -> None:
+    def test_any_region_is_that_region_of_the_whole(self, distribution: LogitDistribution) -> None:
         shape = distribution.spatial_shape
         options = [
             [slice(0, size), slice(size // 2, size // 2 + 1), slice(1, size), slice(0, size, 2)]
@@ -77,9 +75,7 @@ class LogitDistributionContract:
         again = crop.crop(inner).deviation(noise)
         torch.testing.assert_close(again, whole[(slice(None), *inner)])
 
-    def test_several_deviations_are_the_single_ones(
-        self, distribution: LogitDistribution
-    ) -> None:
+    def test_several_deviations_are_the_single_ones(self, distribution: LogitDistribution) -> None:
         noises = [Noise(2, sample) for sample in (1, 2, 5)]
         together = distribution.deviations(noises)
         for row, noise in zip(together, noises, strict=True):

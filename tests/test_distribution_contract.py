@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from contracts import LogitDistributionContract
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
+from contracts import LogitDistributionContract
 from napari_structseg.distributions import LogitDistribution, LowRankNormal, Noise, PointLogits
 
 SHAPE = (3, 2, 4)

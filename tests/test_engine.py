@@ -62,9 +62,7 @@ class Recorder:
 
 
 @pytest.fixture(params=[True, False], ids=["synchronous", "threaded"])
-def recorder(
-    request: pytest.FixtureRequest, distribution: LowRankNormal
-) -> Iterator[Recorder]:
+def recorder(request: pytest.FixtureRequest, distribution: LowRankNormal) -> Iterator[Recorder]:
     recorder = Recorder(distribution, synchronous=request.param)
     yield recorder
     recorder.engine.close()

@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import tiny_model
 
 from napari_structseg.distributions import LowRankNormal, Noise, slice_region
 from napari_structseg.errors import Cancelled, InputError, MemoryLimitError, WeightsError
@@ -19,6 +18,7 @@ from napari_structseg.inference.tiling import make_tiles
 from napari_structseg.io.weights import load_weights
 from napari_structseg.models import BackboneSpec, IntensitySpec
 from napari_structseg.session.runner import ModelRun, RunOutcome
+from tiny_models import tiny_model
 
 LOCAL = BackboneSpec(widths=(4,), convolutions=(2,), norm="none")
 WINDOW = IntensitySpec(kind="window", low=0, high=1)

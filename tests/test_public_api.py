@@ -83,6 +83,11 @@ def code_blocks(page: Path) -> list[str]:
     return [part.partition("```")[0] for part in parts]
 
 
+def test_every_name_is_documented() -> None:
+    page = (REPOSITORY / "docs" / "python-api.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(PUBLIC - {"__version__"}) if f"`{name}`" not in page] == []
+
+
 def test_what_the_documentation_shows_works(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

@@ -97,9 +97,7 @@ def test_summary_equals_brute_force() -> None:
     entropy = -(probability * probability.log()).sum(dim=0)
     torch.testing.assert_close(summary.entropy, entropy)
     for label in range(3):
-        torch.testing.assert_close(
-            summary.frequency[label], (labels == label).float().mean(dim=0)
-        )
+        torch.testing.assert_close(summary.frequency[label], (labels == label).float().mean(dim=0))
     agreement = (labels == distribution.mean().argmax(dim=0)).float().mean(dim=0)
     torch.testing.assert_close(summary.agreement, agreement)
     for region, part in summarise_volume(distribution, noises, weights):

@@ -112,9 +112,9 @@ class VolumeDistribution:
     """The distribution of each class's volume over samples, fast enough for a slider.
 
     Volumes are counted on a lattice of voxels, every ``step``-th along each axis, whose
-    deviations are kept once drawn. Moving a slider then costs no drawing. With the lattice at ``step`` 1
-    (images up to 200,000 voxels) the volumes are exact; otherwise they are estimates with the
-    sampling error of the lattice.
+    deviations are kept once drawn. Moving a slider then costs no drawing. With the lattice at
+    ``step`` 1 (images up to 200,000 voxels) the volumes are exact; otherwise they are estimates
+    with the sampling error of the lattice.
 
     Parameters
     ----------

@@ -100,7 +100,6 @@ class ClassRow(QWidget):
         self.interval.setText("")
         self.plot.clear_volumes()
 
-
     def _fit_text(self) -> None:
         """Columns that do not move when numbers change."""
         for label, widest in ((self.volume, "00,000 mL"), (self.interval, "0,000–0,000")):

@@ -48,9 +48,7 @@ def uncertainty_colormap(*, inverted: bool) -> Colormap:
     colors = np.array(ensure_colormap("magma").colors, np.float32)
     # The darkest tenth would hide the image rather than mark it.
     colors = colors[len(colors) // 10 :]
-    colors[:, 3] = _MAP_OPACITY * np.clip(
-        np.linspace(0, 1 / _MAP_OPAQUE_FROM, len(colors)), 0, 1
-    )
+    colors[:, 3] = _MAP_OPACITY * np.clip(np.linspace(0, 1 / _MAP_OPAQUE_FROM, len(colors)), 0, 1)
     name = "structseg agreement" if inverted else "structseg entropy"
     return Colormap(colors[::-1] if inverted else colors, name=name)
 
@@ -73,8 +71,12 @@ def line_color(widget: QWidget) -> QColor:
 def edge_color(color: QColor, widget: QWidget) -> QColor:
     """A class's colour, seen against the theme's background even where it is much like it."""
     text = text_color(widget)
-    parts = zip(color.getRgb()[:3], text.getRgb()[:3], strict=True)
-    return QColor(*(round(_OWN * own + (1 - _OWN) * other) for own, other in parts))
+    own = (color.red(), color.green(), color.blue())
+    other = (text.red(), text.green(), text.blue())
+    red, green, blue = (
+        round(_OWN * mine + (1 - _OWN) * theirs) for mine, theirs in zip(own, other, strict=True)
+    )
+    return QColor(red, green, blue)
 
 
 def _faded(widget: QWidget, opacity: float) -> QColor:

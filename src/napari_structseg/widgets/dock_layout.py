@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QScrollBar, QVBoxLayout, QWidget
 
 from napari_structseg.widgets.banner import ErrorBanner
 from napari_structseg.widgets.layers import RESULT_KEY
@@ -42,9 +42,9 @@ class DockLayout(QWidget):
         self.source = SourcePanel(viewer, lambda layer: RESULT_KEY in layer.metadata)
         self.banner = ErrorBanner()
         self.welcome = Note()
-        self.strip = SampleStrip()
-        self.show_panel = ShowPanel()
-        self.spread = SpreadPanel()
+        self.strip: SampleStrip = SampleStrip()
+        self.show_panel: ShowPanel = ShowPanel()
+        self.spread: SpreadPanel = SpreadPanel()
         self.status = StatusLine()
         self.keys_section = Section("Keyboard", ShortcutList())
         self.keys_section.hide()
@@ -60,7 +60,8 @@ class DockLayout(QWidget):
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._scroll.setWidget(self._make_page())
         self._reveals_keys = False
-        self._scroll_bar = self._scroll.verticalScrollBar()
+        self._scroll_bar = QScrollBar()
+        self._scroll.setVerticalScrollBar(self._scroll_bar)
         self._scroll_bar.rangeChanged.connect(self._on_scroll_range)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

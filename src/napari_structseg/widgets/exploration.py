@@ -58,7 +58,7 @@ class Exploration:
         Whether the run has finished; else only the visible slice is shown.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- what the dock has when a run gives something
         self,
         viewer: ViewerModel,
         run: ModelRun,
@@ -175,9 +175,7 @@ class Exploration:
         inboxes = [inbox for inbox in (self._results, self._errors) if inbox is not None]
         return not (self.engine.is_idle() and all(inbox.is_empty() for inbox in inboxes))
 
-    def pictures_of(
-        self, thumbnails: Thumbnails
-    ) -> tuple[dict[int, Picture], Picture, float]:
+    def pictures_of(self, thumbnails: Thumbnails) -> tuple[dict[int, Picture], Picture, float]:
         """Thumbnails as the canvas shows their slice.
 
         Returns
@@ -192,8 +190,9 @@ class Exploration:
         dims = self._viewer.dims
         view = self._requests[thumbnails.generation].view
         grey = grey_picture(self.layer, view, THUMBNAIL_SIZE)
-        height, width = (self.image.spacing[axis] * self.image.spatial_shape[axis]
-                         for axis in thumbnails.plane)
+        height, width = (
+            self.image.spacing[axis] * self.image.spatial_shape[axis] for axis in thumbnails.plane
+        )
         labels = dict(thumbnails.labels)
         if is_transposed(dims, self.layer, view):
             labels = {sample: one.T for sample, one in labels.items()}

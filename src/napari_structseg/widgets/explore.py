@@ -171,11 +171,7 @@ class ExploreWidget(DockLayout):
 
     def event(self, event: QEvent | None) -> bool:
         """Shut down when napari takes the dock out of its window: it never comes back."""
-        if (
-            event is not None
-            and event.type() == QEvent.Type.ParentChange
-            and self.parent() is None
-        ):
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.shut_down()
             self.deleteLater()
         return bool(super().event(event))
@@ -194,7 +190,7 @@ class ExploreWidget(DockLayout):
         self._viewer.dims.events.order.connect(self._show_thumbnails)
         self._viewer.layers.events.removed.connect(self._on_layer_removed)
         # A bound method would be disconnected before the signal comes.
-        self.destroyed.connect(lambda: self.shut_down())
+        self.destroyed.connect(lambda: self.shut_down())  # noqa: PLW0108
 
     def _dims_events(self) -> tuple[Any, ...]:
         events = self._viewer.dims.events
@@ -293,9 +289,7 @@ class ExploreWidget(DockLayout):
         if self._exploration is None:
             return
         wanted = self.show_panel.chosen
-        shown = self._exploration.look(
-            self.controls, wanted, self.strip.n_samples, revive=revive
-        )
+        shown = self._exploration.look(self.controls, wanted, self.strip.n_samples, revive=revive)
         if shown is not wanted:
             self.status.say(f"{wanted.value.capitalize()} are drawn on slices; 3-D shows labels")
 

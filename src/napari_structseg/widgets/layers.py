@@ -169,9 +169,12 @@ class ResultLayers:
             self._repaint_volume(self.segmentation, is_last=result.done == result.total)
             return
         seen = _intersection(region, view.region(data.shape))
-        before = None if seen is None else data[seen].copy()
+        if seen is None:
+            data[region] = labels
+            return
+        before = data[seen].copy()
         data[region] = labels
-        if seen is not None and not np.array_equal(before, data[seen]):
+        if not np.array_equal(before, data[seen]):
             _repaint(self.segmentation)
 
     def write_map(self, result: MapRegion, view: View) -> None:

@@ -21,9 +21,7 @@ _DASHES = (6, 9)
 _DOTS = (2, 4)
 
 
-def write_lines(
-    layer: Vectors, sets: Sequence[LineSet], colors: npt.NDArray[np.float32]
-) -> None:
+def write_lines(layer: Vectors, sets: Sequence[LineSet], colors: npt.NDArray[np.float32]) -> None:
     """Replace the lines of a layer.
 
     Parameters

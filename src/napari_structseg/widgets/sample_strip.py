@@ -200,8 +200,8 @@ class SampleStrip(QWidget):
         row = QHBoxLayout(tools)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)
-        for widget in (label, self.seed_box, self.previous, self.next, self.more):
-            row.addWidget(widget)
+        for part in (label, self.seed_box, self.previous, self.next, self.more):
+            row.addWidget(part)
         return tools
 
 
@@ -210,4 +210,3 @@ _MODIFIERS = (
     | Qt.KeyboardModifier.ControlModifier
     | Qt.KeyboardModifier.AltModifier
 )
-

@@ -109,7 +109,7 @@ class _MarkedSlider(QDoubleSlider):
     doubleClicked = Signal()  # noqa: N815 -- as Qt's own signals
 
     def __init__(self, low: float, high: float, mark: float) -> None:
-        super().__init__(Qt.Orientation.Horizontal)
+        super().__init__(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call] # superqt
         self.setRange(low, high)
         self.setSingleStep(_STEP)
         self.setPageStep(_PAGE)
@@ -119,6 +119,8 @@ class _MarkedSlider(QDoubleSlider):
         self.doubleClicked.emit()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
+        if event is None:
+            return
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         fraction = (self._mark - self.minimum()) / (self.maximum() - self.minimum())

@@ -64,12 +64,8 @@ SHORTCUTS = (
     ),
     Shortcut("Shift-R", "⇧ R", "Reset all sliders", lambda dock: dock.spread.reset()),
     Shortcut("Shift-B", "⇧ B", "Show labels", lambda dock: dock.show_panel.choose(Show.LABELS)),
-    Shortcut(
-        "Shift-O", "⇧ O", "Show outlines", lambda dock: dock.show_panel.choose(Show.OUTLINES)
-    ),
-    Shortcut(
-        "Shift-C", "⇧ C", "Show contours", lambda dock: dock.show_panel.choose(Show.CONTOURS)
-    ),
+    Shortcut("Shift-O", "⇧ O", "Show outlines", lambda dock: dock.show_panel.choose(Show.OUTLINES)),
+    Shortcut("Shift-C", "⇧ C", "Show contours", lambda dock: dock.show_panel.choose(Show.CONTOURS)),
     Shortcut("Shift-E", "⇧ E", "Show entropy", lambda dock: dock.show_panel.choose(Show.ENTROPY)),
     Shortcut(
         "Shift-G", "⇧ G", "Show agreement", lambda dock: dock.show_panel.choose(Show.AGREEMENT)

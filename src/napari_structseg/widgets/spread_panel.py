@@ -36,9 +36,7 @@ class SpreadPanel(QWidget):
         self.temperature_slider.changed.connect(self._on_change)
         self.reset_button = SmallButton("Reset all", "Temperature and every class back to 1.")
         self.reset_button.clicked.connect(self.reset)
-        self.note = Note(
-            "This model is deterministic: its segmentation has no spread to change."
-        )
+        self.note = Note("This model is deterministic: its segmentation has no spread to change.")
         self.note.setVisible(False)
         self._is_resetting = False
         first = QHBoxLayout()

@@ -84,14 +84,10 @@ def image_of_layer(layer: ImageLayer) -> Image:
     image = layer.metadata.get(IMAGE_KEY)
     if isinstance(image, Image) and _shows(layer, image):
         return image
-    return Image.from_array(
-        np.asarray(layer.data), spacing=layer_spacing(layer), name=layer.name
-    )
+    return Image.from_array(np.asarray(layer.data), spacing=layer_spacing(layer), name=layer.name)
 
 
-def grey_picture(
-    layer: ImageLayer, view: View, size: int
-) -> npt.NDArray[np.uint8]:
+def grey_picture(layer: ImageLayer, view: View, size: int) -> npt.NDArray[np.uint8]:
     """The slice of a layer as it is in the thumbnails, ``(h, w)``, 0 to 255.
 
     Parameters
@@ -111,7 +107,8 @@ def grey_picture(
     thinned = plane[::step, ::step].astype(np.float32)
     low, high = layer.contrast_limits
     scaled = (thinned - low) / max(high - low, np.finfo(np.float32).tiny)
-    return (255 * np.clip(scaled, 0, 1)).astype(np.uint8)
+    picture: npt.NDArray[np.uint8] = (255 * np.clip(scaled, 0, 1)).astype(np.uint8)
+    return picture
 
 
 def _shows(layer: ImageLayer, image: Image) -> bool:

@@ -23,7 +23,7 @@ _TOO_EMPTY = 0.2
 _LEAST_SPAN = 0.02
 
 
-class VolumePlot(pg.PlotWidget):
+class VolumePlot(pg.PlotWidget):  # type: ignore[misc] # pyqtgraph publishes no types
     """A density with a mark at the volume now; no axes, no interaction."""
 
     def __init__(self, color: QColor, parent: QWidget | None = None) -> None:
@@ -129,4 +129,5 @@ def _density(
     bandwidth = max(spread, 1.5 * float(x[1] - x[0]))
     kernels = np.exp(-0.5 * ((x[:, np.newaxis] - samples) / bandwidth) ** 2)
     density: npt.NDArray[np.float64] = kernels.sum(axis=1)
-    return density / density.max()
+    density /= density.max()
+    return density
