@@ -204,7 +204,8 @@ def test_recipe_says_what_was_done(image: Path, model: Path, tmp_path: Path) -> 
         "temperature": 1.0,
         "class_scale": {"Background": 1, "CSF": 0.5, "Grey matter": 1, "White matter": 1},
     }
-    assert set(recipe["versions"]) == {"napari_structseg", "torch", "numpy"}
+    assert recipe["threads"] == torch.get_num_threads()
+    assert set(recipe["versions"]) == {"napari_structseg", "torch", "numpy", "cpu"}
     assert set(recipe["outputs"]) == set(NAMES[:3])
 
 
@@ -224,6 +225,15 @@ def test_recipe_gives_the_same_voxels(image: Path, model: Path, tmp_path: Path, 
         assert voxels(typed / name).tobytes() == expected.tobytes()
     recipes = [read_recipe(folder / "recipe.json") for folder in (first, again, typed)]
     assert recipes[0].outputs == recipes[1].outputs == recipes[2].outputs
+
+
+def test_recipe_brings_its_number_of_threads(image: Path, model: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    recipe = predict(image, model, tmp_path / "first", samples=1, threads=before + 1)
+    assert recipe.threads == before + 1
+    again = reproduce(tmp_path / "first" / "recipe.json", image, tmp_path / "again")
+    assert again.threads == before + 1
+    assert torch.get_num_threads() == before
 
 
 def test_image_and_model_of_a_recipe_may_be_elsewhere(
@@ -342,6 +352,7 @@ def test_folder_that_cannot_be_written(image: Path, model: Path, tmp_path: Path,
         (("--temperature", "inf"), ("temperature", "finite")),
         (("--samples", "-1"), ("number of samples", "-1")),
         (("--samples", "few"), ("few",)),
+        (("--threads", "0"), ("number of threads", "0")),
         (("--seed", "-1"), ("seed", "greater than or equal to 0")),
         (("--device", "abacus"), ("no device 'abacus'", "cpu")),
     ],

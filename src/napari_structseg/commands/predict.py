@@ -23,6 +23,7 @@ def predict(
         list[str] | None, Parameter(negative="", help="NAME=VALUE; may be given several times.")
     ] = None,
     device: str | None = None,
+    threads: int | None = None,
     recipe: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -49,6 +50,8 @@ def predict(
         How far one class strays, from -3 to 3, as NAME=VALUE; 1 for those not given.
     device
         auto (a GPU if there is one), cpu, cuda:0, ...
+    threads
+        Threads of the processor; the last digits of a network's output depend on their number.
     recipe
         A recipe.json: make its results again, and check that they are the same.
     overwrite
@@ -70,7 +73,7 @@ def predict(
             bars.update(tasks[what], completed=fraction)
 
         if recipe is not None:
-            _refuse_controls(samples, seed, temperature, class_scale)
+            _refuse_controls(samples, seed, temperature, class_scale, threads)
             made = batch.reproduce(
                 recipe, image, out, model=model, device=device, overwrite=overwrite, report=report
             )
@@ -89,6 +92,7 @@ def predict(
                 temperature=1.0 if temperature is None else temperature,
                 class_scale=_scales(class_scale or []),
                 device=device or AUTO,
+                threads=threads,
                 overwrite=overwrite,
                 report=report,
             )
@@ -125,6 +129,6 @@ def _scales(assignments: list[str]) -> dict[str, float]:
 def _refuse_controls(*controls: object) -> None:
     if any(control is not None for control in controls):
         raise ConfigError(
-            "--samples, --seed, --temperature and --class-scale come from the recipe. Leave them "
-            "out, or predict without --recipe."
+            "--samples, --seed, --temperature, --class-scale and --threads come from the recipe. "
+            "Leave them out, or predict without --recipe."
         )

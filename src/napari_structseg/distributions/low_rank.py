@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from napari_structseg.distributions.chunks import chunks, compact
 from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.one_thread import chunks, compact, square_root
 from napari_structseg.distributions.region import Region, region_shape, whole
 
 
@@ -111,11 +111,10 @@ class LowRankNormal:
         z = torch.stack([noise.factors(self.rank, self.device) for noise in noises])
         # Class by class: a slab of one class is flat in memory, and not copied.
         for label, flat in enumerate(result.flatten(2).unbind(1)):
-            diagonal = self._diagonal[label][inside].flatten()
-            for part in chunks(len(diagonal), self.device):
-                scale = diagonal[part].float().sqrt()
-                for row, noise in zip(flat, eps, strict=True):
-                    torch.mul(noise[label, part], scale, out=row[part])
+            scale = square_root(self._diagonal[label][inside]).flatten()
+            for part in chunks(len(scale), self.device):
+                for row, drawn in zip(flat, eps, strict=True):
+                    torch.mul(drawn[label, part], scale[part], out=row[part])
             factor = self._factor[:, label][(slice(None), *inside)].flatten(1)
             torch.addmm(flat, z, factor.float(), out=flat)
         return result

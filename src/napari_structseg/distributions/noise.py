@@ -16,13 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_structseg.distributions.chunks import chunks
+from napari_structseg.distributions.one_thread import chunks, inverse_error_function_
 from napari_structseg.distributions.region import Region, region_shape, whole
 
 _MASK64 = (1 << 64) - 1
 _VOXEL_STREAM, _FACTOR_STREAM = 0, 1
-# torch splits erfinv over threads sooner than anything else.
-_ERFINV_CHUNK = 1 << 11
 _BELOW_ONE = 1 - 2.0**-23
 
 
@@ -140,6 +138,4 @@ def _normal(counters: Tensor, key: int) -> Tensor:
     bits *= _int32(0x846CA68B)
     bits ^= (bits >> 16) & 0xFFFF
     uniform = bits.to(torch.float32).add_(0.5).mul_(2.0**-31).clamp_(-_BELOW_ONE, _BELOW_ONE)
-    for part in chunks(uniform.numel(), uniform.device, _ERFINV_CHUNK):
-        uniform[part].erfinv_()
-    return uniform.mul_(math.sqrt(2))
+    return inverse_error_function_(uniform).mul_(math.sqrt(2))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_structseg.distributions.chunks import compact
 from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.one_thread import compact
 from napari_structseg.distributions.region import Region, region_shape, whole
 
 

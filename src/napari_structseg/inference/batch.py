@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from napari_structseg.controls import Controls, make_controls
 from napari_structseg.errors import ConfigError, InputError
@@ -49,6 +52,7 @@ class _Task:
     spec: ModelSpec
     controls: Controls
     samples: int
+    threads: int
     out: Path
 
 
@@ -89,6 +93,7 @@ def predict(
     temperature: float = 1.0,
     class_scale: Mapping[str, float] | None = None,
     device: str = AUTO,
+    threads: int | None = None,
     overwrite: bool = False,
     report: Report | None = None,
 ) -> Recipe:
@@ -116,6 +121,9 @@ def predict(
         Scale of each class by name; 1 for those that are not named.
     device
         ``auto``, ``cpu``, ``cuda:0``, ...
+    threads
+        Threads of the processor; None: as torch is set. Networks round differently with another
+        number, which can change a voxel where two classes are equally probable.
     overwrite
         Replace the results of an earlier prediction in the folder.
     report
@@ -151,12 +159,15 @@ def predict(
     controls = make_controls(spec.class_names, **settings)
     if samples < 0:
         raise ConfigError(f"The number of samples must be 0 or more, but it is {samples}.")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"The number of threads must be 1 or more, but it is {threads}.")
     task = _prepare(
         image,
         os.fspath(model),
         controls,
         samples=samples,
         device=device,
+        threads=threads or torch.get_num_threads(),
         out=Path(out),
         overwrite=overwrite,
     )
@@ -215,6 +226,7 @@ def reproduce(
         controls,
         samples=wanted.samples,
         device=wanted.device if device is None else device,
+        threads=wanted.threads,
         out=Path(out),
         overwrite=overwrite,
         wanted=wanted,
@@ -242,6 +254,7 @@ def _prepare(
     *,
     samples: int,
     device: str,
+    threads: int,
     out: Path,
     overwrite: bool,
     wanted: Recipe | None = None,
@@ -259,28 +272,29 @@ def _prepare(
         check_same("model", [reference], [wanted.model])
         check_same("image", images, wanted.images)
     prepare_folder(out, paths, overwrite=overwrite)
-    return _Task(paths, opened, images, reference, network, spec, controls, samples, out)
+    return _Task(paths, opened, images, reference, network, spec, controls, samples, threads, out)
 
 
 def _run(task: _Task, report: Report | None) -> Recipe:
     tell = report or _tell_nobody
     predictor = Predictor(task.network, task.spec)
-    distribution = predictor.predict(
-        task.image, report=lambda fraction: tell("Running the model", fraction)
-    )
-    remove_results(task.out)
     outputs = {}
-    results = render_results(distribution, task.controls, task.samples)
-    for done, (name, array) in enumerate(results, start=1):
-        write_volume(
-            task.out / name,
-            array,
-            task.image.geometry,
-            dtype=array.dtype,
-            description=f"napari-structseg {name.partition('.')[0]} of {task.spec.name}",
+    with _torch_threads(task.threads):
+        distribution = predictor.predict(
+            task.image, report=lambda fraction: tell("Running the model", fraction)
         )
-        outputs[name] = voxel_hash(array)
-        tell("Writing results", done / (task.samples + 2))
+        remove_results(task.out)
+        results = render_results(distribution, task.controls, task.samples)
+        for done, (name, array) in enumerate(results, start=1):
+            write_volume(
+                task.out / name,
+                array,
+                task.image.geometry,
+                dtype=array.dtype,
+                description=f"napari-structseg {name.partition('.')[0]} of {task.spec.name}",
+            )
+            outputs[name] = voxel_hash(array)
+            tell("Writing results", done / (task.samples + 2))
     recipe = make_recipe(
         task.model,
         task.images,
@@ -288,11 +302,22 @@ def _run(task: _Task, report: Report | None) -> Recipe:
         task.spec.class_names,
         samples=task.samples,
         device=str(predictor.device),
+        threads=task.threads,
         outputs=outputs,
         arguments=[*(str(path) for path in task.paths), "--out", str(task.out)],
     )
     write_recipe(task.out, recipe)
     return recipe
+
+
+@contextmanager
+def _torch_threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _tell_nobody(what: str, fraction: float) -> None:

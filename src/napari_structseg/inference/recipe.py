@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_structseg.controls import Controls
@@ -51,8 +52,8 @@ class RecipeControls(_Part):
 class Recipe(_Part):
     """How the files of one prediction came to be. Written as ``recipe.json`` beside them.
 
-    The same model, image, seed and controls on the same device give the same voxels again.
-    ``outputs`` says whether they did.
+    The same model, image, seed and controls on the same device, with as many threads and the same
+    versions, give the same voxels again. ``outputs`` says whether they did.
     """
 
     format_version: Literal[1] = 1
@@ -64,6 +65,7 @@ class Recipe(_Part):
     seed: int
     controls: RecipeControls
     device: str = Field(description="Where it was computed, for example cpu or cuda:0.")
+    threads: int = Field(ge=1, description="Threads of the processor: rounding depends on them.")
     versions: dict[str, str]
     command: tuple[str, ...] = Field(description="A command that does the same.")
     outputs: dict[str, Sha256] = Field(
@@ -81,8 +83,9 @@ class Recipe(_Part):
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of what the voxels of a result depend on."""
-    return {name: version(package) for name, package in _PACKAGES.items()}
+    """Versions of what the voxels of a result depend on, the processor among them."""
+    versions = {name: version(package) for name, package in _PACKAGES.items()}
+    return {**versions, "cpu": torch.backends.cpu.get_cpu_capability()}
 
 
 def make_recipe(
@@ -93,6 +96,7 @@ def make_recipe(
     *,
     samples: int,
     device: str,
+    threads: int,
     outputs: Mapping[str, str],
     arguments: Sequence[str],
 ) -> Recipe:
@@ -100,7 +104,7 @@ def make_recipe(
 
     Parameters
     ----------
-    model, images, controls, samples, device, outputs
+    model, images, controls, samples, device, threads, outputs
         Of the recipe.
     class_names
         Of the model, in label order.
@@ -114,7 +118,7 @@ def make_recipe(
     command += ["--temperature", f"{controls.temperature!r}"]
     for name, scale in by_name.items():
         command += ["--class-scale", f"{name}={scale!r}"]
-    command += ["--device", device]
+    command += ["--device", device, "--threads", f"{threads}"]
     return Recipe(
         model=model,
         images=tuple(images),
@@ -122,6 +126,7 @@ def make_recipe(
         seed=controls.seed,
         controls=RecipeControls(temperature=controls.temperature, class_scale=by_name),
         device=device,
+        threads=threads,
         versions=installed_versions(),
         command=tuple(command),
         outputs=dict(outputs),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LogitDistribution, Noise, Region, slabs
-from napari_structseg.distributions.chunks import chunks
+from napari_structseg.distributions.one_thread import chunks
 
 LabelArray = npt.NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.distributions import LogitDistribution, Noise, Region, region_shape, slabs
-from napari_structseg.distributions.chunks import CHUNK, chunks
+from napari_structseg.distributions.one_thread import CHUNK, chunks
 from napari_structseg.inference.rendering import argmax_labels, combine
 
 # 20 samples: 5 % and 95 % are exactly one sample in and one sample out.
@@ -59,17 +59,19 @@ def summarise_logits(logits: Tensor, mean: Tensor) -> SampleSummary:
         Mean logits, ``(C, *region)``.
     """
     n_classes, *region = mean.shape
-    n_samples = len(logits)
     means, samples = mean.flatten(1), logits.flatten(2)
-    probability, frequency = torch.empty_like(means), torch.empty_like(means)
-    agreement, entropy = torch.empty_like(means[0]), torch.empty_like(means[0])
-    size = max(1, CHUNK // (n_samples * n_classes))
-    for part in chunks(means.shape[1], mean.device, size):
-        labels = samples[:, :, part].argmax(dim=1)
-        for label in range(n_classes):
-            frequency[label, part] = (labels == label).float().mean(dim=0)
-        agreement[part] = (labels == means[:, part].argmax(dim=0)).float().mean(dim=0)
-        probability[:, part] = samples[:, :, part].softmax(dim=1).mean(dim=0)
+    probability, frequency = torch.zeros_like(means), torch.zeros_like(means)
+    agreement, entropy = torch.zeros_like(means[0]), torch.zeros_like(means[0])
+    for part in chunks(means.shape[1], mean.device, max(1, CHUNK // n_classes)):
+        mean_labels = argmax_labels(means[:, part], None, ())
+        for sample in samples[:, :, part]:
+            labels = argmax_labels(sample, None, ())
+            for label in range(n_classes):
+                frequency[label, part] += labels == label
+            agreement[part] += labels == mean_labels
+            probability[:, part] += sample.softmax(dim=0)
+        for total in (frequency[:, part], agreement[part], probability[:, part]):
+            total /= len(samples)
         entropy[part] = torch.special.entr(probability[:, part]).sum(dim=0)
     return SampleSummary(
         probability.unflatten(1, region),

@@ -29,6 +29,9 @@ def current_view(dims: Dims, layer: Layer) -> View:
     """
     if layer.ndim == 2:
         return View()
+    if dims.ndim < layer.ndim:
+        # The layer was deleted, and nothing of its size is left in the viewer.
+        return View(0, layer.data.shape[0] // 2)
     offset = dims.ndim - layer.ndim
     ours = [axis - offset for axis in dims.order if axis >= offset]
     # The first axis in the viewer's order is the one that a slider moves along in 2-D, and the
@@ -41,6 +44,8 @@ def current_view(dims: Dims, layer: Layer) -> View:
 
 def is_transposed(dims: Dims, layer: Layer, view: View) -> bool:
     """Whether the viewer shows the plane of a view with its two axes exchanged."""
+    if dims.ndim < layer.ndim:
+        return False
     offset = dims.ndim - layer.ndim
     rows, columns = (axis + offset for axis in view.plane(layer.ndim))
     order = list(dims.order)

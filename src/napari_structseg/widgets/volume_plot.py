@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyqtgraph as pg
 from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtGui import QColor, QWheelEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QFrame, QWidget
 
 from napari_structseg.widgets.colors import edge_color, text_color
 
@@ -23,27 +23,27 @@ _TOO_EMPTY = 0.2
 _LEAST_SPAN = 0.02
 
 
-class VolumePlot(pg.PlotWidget):  # type: ignore[misc] # pyqtgraph publishes no types
-    """A density with a mark at the volume now; no axes, no interaction."""
+class VolumePlot(pg.GraphicsView):  # type: ignore[misc] # pyqtgraph publishes no types
+    """A density with a mark at the volume now; no axes, no interaction.
+
+    A view box alone: pyqtgraph's ready-made plot brings a dozen menus that outlive it.
+    """
 
     def __init__(self, color: QColor, parent: QWidget | None = None) -> None:
-        super().__init__(parent, background=None, enableMenu=False)
+        super().__init__(parent, background=None)
+        self._box = pg.ViewBox(enableMouse=False, enableMenu=False)
+        self.setCentralItem(self._box)
         self._limits: tuple[float, float] | None = None
         self._volumes: npt.NDArray[np.float64] | None = None
         self._color = color
         fill = QColor(color)
         fill.setAlphaF(_FILL_OPACITY)
-        self._curve = self.plot(fillLevel=0, brush=fill)
+        self._curve = pg.PlotCurveItem(fillLevel=0, brush=fill)
+        self._box.addItem(self._curve)
         self._mark = pg.InfiniteLine(angle=90, movable=False)
         self._mark.setVisible(False)
-        self.addItem(self._mark)
-        item = self.getPlotItem()
-        item.hideAxis("left")
-        item.hideAxis("bottom")
-        item.hideButtons()
-        item.setMouseEnabled(x=False, y=False)
-        item.setContentsMargins(0, 0, 0, 0)
-        self.setFrameShape(pg.PlotWidget.Shape.NoFrame)
+        self._box.addItem(self._mark, ignoreBounds=True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
         self.setStyleSheet("background: transparent; padding: 0px;")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFixedSize(_SIZE)
@@ -72,8 +72,8 @@ class VolumePlot(pg.PlotWidget):  # type: ignore[misc] # pyqtgraph publishes no 
         x = np.linspace(*self._limits, _POINTS)
         y = _density(x, volumes_ml)
         self._curve.setData(x, y)
-        self.setXRange(*self._limits, padding=0)
-        self.setYRange(0, 1.08 * float(y.max()), padding=0)
+        self._box.setXRange(*self._limits, padding=0)
+        self._box.setYRange(0, 1.08 * float(y.max()), padding=0)
 
     def show_mark(self, volume_ml: float | None) -> None:
         """Mark the volume now; None: no mark."""
