@@ -88,8 +88,9 @@ class DirectWay:
     def __init__(self, shape: tuple[int, ...]) -> None:
         torch.manual_seed(0)
         n_logits = N_CLASSES * int(np.prod(shape))
+        # Variances well above 0: with smaller ones, its factorisation fails in float32.
         distribution = LowRankMultivariateNormal(
-            torch.randn(n_logits), torch.randn(n_logits, RANK), torch.randn(n_logits).square_()
+            torch.randn(n_logits), torch.randn(n_logits, RANK), torch.rand(n_logits).add_(0.5)
         )
         self._mean = distribution.mean.reshape(N_CLASSES, *shape)
         self._deviation = distribution.rsample().reshape(N_CLASSES, *shape) - self._mean

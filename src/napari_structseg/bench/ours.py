@@ -88,13 +88,12 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def _random_distribution(shape: tuple[int, ...]) -> LowRankNormal:
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*sizes: int) -> torch.Tensor:
-        return torch.randn(*sizes, *shape, generator=generator)
-
-    mean, factor = normal(N_CLASSES), normal(RANK, N_CLASSES)
-    return LowRankNormal(mean, factor, normal(N_CLASSES).square_())
+    torch.manual_seed(0)
+    return LowRankNormal(
+        torch.randn(N_CLASSES, *shape),
+        torch.randn(RANK, N_CLASSES, *shape),
+        torch.rand(N_CLASSES, *shape).add_(0.5),
+    )
 
 
 class _Viewer:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from skimage.measure import find_contours
 from torch import Tensor
 
 Segments = npt.NDArray[np.float32]
+
+# Marching squares (Lorensen and Cline, SIGGRAPH 1987, in two dimensions). A square's case has a
+# bit for each corner above the level: upper left 1, upper right 2, lower left 4, lower right 8.
+# The line through it joins two of its edges: 0 top, 1 right, 2 bottom, 3 left.
+_EDGES = np.array(
+    [
+        (0, 0), (3, 0), (0, 1), (3, 1), (3, 2), (0, 2), (0, 1), (1, 2),
+        (1, 2), (3, 0), (0, 2), (3, 2), (3, 1), (0, 1), (3, 0), (0, 0),
+    ]
+)  # fmt: skip
+# With opposite corners above the level there are two lines, each around one corner.
+_SECOND_EDGES = {6: (3, 2), 9: (1, 2)}
 
 
 def contour_segments(field: npt.NDArray[np.floating], level: float) -> Segments:
@@ -23,16 +34,42 @@ def contour_segments(field: npt.NDArray[np.floating], level: float) -> Segments:
     Returns
     -------
     ndarray
-        ``(N, 2, 2)``: start and end of each segment, in pixels (row, column), float32. None
+        ``(N, 2, 2)``: ends of each segment, in pixels (row, column), float32, in no order. None
         for a single row or column of pixels, which encloses nothing.
     """
-    if min(field.shape) < 2:
-        return np.empty((0, 2, 2), np.float32)
-    lines = [line for line in find_contours(field, level) if len(line) > 1]
-    if not lines:
-        return np.empty((0, 2, 2), np.float32)
-    segments = np.concatenate([np.stack([line[:-1], line[1:]], axis=1) for line in lines])
-    return segments.astype(np.float32)
+    above = (field > level).astype(np.uint8)
+    cases = above[:-1, :-1] + 2 * above[:-1, 1:] + 4 * above[1:, :-1] + 8 * above[1:, 1:]
+    rows, columns = np.nonzero((cases > 0) & (cases < 15))
+    cases = cases[rows, columns]
+    top = _crossing(field, level, rows, columns, 0, 1)
+    left = _crossing(field, level, rows, columns, 1, 0)
+    bottom = _crossing(field, level, rows + 1, columns, 0, 1)
+    right = _crossing(field, level, rows, columns + 1, 1, 0)
+    points = np.stack([top, right, bottom, left], axis=1)
+    segments = [np.take_along_axis(points, _EDGES[cases][..., None], axis=1)]
+    segments += [points[cases == case][:, edges] for case, edges in _SECOND_EDGES.items()]
+    return np.concatenate(segments)
+
+
+def _crossing(
+    field: npt.NDArray[np.floating],
+    level: float,
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+    down: int,
+    across: int,
+) -> npt.NDArray[np.float32]:
+    """Where the field has the level between pixels and their neighbours, ``(N, 2)``.
+
+    Meaningless where it does not have it.
+    """
+    here = field[rows, columns].astype(np.float32)
+    there = field[rows + down, columns + across]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fraction = (level - here) / (there - here)
+    points = np.stack([rows, columns], axis=1).astype(np.float32)
+    points[:, 0 if down else 1] += fraction
+    return points
 
 
 def class_margin(logits: Tensor, label: int) -> npt.NDArray[np.float32]:

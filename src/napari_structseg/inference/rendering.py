@@ -76,7 +76,9 @@ def argmax_labels(mean: Tensor, deviation: Tensor | None, weights: Sequence[floa
             logit = means[label, part]
             if deviations is not None:
                 logit = torch.add(logit, deviations[label, part], alpha=weights[label])
-            winner.masked_fill_(logit > best, label)
+            # Labels ascend, so the largest that was ahead wins; masked filling takes thrice as long.
+            ahead = (logit > best).view(torch.uint8)
+            torch.maximum(winner, ahead.mul_(label), out=winner)
             best = torch.maximum(best, logit)
     return labels.reshape(mean.shape[1:])
 

@@ -70,8 +70,8 @@ def summarise_logits(logits: Tensor, mean: Tensor) -> SampleSummary:
                 frequency[label, part] += labels == label
             agreement[part] += labels == mean_labels
             probability[:, part] += sample.softmax(dim=0)
-        for total in (frequency[:, part], agreement[part], probability[:, part]):
-            total /= len(samples)
+        for sums in (frequency[:, part], agreement[part], probability[:, part]):
+            sums.div_(len(samples))
         entropy[part] = torch.special.entr(probability[:, part]).sum(dim=0)
     return SampleSummary(
         probability.unflatten(1, region),

@@ -21,8 +21,10 @@ from napari_structseg.session.messages import (
     SlabLabels,
     SliceLabels,
     Thumbnails,
+    View,
 )
 from napari_structseg.session.runner import ModelRun, RunOutcome
+from napari_structseg.widgets.at_exit import rest_at_exit
 from napari_structseg.widgets.inbox import Inbox
 from napari_structseg.widgets.layers import ResultLayers
 from napari_structseg.widgets.sample_strip import THUMBNAIL_SIZE
@@ -32,11 +34,9 @@ Picture = npt.NDArray[np.uint8]
 
 N_OUTLINES = 5
 _LINES = (Show.OUTLINES, Show.CONTOURS)
-# Results carry the number of the request they answer; none is answered later than this many on.
-_REMEMBERED = 256
 # A slice is mostly there before this. Waiting for it lets the moved slider and the slice be
 # painted together: with OpenGL in the window, Qt composes all of it for every repaint.
-_PATIENCE_SECONDS = 0.008
+_PATIENCE_SECONDS = 0.015
 
 
 class Exploration:
@@ -79,7 +79,10 @@ class Exploration:
         self.engine = Engine(
             outcome.distribution, image.voxel_volume_ml, slice_only=not is_complete
         )
+        rest_at_exit(self.engine)
+        # Those that results are still to come for.
         self._requests: dict[int, Request] = {}
+        self._thumbnail_view = View()
         # None stands for: nothing more to come.
         self._results: Inbox[Result | None] | None = None
         self._errors: Inbox[Exception] | None = None
@@ -165,7 +168,6 @@ class Exploration:
         )
         generation = self.engine.request(request)
         self._requests[generation] = request
-        self._requests.pop(generation - _REMEMBERED, None)
         if self._results is not None:
             self._results.wait(_PATIENCE_SECONDS)
         return show
@@ -187,8 +189,7 @@ class Exploration:
         aspect
             Width by height in mm.
         """
-        dims = self._viewer.dims
-        view = self._requests[thumbnails.generation].view
+        dims, view = self._viewer.dims, self._thumbnail_view
         grey = grey_picture(self.layer, view, THUMBNAIL_SIZE)
         height, width = (
             self.image.spacing[axis] * self.image.spatial_shape[axis] for axis in thumbnails.plane
@@ -219,3 +220,9 @@ class Exploration:
                 self.layers.write_lines(result)
             elif isinstance(result, MapRegion):
                 self.layers.write_map(result, view)
+            elif isinstance(result, Thumbnails):
+                self._thumbnail_view = view
+        if results:
+            # Results come in the order of requests.
+            for generation in [one for one in self._requests if one < results[-1].generation]:
+                del self._requests[generation]

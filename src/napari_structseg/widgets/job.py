@@ -11,6 +11,7 @@ from napari.layers import Image as ImageLayer
 from napari_structseg.distributions import Region
 from napari_structseg.image import Image
 from napari_structseg.session.runner import ModelRun, RunOutcome
+from napari_structseg.widgets.at_exit import cancel_at_exit
 from napari_structseg.widgets.inbox import Inbox
 
 
@@ -59,6 +60,7 @@ class Job:
         self.image = image
         self.layer = layer
         self.run = ModelRun(model, image, device=device, first=first)
+        cancel_at_exit(self.run)
         self._inbox: Inbox[Callable[[], None]] = Inbox(_call_each)
 
     def start(self, listener: RunListener) -> None:

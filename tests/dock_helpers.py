@@ -1,0 +1,85 @@
+"""A real window with the dock in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.layers import Image as ImageLayer
+
+from napari_structseg.widgets.explore import ExploreWidget, make_explore_widget
+from tiny_models import tiny_model
+
+SHAPE = (12, 20, 16)
+TIMEOUT_MS = 60_000
+
+
+def brain(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> np.ndarray:
+    """Noise with a dark frame around it, as a skull-stripped brain has."""
+    image = np.random.default_rng(seed).normal(100, 30, shape).clip(1).astype(np.float32)
+    image[:, :2] = 0
+    return image
+
+
+class Dock:
+    """The dock in a viewer, driven as a user would."""
+
+    def __init__(self, viewer, qtbot, folder: Path) -> None:
+        self.viewer = viewer
+        self.qtbot = qtbot
+        self.widget: ExploreWidget = make_explore_widget(viewer)
+        self.docked = viewer.window.add_dock_widget(self.widget, name="Explore segmentations")
+        self.folder = folder
+
+    def add_image(self, data: np.ndarray | None = None, **settings) -> ImageLayer:
+        return self.viewer.add_image(brain() if data is None else data, **settings)
+
+    def choose(self, **fields) -> Path:
+        path = self.folder / "tiny.safetensors"
+        tiny_model(path, **fields)
+        self.widget.source.choose_model(path)
+        return path
+
+    def run(self) -> None:
+        self.widget.source.run_button.click()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until everything is computed and painted."""
+        self.wait(lambda: not self.widget.is_busy())
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        self.qtbot.waitUntil(condition, timeout=TIMEOUT_MS)
+
+    @property
+    def labels(self) -> np.ndarray:
+        assert self.widget.layers is not None, self.widget.banner.message
+        return self.widget.layers.segmentation.data
+
+    @property
+    def distribution(self):
+        assert self.widget.engine is not None, self.widget.banner.message
+        return self.widget.engine.distribution
+
+
+@pytest.fixture
+def dock(make_napari_viewer_proxy, qtbot, tmp_path):
+    """The dock, nothing chosen yet."""
+    made = Dock(make_napari_viewer_proxy(), qtbot, tmp_path)
+    yield made
+    # A test that leaves work behind would disturb the next one.
+    engine = made.widget.engine
+    made.widget.shut_down()
+    assert engine is None or engine.join(60)
+
+
+@pytest.fixture
+def exploring(dock):
+    """The dock after a run on a small image."""
+    dock.add_image(name="T1", scale=(2, 1, 1))
+    dock.choose()
+    dock.run()
+    assert dock.widget.is_exploring(), dock.widget.banner.message
+    return dock
