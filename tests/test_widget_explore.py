@@ -204,7 +204,10 @@ def test_nothing_of_the_viewer_is_changed(dock) -> None:
 
 def test_layers_take_the_place_of_the_image(dock) -> None:
     dock.add_image(
-        scale=(2, 1, 1), translate=(5, 6, 7), rotate=20, units=("mm",) * 3,
+        scale=(2, 1, 1),
+        translate=(5, 6, 7),
+        rotate=20,
+        units=("mm",) * 3,
         axis_labels=("z", "y", "x"),
     )
     dock.choose()
@@ -299,8 +302,7 @@ def test_a_file_keeps_its_geometry(dock, tmp_path) -> None:
 
 def test_from_the_menu(make_napari_viewer, qtbot) -> None:
     viewer = make_napari_viewer()
-    viewer.window.add_plugin_dock_widget("napari-structseg", "Explore segmentations")
-    (docked,) = viewer.window.dock_widgets.values()
+    _, docked = viewer.window.add_plugin_dock_widget("napari-structseg", "Explore segmentations")
     assert docked.welcome.text().startswith("Open an image")
     viewer.add_image(brain())
     assert docked.welcome.text().startswith("Press Run")

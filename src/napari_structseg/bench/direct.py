@@ -31,7 +31,7 @@ from napari_structseg.bench.timing import (
 from napari_structseg.controls import Controls
 
 # A move takes about a second.
-_SHARE_OF_MOVES = 10
+_SHARE_OF_MOVES = 20
 _MIN_MOVES = 5
 _WARM_UP_MOVES = 2
 

@@ -39,12 +39,12 @@ def contour_segments(field: npt.NDArray[np.floating], level: float) -> Segments:
     """
     above = (field > level).astype(np.uint8)
     cases = above[:-1, :-1] + 2 * above[:-1, 1:] + 4 * above[1:, :-1] + 8 * above[1:, 1:]
-    rows, columns = np.nonzero((cases > 0) & (cases < 15))
-    cases = cases[rows, columns]
-    top = _crossing(field, level, rows, columns, 0, 1)
-    left = _crossing(field, level, rows, columns, 1, 0)
-    bottom = _crossing(field, level, rows + 1, columns, 0, 1)
-    right = _crossing(field, level, rows, columns + 1, 1, 0)
+    corners = np.argwhere((cases > 0) & (cases < 15))
+    cases = cases[tuple(corners.T)]
+    top = _crossing(field, level, corners, (0, 1))
+    right = _crossing(field, level, np.add(corners, (0, 1)), (1, 0))
+    bottom = _crossing(field, level, np.add(corners, (1, 0)), (0, 1))
+    left = _crossing(field, level, corners, (1, 0))
     points = np.stack([top, right, bottom, left], axis=1)
     segments = [np.take_along_axis(points, _EDGES[cases][..., None], axis=1)]
     segments += [points[cases == case][:, edges] for case, edges in _SECOND_EDGES.items()]
@@ -54,22 +54,18 @@ def contour_segments(field: npt.NDArray[np.floating], level: float) -> Segments:
 def _crossing(
     field: npt.NDArray[np.floating],
     level: float,
-    rows: npt.NDArray[np.intp],
-    columns: npt.NDArray[np.intp],
-    down: int,
-    across: int,
+    pixels: npt.NDArray[np.intp],
+    step: tuple[int, int],
 ) -> npt.NDArray[np.float32]:
-    """Where the field has the level between pixels and their neighbours, ``(N, 2)``.
+    """Where between pixels and their neighbours the field has the level, ``(N, 2)``.
 
     Meaningless where it does not have it.
     """
-    here = field[rows, columns].astype(np.float32)
-    there = field[rows + down, columns + across]
+    here, there = field[tuple(pixels.T)], field[tuple((pixels + step).T)]
     with np.errstate(divide="ignore", invalid="ignore"):
         fraction = (level - here) / (there - here)
-    points = np.stack([rows, columns], axis=1).astype(np.float32)
-    points[:, 0 if down else 1] += fraction
-    return points
+        crossings: npt.NDArray[np.float32] = (pixels + fraction[:, None] * step).astype(np.float32)
+    return crossings
 
 
 def class_margin(logits: Tensor, label: int) -> npt.NDArray[np.float32]:

@@ -76,7 +76,7 @@ def argmax_labels(mean: Tensor, deviation: Tensor | None, weights: Sequence[floa
             logit = means[label, part]
             if deviations is not None:
                 logit = torch.add(logit, deviations[label, part], alpha=weights[label])
-            # Labels ascend, so the largest that was ahead wins; masked filling takes thrice as long.
+            # Labels ascend: the largest that was ahead wins. Masked filling takes thrice as long.
             ahead = (logit > best).view(torch.uint8)
             torch.maximum(winner, ahead.mul_(label), out=winner)
             best = torch.maximum(best, logit)
@@ -167,13 +167,11 @@ class Renderer:
 
     def visible_samples(
         self, controls: Controls, noises: Sequence[Noise], region: Region
-    ) -> Tensor:
-        """Logits of several samples of the visible region, ``(N, C, *region)``."""
+    ) -> list[Tensor]:
+        """Logits of several samples of the visible region, each ``(C, *region)``."""
         visible = self._look_at(region)
         weights = self._weights(controls)
-        return torch.stack(
-            [combine(visible.mean, visible.deviation(noise), weights) for noise in noises]
-        )
+        return [combine(visible.mean, visible.deviation(noise), weights) for noise in noises]
 
     def visible_labels(self, controls: Controls, region: Region) -> LabelArray:
         """Labels of the visible region, ``(*region)``, uint8."""

@@ -48,28 +48,28 @@ class SampleSummary:
     entropy: Tensor
 
 
-def summarise_logits(logits: Tensor, mean: Tensor) -> SampleSummary:
+def summarise_logits(logits: Sequence[Tensor], mean: Tensor) -> SampleSummary:
     """Summarise samples.
 
     Parameters
     ----------
     logits
-        ``(N, C, *region)``.
+        Of each sample, ``(C, *region)``.
     mean
         Mean logits, ``(C, *region)``.
     """
     n_classes, *region = mean.shape
-    means, samples = mean.flatten(1), logits.flatten(2)
+    means, samples = mean.flatten(1), [one.flatten(1) for one in logits]
     probability, frequency = torch.zeros_like(means), torch.zeros_like(means)
     agreement, entropy = torch.zeros_like(means[0]), torch.zeros_like(means[0])
     for part in chunks(means.shape[1], mean.device, max(1, CHUNK // n_classes)):
         mean_labels = argmax_labels(means[:, part], None, ())
-        for sample in samples[:, :, part]:
-            labels = argmax_labels(sample, None, ())
+        for sample in samples:
+            labels = argmax_labels(sample[:, part], None, ())
             for label in range(n_classes):
                 frequency[label, part] += labels == label
             agreement[part] += labels == mean_labels
-            probability[:, part] += sample.softmax(dim=0)
+            probability[:, part] += sample[:, part].softmax(dim=0)
         for sums in (frequency[:, part], agreement[part], probability[:, part]):
             sums.div_(len(samples))
         entropy[part] = torch.special.entr(probability[:, part]).sum(dim=0)
@@ -90,8 +90,7 @@ def summarise(
     """Summarise samples of a region; for a whole volume use :func:`summarise_volume`."""
     mean = distribution.mean(region)
     deviations = distribution.deviations(list(noises), region)
-    logits = torch.stack([combine(mean, deviation, weights) for deviation in deviations])
-    return summarise_logits(logits, mean)
+    return summarise_logits([combine(mean, one, weights) for one in deviations], mean)
 
 
 def summarise_volume(

@@ -36,6 +36,7 @@ from napari_structseg.session.messages import (
     SlabLabels,
     SliceLabels,
     Thumbnails,
+    View,
     VolumeSpread,
 )
 from napari_structseg.session.overlays import (
@@ -177,6 +178,8 @@ class Engine:
             if self._closed:
                 return False
             self.result.emit(result)
+            if self._moved_on(request.view):
+                return False
         # In 3-D display the whole volume is what is visible: a pass over it is not given up,
         # or a moving slider would never show one.
         if request.view.volume:
@@ -192,6 +195,11 @@ class Engine:
             if self._superseded():
                 return False
         return True
+
+    def _moved_on(self, view: View) -> bool:
+        """Whether the newest request is for another slice: what is drawn over this one can go."""
+        with self._condition:
+            return self._pending is not None and self._pending[1].view != view
 
     def _superseded(self) -> bool:
         with self._condition:

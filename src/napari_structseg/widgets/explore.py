@@ -35,23 +35,18 @@ from napari_structseg.widgets.viewing import current_view, image_of_layer
 logger = logging.getLogger(__name__)
 
 
-def make_explore_widget(napari_viewer: ViewerModel) -> ExploreWidget:
-    """Return the dock for a viewer; napari's menus call this."""
-    return ExploreWidget(napari_viewer)
-
-
 class ExploreWidget(DockLayout):
     """The dock. It alone knows the viewer, the session and the panels.
 
     Parameters
     ----------
-    viewer
-        The viewer it is docked in.
+    napari_viewer
+        The viewer it is docked in. napari's menus go by this name.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
-        super().__init__(viewer, parent)
-        self._viewer = viewer
+    def __init__(self, napari_viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(napari_viewer, parent)
+        self._viewer = napari_viewer
         self._job: Job | None = None
         self._exploration: Exploration | None = None
         # What to go back to when a run that has shown its first slice does not finish.
@@ -59,7 +54,7 @@ class ExploreWidget(DockLayout):
         self._thumbnails: Thumbnails | None = None
         self._spec: ModelSpec | None = None
         self._is_closed = False
-        self._keys = BoundShortcuts(viewer, self)
+        self._keys = BoundShortcuts(napari_viewer, self)
         self._connect()
 
     @property
@@ -329,3 +324,8 @@ class ExploreWidget(DockLayout):
             return
         labels, grey, aspect = self._exploration.pictures_of(self._thumbnails)
         self.strip.set_samples(labels, grey, aspect)
+
+
+# As the manifest calls it. napari looks for the viewer among the parameters of a class, not of
+# a function.
+make_explore_widget = ExploreWidget
