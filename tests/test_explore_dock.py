@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication
-from tiny_models import tiny_model
 
 from napari_structseg.inference.rendering import render_labels
 from napari_structseg.models import HeadSpec
 from napari_structseg.session.messages import Show
 from napari_structseg.widgets.explore import ExploreWidget
+from tiny_models import tiny_model
 
 SHAPE = (20, 24, 28)
 TIMEOUT = 60_000

@@ -96,7 +96,8 @@ def make_controls(class_names: Sequence[str], **values: object) -> Controls:
     Raises
     ------
     ConfigError
-        For an unknown class or a value out of range: what was expected and what came.
+        For an unknown class, another number of class scales than classes, or a value out of
+        range: what was expected and what came.
     """
     scales = values.pop("class_scale", None) or {}
     if isinstance(scales, dict):
@@ -107,11 +108,21 @@ def make_controls(class_names: Sequence[str], **values: object) -> Controls:
             )
         scales = tuple(scales.get(name, 1.0) for name in class_names)
     try:
-        return Controls.model_validate({**values, "class_scale": scales})
+        controls = Controls.model_validate({**values, "class_scale": scales})
     except ValidationError as error:
         lines = [
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']} "
-            f"(got {problem['input']!r})"
+            f"{_where(problem['loc'], class_names)}: {problem['msg']} (got {problem['input']!r})"
             for problem in error.errors()
         ]
         raise ConfigError("Invalid controls. " + "; ".join(lines) + ".") from error
+    controls.weights(len(class_names))
+    return controls
+
+
+def _where(location: tuple[int | str, ...], class_names: Sequence[str]) -> str:
+    """The name of a field, and for a class scale that of its class."""
+    named = [
+        class_names[part] if isinstance(part, int) and part < len(class_names) else str(part)
+        for part in location
+    ]
+    return " of ".join([named[0], *named[1:]])

@@ -12,13 +12,11 @@ from torch import Tensor
 from napari_structseg.distributions import LogitDistribution, LowRankNormal, PointLogits, Region
 from napari_structseg.errors import Cancelled, InputError, MemoryLimitError
 from napari_structseg.image import Image
-from napari_structseg.inference.preprocess import normalise, resample
+from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.inference.tiling import Tile, make_tiles
 from napari_structseg.memory import available_memory, check_memory
 from napari_structseg.models import LogitParameters, ModelSpec, SegmentationNetwork
 
-# Spacings that differ by less than this fraction count as equal: no resampling.
-_SPACING_TOLERANCE = 0.02
 # Logit of background outside the bounding box of the image's nonzero voxels.
 _CERTAIN = 20.0
 _OVERLAP_FRACTION = 4
@@ -87,6 +85,11 @@ class Predictor:
         return 0 if head.kind == "point" or head.diagonal_only else head.rank
 
     @property
+    def _stride(self) -> int:
+        """Voxels of the grid that the coarsest level of the network sees as one."""
+        return 2 ** (len(self.spec.backbone.widths) - 1)
+
+    @property
     def _n_maps(self) -> int:
         """Maps per voxel of the distribution: mean, diagonal and factor."""
         return self.spec.n_classes * (1 if self.spec.head.kind == "point" else 2 + self._rank)
@@ -118,6 +121,13 @@ class Predictor:
                 f"The model {self.spec.name!r} expects {len(wanted)} "
                 f"channel{'s' * (len(wanted) > 1)} ({', '.join(wanted)}), but {image.name!r} has "
                 f"{image.n_channels}. Choose an image with these channels."
+            )
+        grid_shape = self._grid_shape(image)
+        if max(grid_shape) <= self._stride:
+            raise InputError(
+                f"The model {self.spec.name!r} needs more than {self._stride} voxels along at "
+                f"least one axis, but at its voxel size {image.name!r} has {grid_shape}. Open a "
+                "larger image."
             )
         check_memory(
             self._required_bytes(image, torch.float16),
@@ -181,21 +191,21 @@ class Predictor:
         if resampled:
             data = resample(data, grid_shape)
             first = None
-        box = _nonzero_box(data)
+        box = _nonzero_box(data, 2 * self._stride)
         tiles = make_tiles([part.stop - part.start for part in box], self._tile, self._overlap)
         n_first = len(tiles)
         if first is not None:
             inside = _inside(first, box)
             tiles.sort(key=lambda tile: not tile.touches(inside))
             n_first = sum(tile.touches(inside) for tile in tiles)
-        packed = self._certain_background(grid_shape, self._storage_dtype(image))
-        view = packed[(slice(None), *box)]
-        view.zero_()
-        growing = None if resampled else self._distribution(packed)
         # Networks see volumes in RAS orientation, as in training.
         flips = [1 + axis for axis in image.geometry.axes_against_ras]
         cropped = data[(slice(None), *box)]
         try:
+            packed = self._certain_background(grid_shape, self._storage_dtype(image))
+            view = packed[(slice(None), *box)]
+            view.zero_()
+            growing = None if resampled else self._distribution(packed)
             for done, tile in enumerate(tiles, start=1):
                 self._add(cropped, tile, view, flips)
                 if done < len(tiles):
@@ -216,16 +226,7 @@ class Predictor:
             view[(slice(None), *tile.region)] += packed * tile.weight.to(self.device)
 
     def _grid_shape(self, image: Image) -> tuple[int, ...]:
-        wanted = self.spec.spacing
-        if wanted is None:
-            return image.spatial_shape
-        ratios = [ours / theirs for ours, theirs in zip(image.spacing, wanted, strict=True)]
-        if all(abs(ratio - 1) < _SPACING_TOLERANCE for ratio in ratios):
-            return image.spatial_shape
-        return tuple(
-            max(1, round(size * ratio))
-            for size, ratio in zip(image.spatial_shape, ratios, strict=True)
-        )
+        return size_at_spacing(image.spatial_shape, image.spacing, self.spec.spacing)
 
     def _required_bytes(self, image: Image, dtype: torch.dtype) -> int:
         grid_shape = self._grid_shape(image)
@@ -274,14 +275,21 @@ def _pack(parameters: LogitParameters) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def _nonzero_box(data: Tensor) -> Region:
-    """Bounding box of voxels that are not 0 in every channel; everything if there are none."""
+def _nonzero_box(data: Tensor, least: int) -> Region:
+    """Bounding box of voxels that are not 0 in every channel; everything if there are none.
+
+    It is grown to at least ``least`` voxels an axis where the image has them: a network cannot
+    normalise the features of a patch that its coarsest level sees as a single voxel.
+    """
     nonzero = (data != 0).any(dim=0)
     box = []
     for axis, size in enumerate(nonzero.shape):
         others = [other for other in range(nonzero.ndim) if other != axis]
         found = torch.nonzero(nonzero.amax(dim=others))
-        box.append(slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, size))
+        start, stop = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, size)
+        length = min(max(stop - start, least), size)
+        start = min(max(0, start - (length - (stop - start)) // 2), size - length)
+        box.append(slice(start, start + length))
     return tuple(box)
 
 

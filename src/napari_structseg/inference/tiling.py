@@ -25,12 +25,20 @@ class Tile:
     ----------
     region
         Where it lies.
-    weight
-        Blending weight of each of its voxels, ``(*region)``, float32.
+    profiles
+        Blending weights along each axis, whose product is the weight of a voxel.
     """
 
     region: Region
-    weight: Tensor
+    profiles: tuple[Tensor, ...]
+
+    @property
+    def weight(self) -> Tensor:
+        """Blending weight of each voxel, ``(*region)``, float32."""
+        weight = torch.ones(())
+        for profile in self.profiles:
+            weight = weight[..., None] * profile
+        return weight
 
     def touches(self, region: Region) -> bool:
         """Whether the tile shares a voxel with ``region``."""
@@ -55,8 +63,8 @@ def make_tiles(shape: Sequence[int], size: Sequence[int], overlap: Sequence[int]
     Returns
     -------
     list of Tile
-        In order of position, last axis fastest. Weights fall linearly to the edges within the
-        overlap and sum to one at every voxel.
+        In order of position, last axis fastest. Weights are largest in the middle of a tile, where
+        the context is best, and add up to one at every voxel.
 
     Raises
     ------
@@ -70,10 +78,8 @@ def make_tiles(shape: Sequence[int], size: Sequence[int], overlap: Sequence[int]
         axes.append(_axis_tiles(n, min(n, width), min(shared, max(n - 1, 0))))
     tiles = []
     for parts in itertools.product(*axes):
-        weight = torch.ones(())
-        for axis, (_, profile) in enumerate(parts):
-            weight = weight[..., None] * profile if axis else profile
-        tiles.append(Tile(tuple(part for part, _ in parts), weight))
+        region, profiles = zip(*parts, strict=True)
+        tiles.append(Tile(region, profiles))
     return tiles
 
 
@@ -83,7 +89,7 @@ def _axis_tiles(n: int, width: int, overlap: int) -> list[tuple[slice, Tensor]]:
     positions = torch.arange(n, dtype=torch.float32)
     profiles = []
     for start in starts:
-        # Distance to the nearer end: highest in the middle, where the context is best.
+        # Distance to the nearer end.
         ramp = torch.minimum(positions - start + 1, start + width - positions).clamp(min=0)
         profiles.append(ramp)
     total = torch.stack(profiles).sum(dim=0)

@@ -49,24 +49,24 @@ class DockLayout(QWidget):
         self.keys_section = Section("Keyboard", ShortcutList())
         self.keys_section.hide()
         self.status.help_requested.connect(self._toggle_keys)
-        self._sections = (
+        self.sections = (
             Section("Hypotheses", self.strip, self.strip.tools),
             Section("Show", self.show_panel),
             Section("Spread", self.spread, self.spread.reset_button),
         )
-        self._scroll = QScrollArea()
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(self._make_page())
+        self.scroll = QScrollArea()
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll.setWidget(self._make_page())
         self._reveals_keys = False
         self._scroll_bar = QScrollBar()
-        self._scroll.setVerticalScrollBar(self._scroll_bar)
+        self.scroll.setVerticalScrollBar(self._scroll_bar)
         self._scroll_bar.rangeChanged.connect(self._on_scroll_range)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addWidget(self._scroll, 1)
+        layout.addWidget(self.scroll, 1)
         layout.addWidget(Hairline())
         layout.addWidget(self.status)
         self.status.setContentsMargins(_MARGIN, 2, _MARGIN, 2)
@@ -78,7 +78,7 @@ class DockLayout(QWidget):
 
     def show_state(self, *, is_exploring: bool) -> None:
         """Show the panels that have something to say, or what to do first."""
-        for section in self._sections:
+        for section in self.sections:
             section.setVisible(is_exploring)
         self.welcome.setVisible(not is_exploring)
         has_image = self.source.image_layer is not None
@@ -104,7 +104,7 @@ class DockLayout(QWidget):
             self.source,
             self.banner,
             self.welcome,
-            *self._sections,
+            *self.sections,
             self.keys_section,
         ):
             layout.addWidget(widget)

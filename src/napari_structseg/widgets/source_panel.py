@@ -74,7 +74,7 @@ class SourcePanel(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(4)
         self.progress.setStyleSheet("QProgressBar { border: none; }")
-        self._dialog: QFileDialog | None = None
+        self.file_dialog: QFileDialog | None = None
         self._chosen_model = -1
         self._followed: list[ImageLayer] = []
         self._lay_out()
@@ -206,10 +206,10 @@ class SourcePanel(QWidget):
             self._update_button()
             return
         self.model_box.setCurrentIndex(self._chosen_model)
-        self._dialog = QFileDialog(self, "Choose a model", "", "Models (*.safetensors)")
-        self._dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        self._dialog.fileSelected.connect(self.choose_model)
-        self._dialog.open()
+        self.file_dialog = QFileDialog(self, "Choose a model", "", "Models (*.safetensors)")
+        self.file_dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        self.file_dialog.fileSelected.connect(self.choose_model)
+        self.file_dialog.open()
 
     def _list_models(self) -> None:
         for name in shipped_models():
