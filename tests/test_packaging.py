@@ -19,7 +19,7 @@ MANIFEST = PluginManifest.from_file(PACKAGE / "napari.yaml")
 CONTRIBUTIONS = MANIFEST.contributions
 
 # Where a person comes in; these may load Qt and napari.
-DOORS = ("bench", "cli", "commands", "widgets")
+DOORS = ("bench", "cli", "commands", "demo", "widgets")
 
 
 def run_in_fresh_interpreter(code: str) -> str:

@@ -222,6 +222,7 @@ def test_stopping_keeps_the_work(tmp_path: Path, exception: type[BaseException])
 
 
 def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path: Path, caplog) -> None:
+    before = signal.getsignal(signal.SIGINT)
     trainer = make_trainer(tmp_path)
 
     def press() -> None:
@@ -233,7 +234,7 @@ def test_ctrl_c_waits_for_the_end_of_the_step(tmp_path: Path, caplog) -> None:
         trainer.run()
     assert "press Ctrl-C again" in caplog.text
     assert read_checkpoint(tmp_path / CHECKPOINT_NAME).state.step == 5
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     straight = tmp_path / "straight"
     make_trainer(straight).run()
     make_trainer(tmp_path, resume=True).run()
