@@ -91,7 +91,8 @@ def make_controls(class_names: Sequence[str], **values: object) -> Controls:
     class_names
         Names of the model's classes, in label order.
     **values
-        Fields of :class:`Controls`; ``class_scale`` may be a mapping from name to scale.
+        Fields of :class:`Controls`; ``class_scale`` may be a mapping from name (in any
+        case) to scale.
 
     Raises
     ------
@@ -101,12 +102,14 @@ def make_controls(class_names: Sequence[str], **values: object) -> Controls:
     """
     scales = values.pop("class_scale", None) or {}
     if isinstance(scales, dict):
-        unknown = sorted(set(scales) - set(class_names))
+        given = {str(name).casefold(): value for name, value in scales.items()}
+        known = {name.casefold() for name in class_names}
+        unknown = sorted(name for name in scales if str(name).casefold() not in known)
         if unknown:
             raise ConfigError(
                 f"Unknown class {unknown[0]!r}. The model's classes are: {', '.join(class_names)}."
             )
-        scales = tuple(scales.get(name, 1.0) for name in class_names)
+        scales = tuple(given.get(name.casefold(), 1.0) for name in class_names)
     try:
         controls = Controls.model_validate({**values, "class_scale": scales})
     except ValidationError as error:

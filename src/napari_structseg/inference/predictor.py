@@ -87,7 +87,7 @@ class Predictor:
     @property
     def _stride(self) -> int:
         """Voxels of the grid that the coarsest level of the network sees as one."""
-        return 2 ** (len(self.spec.backbone.widths) - 1)
+        return 1 << (len(self.spec.backbone.widths) - 1)
 
     @property
     def _n_maps(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QScrollBar, QVBoxLayout, QWidget
 
 from napari_structseg.widgets.banner import ErrorBanner
@@ -26,6 +27,14 @@ _NOT_RUN = (
     "Press Run to segment the image. The model gives not one segmentation but a whole "
     "distribution of them; here you look around in it."
 )
+
+
+class _KeylessScrollArea(QScrollArea):
+    """Leaves keys, arrows above all, to the dock's shortcuts."""
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        if event is not None:
+            event.ignore()
 
 
 class DockLayout(QWidget):
@@ -54,19 +63,19 @@ class DockLayout(QWidget):
             Section("Show", self.show_panel),
             Section("Spread", self.spread, self.spread.reset_button),
         )
-        self.scroll = QScrollArea()
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scroll.setWidget(self._make_page())
+        self.scroll_area = _KeylessScrollArea()
+        self.scroll_area.setWidgetResizable(True)
+        self.scroll_area.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroll_area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll_area.setWidget(self._make_page())
         self._reveals_keys = False
         self._scroll_bar = QScrollBar()
-        self.scroll.setVerticalScrollBar(self._scroll_bar)
+        self.scroll_area.setVerticalScrollBar(self._scroll_bar)
         self._scroll_bar.rangeChanged.connect(self._on_scroll_range)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        layout.addWidget(self.scroll, 1)
+        layout.addWidget(self.scroll_area, 1)
         layout.addWidget(Hairline())
         layout.addWidget(self.status)
         self.status.setContentsMargins(_MARGIN, 2, _MARGIN, 2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from qtpy.QtCore import QPointF, Qt, Signal
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QToolButton, QWidget
 from superqt import QDoubleSlider
 
@@ -11,6 +13,16 @@ from napari_structseg.widgets.colors import muted_color
 
 _STEP = 0.05
 _PAGE = 0.5
+_KEY_STEPS = {
+    Qt.Key.Key_Left: -_STEP,
+    Qt.Key.Key_Down: -_STEP,
+    Qt.Key.Key_Right: _STEP,
+    Qt.Key.Key_Up: _STEP,
+    Qt.Key.Key_PageDown: -_PAGE,
+    Qt.Key.Key_PageUp: _PAGE,
+    Qt.Key.Key_Home: -math.inf,
+    Qt.Key.Key_End: math.inf,
+}
 _HANDLE = 14
 _DECIMALS = 2
 
@@ -55,6 +67,8 @@ class ScaleSlider(QWidget):
         self.box.setRange(low, high)
         self.box.setDecimals(_DECIMALS)
         self.box.setSingleStep(_STEP)
+        # A number that is being typed is not yet one to show.
+        self.box.setKeyboardTracking(False)
         self.box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self.box.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.box.setStyleSheet("QDoubleSpinBox { min-width: 40px; padding: 1px 2px; }")
@@ -87,7 +101,8 @@ class ScaleSlider(QWidget):
         before = self._shown
         for widget in (self.slider, self.box):
             blocked = widget.blockSignals(True)
-            widget.setValue(value)
+            if widget.value() != value:
+                widget.setValue(value)
             widget.blockSignals(blocked)
         self._shown = self.value
         self.reset_button.setEnabled(self.value != self._default)
@@ -114,6 +129,18 @@ class _MarkedSlider(QDoubleSlider):
         self.setSingleStep(_STEP)
         self.setPageStep(_PAGE)
         self._mark = mark
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        # superqt's sliders of real numbers take no keys.
+        if event is None:
+            return
+        if event.key() not in _KEY_STEPS:
+            super().keyPressEvent(event)
+        elif event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier:
+            # The dock's own shortcuts.
+            event.ignore()
+        else:
+            self.setValue(self.value() + _KEY_STEPS[Qt.Key(event.key())])
 
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         self.doubleClicked.emit()

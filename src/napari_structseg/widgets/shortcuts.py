@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from napari.components import ViewerModel
@@ -83,9 +82,8 @@ class BoundShortcuts:
         self._viewer = viewer
         self._bound: list[str] = []
         for shortcut in SHORTCUTS:
-            act = partial(_press, shortcut, dock)
             try:
-                viewer.bind_key(shortcut.key, act)
+                viewer.bind_key(shortcut.key, _key_handler(shortcut, dock))
             except ValueError:
                 continue
             self._bound.append(shortcut.key)
@@ -120,6 +118,10 @@ class ShortcutList(QWidget):
         grid.setColumnStretch(3, 1)
 
 
-def _press(shortcut: Shortcut, dock: ExploreWidget, _viewer: ViewerModel) -> None:
-    if dock.is_exploring():
-        shortcut.act(dock)
+def _key_handler(shortcut: Shortcut, dock: ExploreWidget) -> Callable[[ViewerModel], None]:
+    # A function: napari asks for its name, which a partial has not.
+    def press(_viewer: ViewerModel) -> None:
+        if dock.is_exploring():
+            shortcut.act(dock)
+
+    return press
