@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.nn import functional
 
-from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.errors import InputError
 from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.models import IntensitySpec
 
@@ -73,8 +73,8 @@ def test_channel_without_contrast_is_refused(intensity: IntensitySpec) -> None:
 
 
 def test_percentile_above_100_is_refused() -> None:
-    with pytest.raises(ConfigError, match="between 0 and 100"):
-        normalise(np.ones((1, 2, 2)), IntensitySpec(kind="percentile", low=1, high=101))
+    with pytest.raises(ValueError, match="between 0 and 100"):
+        IntensitySpec(kind="percentile", low=1, high=101)
 
 
 @given(

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_structseg.controls import Controls, make_controls
-from napari_structseg.distributions import LowRankNormal, Noise, PointLogits, slice_region
-from napari_structseg.errors import ConfigError
-from napari_structseg.inference.contours import class_margin, contour_segments
-from napari_structseg.inference.rendering import Renderer, render_labels
+from napari_structseg.controls import Controls
+from napari_structseg.distributions import (
+    LowRankNormal,
+    Noise,
+    PointLogits,
+    region_shape,
+    slice_region,
+)
+from napari_structseg.distributions.one_thread import CHUNK
+from napari_structseg.inference.rendering import (
+    SLAB_VOXELS,
+    Renderer,
+    argmax_labels,
+    render_labels,
+)
 from napari_structseg.inference.summaries import (
     VolumeDistribution,
     class_volumes,
@@ -129,34 +141,100 @@ def test_volumes_on_a_lattice_are_close_and_on_every_voxel_exact() -> None:
         assert volumes.sum() == pytest.approx(total)
 
 
-def test_the_zero_level_of_a_margin_encloses_the_label() -> None:
-    logits = make_distribution((20, 20)).mean()
-    labels = logits.argmax(dim=0).numpy()
-    for label in range(3):
-        margin = class_margin(logits, label)
-        np.testing.assert_array_equal(margin > 0, labels == label)
-        segments = contour_segments(margin, 0.0)
-        assert segments.shape[1:] == (2, 2)
-        # Every segment passes between a pixel inside and one outside.
-        rows, columns = segments.mean(axis=1).T
-        inside = (margin > 0)[np.floor(rows).astype(int), np.floor(columns).astype(int)]
-        outside = (margin <= 0)[np.ceil(rows).astype(int), np.ceil(columns).astype(int)]
-        assert inside.any()
-        assert outside.any()
+# A slice is more than a CPU compares at once, and the volume more than one slab.
+LARGE = (5, 190, 210)
 
 
-def test_a_level_that_is_never_crossed_has_no_segments() -> None:
-    assert contour_segments(np.zeros((5, 5), np.float32), 0.5).shape == (0, 2, 2)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_large_images_are_rendered_in_pieces_that_fit_together(axis: int) -> None:
+    assert CHUNK < LARGE[1] * LARGE[2] < SLAB_VOXELS < math.prod(LARGE)
+    distribution = make_distribution(LARGE)
+    state = Controls(seed=1, sample=2, temperature=0.8, class_scale=(1.0, -2.0, 0.5))
+    scale = torch.tensor(state.weights(N_CLASSES)).reshape(-1, 1, 1, 1)
+    logits = distribution.mean() + scale * distribution.deviation(Noise(1, 2))
+    renderer = Renderer(distribution)
+    region = slice_region(LARGE, axis, 3)
+    index = (slice(None), *region)
+    torch.testing.assert_close(renderer.visible_logits(state, region), logits[index])
+    expected = logits.argmax(dim=0).numpy()
+    # A voxel may go either way where two classes are level to rounding.
+    first, second = logits.topk(2, dim=0).values
+    clear = (first - second > 1e-5).numpy()
+    assert clear.mean() > 0.999
+    for shown, voxels in (
+        (renderer.visible_labels(state, region), region),
+        (renderer.render_volume(state), (slice(None),) * 3),
+    ):
+        np.testing.assert_array_equal(shown[clear[voxels]], expected[voxels][clear[voxels]])
 
 
-def test_controls_say_what_is_wrong() -> None:
-    names = ("background", "CSF")
-    assert make_controls(names, class_scale={"CSF": 2.0}).class_scale == (1.0, 2.0)
-    with pytest.raises(ConfigError, match=r"Unknown class 'bone'.*background, CSF"):
-        make_controls(names, class_scale={"bone": 1.0})
-    with pytest.raises(ConfigError, match="temperature"):
-        make_controls(names, temperature=-1)
-    with pytest.raises(ConfigError, match="class_scale"):
-        make_controls(names, class_scale={"CSF": float("nan")})
-    with pytest.raises(ConfigError, match="has 3 classes"):
-        Controls(class_scale=(1.0,)).weights(3)
+def test_a_region_with_pixels_left_out_can_be_visible() -> None:
+    distribution = make_distribution()
+    region = (slice(1, 6, 2), slice(0, 7, 3), slice(4, 5))
+    state = Controls(sample=1)
+    expected = render_labels(distribution, state.noise, state)[region]
+    np.testing.assert_array_equal(Renderer(distribution).visible_labels(state, region), expected)
+
+
+def test_more_samples_than_are_kept_are_drawn_again() -> None:
+    distribution = make_distribution()
+    renderer = Renderer(distribution)
+    region = slice_region(SHAPE, 0, 1)
+    for _ in range(2):
+        samples = renderer.visible_samples(Controls(), noises_of(7, 50), region)
+        for noise, logits in zip(noises_of(7, 50), samples, strict=True):
+            expected = distribution.mean(region) + distribution.deviation(noise, region)
+            torch.testing.assert_close(logits, expected)
+
+
+def test_what_was_rendered_belongs_to_who_asked_for_it() -> None:
+    renderer = Renderer(make_distribution())
+    region = slice_region(SHAPE, 0, 1)
+    for state in (Controls(), Controls(sample=2)):
+        labels, volume = renderer.visible_labels(state, region), renderer.render_volume(state)
+        expected, expected_volume = labels.copy(), volume.copy()
+        labels.fill(9)
+        volume.fill(9)
+        np.testing.assert_array_equal(renderer.visible_labels(state, region), expected)
+        np.testing.assert_array_equal(renderer.render_volume(state), expected_volume)
+
+
+@given(
+    logits=st.lists(st.sampled_from([-1.0, 0.0, 2.0]), min_size=24, max_size=24),
+    n_classes=st.sampled_from([2, 3, 4, 6]),
+)
+def test_the_first_of_the_largest_logits_wins(logits: list[float], n_classes: int) -> None:
+    mean = torch.tensor(logits).reshape(n_classes, -1)
+    labels = argmax_labels(mean, None, ())
+    np.testing.assert_array_equal(labels, np.argmax(mean.numpy(), axis=0))
+    deviation = mean.flip(1)
+    both = argmax_labels(mean, deviation, (1.0,) * n_classes)
+    np.testing.assert_array_equal(both, np.argmax((mean + deviation).numpy(), axis=0))
+
+
+def test_a_summary_of_a_large_slice_equals_brute_force() -> None:
+    distribution = make_distribution(LARGE)
+    region = slice_region(LARGE, 0, 2)
+    noises = noises_of(2, 3)
+    deviations = torch.stack([distribution.deviation(noise, region) for noise in noises])
+    samples = distribution.mean(region) + deviations
+    summary = summarise(distribution, noises, (1.0,) * N_CLASSES, region)
+    torch.testing.assert_close(summary.probability, samples.softmax(dim=1).mean(dim=0))
+    labels = samples.argmax(dim=1)
+    one_hot = torch.stack([labels == label for label in range(N_CLASSES)])
+    differing = (summary.frequency - one_hot.float().mean(dim=1)).abs() > 1e-6
+    assert differing.float().mean() < 1e-3
+    torch.testing.assert_close(
+        summary.frequency.sum(dim=0), torch.ones(region_shape(LARGE, region))
+    )
+
+
+def test_volumes_of_a_small_image_are_exact_for_any_controls() -> None:
+    distribution = make_distribution()
+    volumes = VolumeDistribution(distribution, noises_of(3, 4), 0.25)
+    assert volumes.exact
+    for scale in ((1.0, 1.0, 1.0), (0.0, -2.0, 3.0)):
+        for sample, row in enumerate(volumes.volumes_ml(scale), start=1):
+            state = Controls(seed=3, sample=sample, class_scale=scale)
+            labels = render_labels(distribution, state.noise, state)
+            np.testing.assert_allclose(row, class_volumes(labels, N_CLASSES, 0.25))

@@ -28,7 +28,7 @@ def available_memory() -> int | None:
     return None
 
 
-def check_memory(required_bytes: int, what: str) -> None:
+def check_memory(required_bytes: int, what: str, available: int | None = None) -> None:
     """Raise if work that is about to start cannot fit into memory.
 
     Parameters
@@ -37,13 +37,16 @@ def check_memory(required_bytes: int, what: str) -> None:
         Peak need of the work.
     what
         The work, as the subject of a sentence: "Opening T1.nii.gz".
+    available
+        Bytes that it can use; by default, of the machine's main memory.
 
     Raises
     ------
     MemoryLimitError
         If more is needed than is available.
     """
-    available = available_memory()
+    if available is None:
+        available = available_memory()
     if available is not None and required_bytes > available:
         raise MemoryLimitError(
             f"{what} needs about {required_bytes / _BYTES_PER_GB:.1f} GB of memory, but "

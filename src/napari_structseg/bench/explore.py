@@ -9,7 +9,10 @@ from napari_structseg.bench.memory import METHOD
 from napari_structseg.bench.timing import AXES, N_CLASSES, RANK, WINDOW_SIZE, Settings, run_part
 from napari_structseg.memory import check_memory
 
-NO_WINDOW = "painted_frame was not measured: run without --no-window where there is a screen"
+NO_WINDOW = (
+    "painted_frame was not measured, and the growth of memory without the dock: run without "
+    "--no-window where there is a screen"
+)
 # Of the direct way: its factor, twice that while it is made, and its other arrays.
 _DIRECT_FLOATS = N_CLASSES * (3 * RANK + 8)
 
@@ -41,13 +44,14 @@ def bench_explore(settings: Settings, report: Callable[[str], None]) -> dict[str
     check_memory(4 * n_voxels * _DIRECT_FLOATS, "The direct way, which is measured beside ours,")
     report("slices, volume and memory")
     ours = run_part("ours", settings)
+    growth = ours.pop("memory_growth_mb")
     painted = None
     if settings.window:
         report("painted frames")
-        painted = run_part("painted", settings)["painted_frame"]
+        window = run_part("painted", settings)
+        painted, growth = window["painted_frame"], window["memory_growth_mb"]
     report("the direct way")
     direct = run_part("direct", settings)
-    growth = ours.pop("memory_growth_mb")
     surroundings = ours.pop("environment")
     return {
         "shape": list(settings.shape),

@@ -99,8 +99,8 @@ class LowRankNormal:
     def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
         """P z + sqrt(D) eps of several samples, ``(N, C, *region)``, float32."""
         inside = whole(self.spatial_shape) if region is None else region
-        grid = self._on_grid(region)
         shape = (len(noises), self.n_classes, *region_shape(self.spatial_shape, inside))
+        grid = self._on_grid(region)
         result = torch.empty(shape, device=self.device)
         if not noises:
             return result

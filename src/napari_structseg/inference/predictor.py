@@ -9,16 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_structseg.distributions import LogitDistribution, LowRankNormal, PointLogits, Region
+from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.errors import Cancelled, InputError, MemoryLimitError
 from napari_structseg.image import Image
+from napari_structseg.inference.parameter_maps import ParameterMaps
 from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.inference.tiling import Tile, make_tiles
-from napari_structseg.memory import available_memory, check_memory
-from napari_structseg.models import LogitParameters, ModelSpec, SegmentationNetwork
+from napari_structseg.memory import check_memory
+from napari_structseg.models import ModelSpec, SegmentationNetwork
 
-# Logit of background outside the bounding box of the image's nonzero voxels.
-_CERTAIN = 20.0
 _OVERLAP_FRACTION = 4
 
 
@@ -80,19 +79,9 @@ class Predictor:
         self._overlap = tuple(overlap or (size // _OVERLAP_FRACTION for size in self._tile))
 
     @property
-    def _rank(self) -> int:
-        head = self.spec.head
-        return 0 if head.kind == "point" or head.diagonal_only else head.rank
-
-    @property
     def _stride(self) -> int:
         """Voxels of the grid that the coarsest level of the network sees as one."""
         return 1 << (len(self.spec.backbone.widths) - 1)
-
-    @property
-    def _n_maps(self) -> int:
-        """Maps per voxel of the distribution: mean, diagonal and factor."""
-        return self.spec.n_classes * (1 if self.spec.head.kind == "point" else 2 + self._rank)
 
     def check(self, image: Image) -> None:
         """Refuse an image the model cannot take, before anything is computed.
@@ -130,8 +119,9 @@ class Predictor:
                 "larger image."
             )
         check_memory(
-            self._required_bytes(image, torch.float16),
+            self._required_bytes(image),
             f"Running {self.spec.name!r} on {image.name!r}",
+            torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None,
         )
 
     def predict(
@@ -199,19 +189,20 @@ class Predictor:
             tiles.sort(key=lambda tile: not tile.touches(inside))
             n_first = sum(tile.touches(inside) for tile in tiles)
         # Networks see volumes in RAS orientation, as in training.
-        flips = [1 + axis for axis in image.geometry.axes_against_ras]
+        flips = [axis - image.ndim for axis in image.geometry.axes_against_ras]
         cropped = data[(slice(None), *box)]
         try:
-            packed = self._certain_background(grid_shape, self._storage_dtype(image))
-            view = packed[(slice(None), *box)]
-            view.zero_()
-            growing = None if resampled else self._distribution(packed)
+            maps = ParameterMaps.background(
+                self.spec.head, self.spec.n_classes, grid_shape, self.device
+            )
+            maps.clear(box)
+            growing = None if resampled else maps.distribution()
             for done, tile in enumerate(tiles, start=1):
-                self._add(cropped, tile, view, flips)
+                self._add(cropped, tile, maps, box, flips)
                 if done < len(tiles):
                     yield Prediction(done, len(tiles), growing if done >= n_first else None)
             if growing is None:
-                growing = self._distribution(resample(packed, image.spatial_shape))
+                growing = maps.resampled(image.spatial_shape).distribution()
         except torch.OutOfMemoryError as error:
             raise MemoryLimitError(
                 f"The device {self.device} ran out of memory on {image.name!r}. Choose the CPU as "
@@ -219,60 +210,25 @@ class Predictor:
             ) from error
         yield Prediction(len(tiles), len(tiles), growing)
 
-    def _add(self, data: Tensor, tile: Tile, view: Tensor, flips: list[int]) -> None:
+    def _add(
+        self, data: Tensor, tile: Tile, maps: ParameterMaps, box: Region, flips: list[int]
+    ) -> None:
         with torch.inference_mode():
             patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
-            packed = _pack(self.network(patch[None]))[0].flip(flips)
-            view[(slice(None), *tile.region)] += packed * tile.weight.to(self.device)
+            parameters = self.network(patch[None]).flip(flips)
+            maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device))
 
     def _grid_shape(self, image: Image) -> tuple[int, ...]:
         return size_at_spacing(image.spatial_shape, image.spacing, self.spec.spacing)
 
-    def _required_bytes(self, image: Image, dtype: torch.dtype) -> int:
+    def _required_bytes(self, image: Image) -> int:
         grid_shape = self._grid_shape(image)
         voxels = math.prod(image.spatial_shape)
         if grid_shape != image.spatial_shape:
             voxels += math.prod(grid_shape)
+        stored = ParameterMaps.voxel_bytes(self.spec.head, self.spec.n_classes)
         # One float32 deviation and the image itself come on top.
-        return voxels * (
-            self._n_maps * dtype.itemsize + (self.spec.n_classes + image.n_channels) * 4
-        )
-
-    def _storage_dtype(self, image: Image) -> torch.dtype:
-        """Half precision for the parameters only where full precision does not fit."""
-        if self.device.type == "cuda":
-            available: int | None = torch.cuda.mem_get_info(self.device)[0]
-        else:
-            available = available_memory()
-        needed = self._required_bytes(image, torch.float32)
-        return torch.float32 if available is None or needed < available else torch.float16
-
-    def _certain_background(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Packed parameters of background with certainty, ``(K, *shape)``."""
-        packed = torch.zeros((self._n_maps, *shape), dtype=dtype, device=self.device)
-        packed[0] = _CERTAIN
-        if self.spec.head.kind != "point":
-            packed[self.spec.n_classes : 2 * self.spec.n_classes] = self.spec.head.epsilon
-        return packed
-
-    def _distribution(self, packed: Tensor) -> LogitDistribution:
-        """The distribution whose parameters are views of ``packed``, ``(K, *spatial)``."""
-        n_classes = self.spec.n_classes
-        mean = packed[:n_classes]
-        if self.spec.head.kind == "point":
-            return PointLogits(mean)
-        factor = packed[2 * n_classes :].unflatten(0, (self._rank, n_classes))
-        return LowRankNormal(mean, factor, packed[n_classes : 2 * n_classes])
-
-
-def _pack(parameters: LogitParameters) -> Tensor:
-    """All parameters along one axis: mean, diagonal, factor; ``(B, K, *spatial)``."""
-    parts = [parameters.mean]
-    if parameters.diagonal is not None:
-        parts.append(parameters.diagonal)
-    if parameters.factor is not None:
-        parts.append(parameters.factor.flatten(1, 2))
-    return torch.cat(parts, dim=1)
+        return voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
 
 
 def _nonzero_box(data: Tensor, least: int) -> Region:
@@ -297,5 +253,13 @@ def _inside(region: Region, box: Region) -> Region:
     """A region in the coordinates of a box; empty where they do not meet."""
     return tuple(
         slice(max(part.start - base.start, 0), part.stop - base.start)
+        for part, base in zip(region, box, strict=True)
+    )
+
+
+def _shifted(region: Region, box: Region) -> Region:
+    """A region in the coordinates of a box, in those of the image."""
+    return tuple(
+        slice(part.start + base.start, part.stop + base.start)
         for part, base in zip(region, box, strict=True)
     )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.errors import InputError
 from napari_structseg.models.spec import IntensitySpec
 
 # What a voxel with data gets where normalisation would give exactly 0, the value of no data.
@@ -48,16 +48,9 @@ def normalise(data: npt.NDArray[Any], intensity: IntensitySpec) -> Tensor:
 
     Raises
     ------
-    ConfigError
-        If a percentile is not between 0 and 100.
     InputError
         If a channel has data but no contrast, so that its range cannot be scaled.
     """
-    if intensity.kind == "percentile" and not 0 <= intensity.low < intensity.high <= 100:
-        raise ConfigError(
-            f"Percentiles must lie between 0 and 100, but intensity.low is {intensity.low} and "
-            f"intensity.high is {intensity.high}."
-        )
     result = np.zeros(data.shape, np.float32)
     for index, channel in enumerate(data):
         inside = np.ones(channel.shape, bool) if intensity.kind == "window" else channel != 0

@@ -15,6 +15,8 @@ _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 # likelihood of a whole patch has no useful gradient (see the toy problem).
 INITIAL_LOG_DIAGONAL = -1.0
 INITIAL_FACTOR_SCALE = 0.1
+# exp of more overflows in float32; a variance that large is noise and nothing else.
+_LARGEST_LOG_DIAGONAL = 80.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,14 @@ class LogitParameters:
     mean: Tensor
     factor: Tensor | None = None
     diagonal: Tensor | None = None
+
+    def flip(self, axes: list[int]) -> LogitParameters:
+        """Mirrored along spatial axes, given as negative dimensions."""
+        return LogitParameters(
+            self.mean.flip(axes),
+            None if self.factor is None else self.factor.flip(axes),
+            None if self.diagonal is None else self.diagonal.flip(axes),
+        )
 
     def mean_only(self) -> LogitParameters:
         """The same mean with no spread."""
@@ -77,7 +87,7 @@ class StochasticHead(nn.Module):
         convolution = _CONVOLUTION[dimensions]
         self.n_classes = n_classes
         self.epsilon = spec.epsilon
-        self.rank = 0 if spec.diagonal_only else spec.rank
+        self.rank = spec.factor_rank
         self.mean = convolution(n_features, n_classes, 1)
         self.log_diagonal = convolution(n_features, n_classes, 1)
         nn.init.zeros_(self.log_diagonal.weight)
@@ -96,7 +106,8 @@ class StochasticHead(nn.Module):
         overflows at 11.
         """
         features = functional.relu(features)
-        diagonal = torch.exp(self.log_diagonal(features).float()) + self.epsilon
+        log_diagonal = self.log_diagonal(features).float().clamp(max=_LARGEST_LOG_DIAGONAL)
+        diagonal = torch.exp(log_diagonal) + self.epsilon
         factor = None
         if self.factor is not None:
             flat = self.factor(features)

@@ -26,7 +26,7 @@ class ClassSpec(_Spec):
 class BackboneSpec(_Spec):
     """A U-Net: widths from the finest level to the coarsest."""
 
-    kind: Literal["unet"] = "unet"
+    kind: Literal["unet"] = Field("unet", description="The architecture.")
     widths: tuple[PositiveInt, ...] = Field(
         (16, 32, 64, 128), min_length=1, description="Feature channels of each level."
     )
@@ -61,6 +61,11 @@ class HeadSpec(_Spec):
         1e-5, description="Added to the diagonal of the covariance."
     )
 
+    @property
+    def factor_rank(self) -> int:
+        """Columns of the covariance factor; 0 without one."""
+        return 0 if self.kind == "point" or self.diagonal_only else self.rank
+
 
 class IntensitySpec(_Spec):
     """How intensities are brought to the range the network was trained on."""
@@ -79,6 +84,10 @@ class IntensitySpec(_Spec):
     def _ordered(self) -> IntensitySpec:
         if self.low >= self.high:
             raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        if self.kind == "percentile" and not 0 <= self.low < self.high <= 100:
+            raise ValueError(
+                f"percentiles lie between 0 and 100, but low is {self.low} and high is {self.high}"
+            )
         return self
 
 

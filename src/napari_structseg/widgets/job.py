@@ -60,7 +60,6 @@ class Job:
         self.image = image
         self.layer = layer
         self.run = ModelRun(model, image, device=device, first=first)
-        cancel_at_exit(self.run)
         self._inbox: Inbox[Callable[[], None]] = Inbox(_call_each)
 
     def start(self, listener: RunListener) -> None:
@@ -73,6 +72,7 @@ class Job:
         run.failed.connect(lambda error: put(partial(listener.on_failed, error)))
         run.cancelled.connect(lambda: put(listener.on_cancelled))
         run.start()
+        cancel_at_exit(run)
 
     def close(self) -> None:
         """Stop, without waiting, and tell nobody."""

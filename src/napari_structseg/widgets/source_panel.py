@@ -10,7 +10,7 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -28,6 +28,7 @@ from napari_structseg.inference.devices import available_devices, describe_devic
 from napari_structseg.io.weights import shipped_models
 
 _FROM_FILE = "From file…"
+_PADDING = 10
 
 
 class RunState(Enum):
@@ -68,6 +69,7 @@ class SourcePanel(QWidget):
         self.device_box = _combo("")
         self.run_button = QPushButton(RunState.READY.value)
         self.run_button.setMinimumWidth(104)
+        self.run_button.setToolTip("Apply the model to the image; sliders work when it is done.")
         self.run_button.setStyleSheet("QPushButton { font-weight: 600; }")
         self.run_button.clicked.connect(self._on_button)
         self.progress = QProgressBar()
@@ -78,6 +80,7 @@ class SourcePanel(QWidget):
         self._chosen_model = -1
         self._followed: list[ImageLayer] = []
         self._lay_out()
+        self._keep_height()
         self._list_models()
         self._list_devices()
         self.refresh_images()
@@ -222,6 +225,17 @@ class SourcePanel(QWidget):
         for name in available_devices():
             self.device_box.addItem(describe_device(name), name)
         self.device_box.setToolTip("What computes: a GPU where there is one.")
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow the theme's font."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self._keep_height()
+
+    def _keep_height(self) -> None:
+        # Napari gives what is disabled a border: during a run all would move down a little.
+        for widget in (self.image_box, self.model_box, self.device_box, self.run_button):
+            widget.setFixedHeight(widget.fontMetrics().height() + _PADDING)
 
     def _lay_out(self) -> None:
         grid = QGridLayout()

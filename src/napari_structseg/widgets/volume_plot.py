@@ -21,6 +21,8 @@ _MARGIN = 0.4
 _TOO_EMPTY = 0.2
 # A class that hardly varies is a spike, not a wall: the axis spans at least this fraction.
 _LEAST_SPAN = 0.02
+# Top of the vertical axis; the curve's highest point is at 1.
+_HEADROOM = 1.08
 
 
 class VolumePlot(pg.GraphicsView):  # type: ignore[misc] # pyqtgraph publishes no types
@@ -68,18 +70,14 @@ class VolumePlot(pg.GraphicsView):  # type: ignore[misc] # pyqtgraph publishes n
             ``(N,)``.
         """
         self._volumes = volumes_ml
-        self._limits = _fitted(volumes_ml, self._limits)
-        x = np.linspace(*self._limits, _POINTS)
-        y = _density(x, volumes_ml)
-        self._curve.setData(x, y)
-        self._box.setXRange(*self._limits, padding=0)
-        self._box.setYRange(0, 1.08 * float(y.max()), padding=0)
+        self._draw()
 
     def show_mark(self, volume_ml: float | None) -> None:
         """Mark the volume now; None: no mark."""
         self._mark.setVisible(volume_ml is not None)
         if volume_ml is not None:
             self._mark.setValue(volume_ml)
+            self._draw()
 
     def clear_volumes(self) -> None:
         """Show nothing."""
@@ -99,16 +97,26 @@ class VolumePlot(pg.GraphicsView):  # type: ignore[misc] # pyqtgraph publishes n
         if event is not None and event.type() == QEvent.Type.StyleChange:
             self._take_theme()
 
+    def _draw(self) -> None:
+        if self._volumes is None:
+            return
+        seen = self._volumes if self.mark_ml is None else np.append(self._volumes, self.mark_ml)
+        self._limits = _fitted(seen, self._limits)
+        x = np.linspace(*self._limits, _POINTS)
+        self._curve.setData(x, _density(x, self._volumes))
+        self._box.setXRange(*self._limits, padding=0)
+        self._box.setYRange(0, _HEADROOM, padding=0)
+
     def _take_theme(self) -> None:
         self._mark.setPen(pg.mkPen(text_color(self), width=2))
         self._curve.setPen(pg.mkPen(edge_color(self._color, self), width=1.5))
 
 
 def _fitted(
-    volumes_ml: npt.NDArray[np.float64], limits: tuple[float, float] | None
+    seen: npt.NDArray[np.float64], limits: tuple[float, float] | None
 ) -> tuple[float, float]:
-    """The axis: the one before, unless samples leave it or huddle in it."""
-    low, high = float(volumes_ml.min()), float(volumes_ml.max())
+    """The axis: the one before, unless what is to be seen leaves it or huddles in it."""
+    low, high = float(seen.min()), float(seen.max())
     least = max(_LEAST_SPAN * high, np.finfo(float).eps)
     if limits is not None and limits[0] <= low and high <= limits[1]:
         span = limits[1] - limits[0]

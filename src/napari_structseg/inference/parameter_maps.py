@@ -1,0 +1,106 @@
+"""The parameters of a distribution, as maps over a whole image that tiles are added to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions import LogitDistribution, LowRankNormal, PointLogits, Region
+from napari_structseg.inference.preprocess import resample
+from napari_structseg.models import HeadSpec, LogitParameters
+
+# Logit of background where no network is run.
+_CERTAIN = 20.0
+# The factor is R times as large as the mean, and what half precision rounds (a 2,000th of each
+# value) is far below what training leaves open. Mean and diagonal keep full precision.
+_FACTOR_DTYPE = torch.float16
+
+_Index = tuple[EllipsisType | slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterMaps:
+    """Parameters of every voxel of an image.
+
+    Attributes
+    ----------
+    mean
+        ``(C, *spatial)``, float32.
+    diagonal
+        Variances, ``(C, *spatial)``, float32; None for a point.
+    factor
+        Rank-major, ``(R, C, *spatial)``, float16; None for a point.
+    """
+
+    mean: Tensor
+    diagonal: Tensor | None = None
+    factor: Tensor | None = None
+
+    @classmethod
+    def background(
+        cls, head: HeadSpec, n_classes: int, shape: Sequence[int], device: torch.device
+    ) -> ParameterMaps:
+        """Maps that are background with certainty everywhere."""
+        mean = torch.zeros((n_classes, *shape), device=device)
+        mean[0] = _CERTAIN
+        if head.kind == "point":
+            return cls(mean)
+        diagonal = torch.full_like(mean, head.epsilon)
+        factor = torch.zeros(
+            (head.factor_rank, n_classes, *shape), dtype=_FACTOR_DTYPE, device=device
+        )
+        return cls(mean, diagonal, factor)
+
+    @staticmethod
+    def voxel_bytes(head: HeadSpec, n_classes: int) -> int:
+        """Bytes that the maps take for each voxel."""
+        full = torch.float32.itemsize
+        if head.kind == "point":
+            return n_classes * full
+        return n_classes * (2 * full + head.factor_rank * _FACTOR_DTYPE.itemsize)
+
+    def clear(self, region: Region) -> None:
+        """Set a region to 0, so that tiles can be added there."""
+        index: _Index = (Ellipsis, *region)
+        for maps in (self.mean, self.diagonal, self.factor):
+            if maps is not None:
+                maps[index] = 0
+
+    def add(self, region: Region, parameters: LogitParameters, weight: Tensor) -> None:
+        """Add a tile.
+
+        Parameters
+        ----------
+        region
+            Where it lies.
+        parameters
+            What the network says about it, a batch of one.
+        weight
+            Its share of each voxel, ``(*region)``.
+        """
+        index: _Index = (Ellipsis, *region)
+        parts = (parameters.mean, parameters.diagonal, parameters.factor)
+        for maps, part in zip((self.mean, self.diagonal, self.factor), parts, strict=True):
+            if maps is not None and part is not None:
+                maps[index] += part[0] * weight
+
+    def resampled(self, shape: Sequence[int]) -> ParameterMaps:
+        """The same maps on another grid over the same field of view."""
+        if self.diagonal is None or self.factor is None:
+            return ParameterMaps(resample(self.mean, shape))
+        factor = resample(self.factor.flatten(0, 1), shape)
+        return ParameterMaps(
+            resample(self.mean, shape),
+            resample(self.diagonal, shape),
+            factor.reshape(*self.factor.shape[:2], *shape),
+        )
+
+    def distribution(self) -> LogitDistribution:
+        """The distribution with these parameters; it sees what is added later."""
+        if self.diagonal is None or self.factor is None:
+            return PointLogits(self.mean)
+        return LowRankNormal(self.mean, self.factor, self.diagonal)

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QApplication
+
+from dock_helpers import Dock, brain, dock, exploring  # noqa: F401 -- fixtures
+from napari_structseg import render_labels
+from napari_structseg.models import HeadSpec
+from napari_structseg.session.messages import Show
+from napari_structseg.widgets.shortcuts import SHORTCUTS
+from napari_structseg.widgets.source_panel import RunState
+from tiny_models import tiny_model
+
+# Hundreds of tiles: there is time to do something while it runs.
+LARGE = (48, 128, 128)
+
+
+def expected_labels(dock) -> np.ndarray:
+    controls = dock.widget.controls
+    return render_labels(dock.distribution, controls.noise, controls)
+
+
+def names(dock) -> list[str]:
+    return [layer.name for layer in dock.viewer.layers]
+
+
+def start_long_run(dock) -> None:
+    dock.widget.source.choose_image(dock.add_image(brain(LARGE), name="large"))
+    dock.choose()
+    dock.widget.source.run_button.click()
+    dock.wait(lambda: dock.widget.source.progress.maximum() > 1)
+    assert dock.widget.source.state is RunState.RUNNING
+    assert dock.widget.source.run_button.text() == "Cancel"
+
+
+@pytest.mark.parametrize("show", list(Show))
+def test_a_deleted_layer_comes_back_when_something_is_moved(exploring, show) -> None:
+    exploring.widget.show_panel.choose(show)
+    exploring.settle()
+    before = names(exploring)
+    for layer in exploring.widget.layers.all:
+        if layer in exploring.viewer.layers:
+            exploring.viewer.layers.remove(layer)
+    exploring.viewer.dims.set_current_step(0, 2)
+    exploring.settle()
+    assert names(exploring) == ["T1"]
+    exploring.widget.spread.temperature_slider.slider.setValue(1.8)
+    exploring.settle()
+    assert set(names(exploring)) <= set(before)
+    assert len(names(exploring)) == 2
+    assert np.array_equal(exploring.labels, expected_labels(exploring))
+
+
+def test_layers_deleted_while_they_are_computed(exploring) -> None:
+    exploring.widget.strip.select(4)
+    for layer in exploring.widget.layers.all:
+        if layer in exploring.viewer.layers:
+            exploring.viewer.layers.remove(layer)
+    exploring.settle()
+    assert names(exploring) == ["T1"]
+    assert np.array_equal(exploring.labels, expected_labels(exploring))
+
+
+def test_the_image_deleted_after_the_run(exploring) -> None:
+    exploring.viewer.layers.remove("T1")
+    exploring.widget.strip.select(2)
+    exploring.settle()
+    assert np.array_equal(exploring.labels, expected_labels(exploring))
+    assert exploring.widget.source.image_layer is None
+    assert not exploring.widget.source.run_button.isEnabled()
+    exploring.viewer.layers.clear()
+    exploring.widget.show_panel.choose(Show.CONTOURS)
+    exploring.widget.strip.select(3)
+    exploring.settle()
+    assert names(exploring) == []
+
+
+def test_what_the_user_hides_stays_hidden(exploring) -> None:
+    segmentation = exploring.widget.layers.segmentation
+    segmentation.visible = False
+    exploring.widget.strip.select(2)
+    exploring.settle()
+    assert not segmentation.visible
+    segmentation.visible = True
+    assert np.array_equal(exploring.labels, expected_labels(exploring))
+
+
+def test_a_second_image_and_a_second_model(exploring) -> None:
+    exploring.widget.strip.select(3)
+    second = exploring.add_image(brain((10, 12, 14), seed=1), name="T2")
+    exploring.widget.source.choose_image(second)
+    assert exploring.widget.strip.sample == 3
+    exploring.run()
+    assert exploring.labels.shape == (10, 12, 14)
+    assert np.array_equal(exploring.labels, expected_labels(exploring))
+    assert exploring.widget.strip.sample == 3
+    assert names(exploring) == ["T1", "T2", "Segmentation"]
+
+    path = tiny_model(exploring.folder / "unet.safetensors", head=HeadSpec(kind="point"))
+    exploring.widget.source.choose_model(path)
+    exploring.run()
+    assert exploring.widget.strip.sample == 0
+    assert np.array_equal(exploring.labels, expected_labels(exploring))
+    assert names(exploring) == ["T1", "T2", "Segmentation"]
+
+
+def test_the_same_image_again_keeps_layers_and_sliders(exploring) -> None:
+    widget = exploring.widget
+    widget.strip.select(2)
+    widget.spread.rows[1].scale.set_value(-1)
+    exploring.settle()
+    layers, labels = widget.layers, exploring.labels.copy()
+    exploring.run()
+    assert widget.layers is layers
+    assert widget.controls.class_scale == (1, -1, 1, 1)
+    assert np.array_equal(exploring.labels, labels)
+
+
+def test_cancel(dock) -> None:
+    start_long_run(dock)
+    dock.widget.source.run_button.click()
+    assert dock.widget.source.run_button.text() == "Cancelling…"
+    assert not dock.widget.source.run_button.isEnabled()
+    dock.settle()
+    assert dock.widget.source.state is RunState.READY
+    assert dock.widget.status.hint.text() == "Cancelled"
+    assert not dock.widget.is_exploring()
+    assert names(dock) == ["large"]
+
+
+def test_a_cancelled_run_gives_the_last_result_back(exploring) -> None:
+    exploring.widget.strip.select(1)
+    exploring.settle()
+    labels = exploring.labels.copy()
+    start_long_run(exploring)
+    # Until the first slice of the new run is on the screen.
+    exploring.wait(lambda: exploring.labels.shape == LARGE)
+    assert names(exploring) == ["T1", "large", "Segmentation"]
+    exploring.widget.source.run_button.click()
+    exploring.settle()
+    assert np.array_equal(exploring.labels, labels)
+    assert names(exploring) == ["T1", "Segmentation", "large"]
+    assert [row.plot.mark_ml is not None for row in exploring.widget.spread.rows] == [True] * 4
+
+
+def test_the_visible_slice_comes_before_the_run_is_done(dock) -> None:
+    start_long_run(dock)
+    dock.viewer.dims.set_current_step(0, 24)
+    dock.wait(dock.widget.is_exploring)
+    assert dock.widget.source.state is RunState.RUNNING
+    dock.wait(lambda: bool(dock.labels[24].any()))
+    dock.viewer.dims.set_current_step(0, 40)
+    dock.widget.strip.select(1)
+    dock.settle()
+    assert np.array_equal(dock.labels, expected_labels(dock))
+
+
+def test_the_image_deleted_while_the_run_is_on(dock) -> None:
+    start_long_run(dock)
+    dock.viewer.layers.clear()
+    dock.settle()
+    assert names(dock) == []
+    assert not dock.widget.is_exploring()
+    assert not dock.widget.banner.message
+
+
+def test_another_image_added_while_the_run_is_on(dock) -> None:
+    start_long_run(dock)
+    dock.add_image(name="other")
+    dock.settle()
+    assert dock.labels.shape == LARGE
+
+
+def test_the_dock_closed_while_the_run_is_on(dock) -> None:
+    start_long_run(dock)
+    run = dock.widget._job.run
+    dock.viewer.window.remove_dock_widget(dock.docked)
+    assert run.join(60)
+    QApplication.processEvents()
+    assert names(dock) == ["large"]
+
+
+def test_the_dock_closed_while_it_renders(exploring) -> None:
+    engine = exploring.widget.engine
+    viewer = exploring.viewer
+    n_bound = len(viewer.keymap)
+    exploring.widget.strip.select(4)
+    viewer.window.remove_dock_widget(exploring.docked)
+    assert len(viewer.keymap) == n_bound - len(SHORTCUTS)
+    assert engine.join(60)
+    QApplication.processEvents()
+    # Nobody listens any more.
+    viewer.dims.set_current_step(0, 1)
+    viewer.layers["T1"].contrast_limits = (0, 50)
+    viewer.layers["T1"].name = "renamed"
+    viewer.add_image(brain())
+    viewer.layers.clear()
+    assert engine.is_idle()
+
+
+def test_the_window_closed_while_the_run_is_on(make_napari_viewer, qtbot, tmp_path) -> None:
+    dock = Dock(make_napari_viewer(), qtbot, tmp_path)
+    start_long_run(dock)
+    run = dock.widget._job.run
+    dock.viewer.close()
+    assert run.join(60)
+    QApplication.processEvents()
+    assert not dock.viewer.layers
+    dock.widget.shut_down()
+
+
+@pytest.mark.parametrize("doing", ["running", "rendering"])
+def test_python_ends_while_something_is_computed(doing, tmp_path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path.cwd() / "tests")!r})
+import napari
+from pathlib import Path
+from qtpy.QtWidgets import QApplication
+from dock_helpers import brain
+from napari_structseg.widgets.explore import ExploreWidget
+from tiny_models import tiny_model
+
+viewer = napari.Viewer(show=False)
+viewer.add_image(brain({LARGE}))
+dock = ExploreWidget(viewer)
+viewer.window.add_dock_widget(dock)
+dock.source.choose_model(tiny_model(Path({str(tmp_path)!r}) / "tiny.safetensors"))
+dock.run()
+while dock.source.progress.maximum() <= 1:
+    QApplication.processEvents()
+if {doing == "rendering"}:
+    while dock.is_busy():
+        QApplication.processEvents()
+    dock.strip.select(1)
+viewer.close()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_opening_and_closing_leaves_nothing_behind(make_napari_viewer, qtbot, tmp_path) -> None:
+    viewer = make_napari_viewer()
+    before = len(viewer.dims.events.point.callbacks), len(viewer.layers.events.removed.callbacks)
+    for _ in range(3):
+        dock = Dock(viewer, qtbot, tmp_path)
+        viewer.window.remove_dock_widget(dock.docked)
+    QApplication.processEvents()
+    after = len(viewer.dims.events.point.callbacks), len(viewer.layers.events.removed.callbacks)
+    assert after == before
