@@ -244,3 +244,28 @@ def test_info_describes_a_trained_model(dataset, tmp_path: Path, capsys) -> None
     network, spec = load_weights(weights)
     assert described["parameters"] == sum(p.numel() for p in network.parameters())
     assert [c["name"] for c in described["classes"]] == list(spec.class_names)
+
+
+def test_a_run_starts_from_the_weights_of_another(dataset, tmp_path: Path, capsys) -> None:
+    assert train(dataset, write_config(tmp_path), tmp_path / "first") == 0
+    first = tmp_path / "first" / "model.safetensors"
+    # A step so small that the weights stay what they were.
+    config = write_config(tmp_path, steps=1)
+    config.write_text(config.read_text() + "\n[optimiser]\nlearning_rate = 1e-30\n")
+    assert train(dataset, config, tmp_path / "second", "--start", str(first)) == 0
+    old, _ = load_weights(first)
+    new, spec = load_weights(tmp_path / "second" / "model.safetensors")
+    for name, tensor in old.state_dict().items():
+        assert np.allclose(new.state_dict()[name], tensor), name
+    assert spec.training.initial == weights_hash(first)
+
+
+def test_a_start_of_another_architecture_is_refused(dataset, tmp_path: Path, capsys) -> None:
+    config = write_config(tmp_path)
+    assert train(dataset, config, tmp_path / "first") == 0
+    config.write_text(config.read_text().replace("rank = 2", "rank = 3"))
+    first = tmp_path / "first" / "model.safetensors"
+    assert train(dataset, config, tmp_path / "second", "--start", str(first)) == 2
+    said = capsys.readouterr().err
+    assert "cannot start from model.safetensors: its head is" in said
+    assert "rank=3" in said

@@ -83,6 +83,23 @@ def test_outside_the_box_of_nonzero_voxels_is_background(tmp_path: Path) -> None
     assert distribution.deviation(Noise(1, 1))[:, outside].abs().max() < 0.1
 
 
+def test_voxels_without_data_are_background_with_certainty(tmp_path: Path) -> None:
+    path = tiny_model(tmp_path / "m.safetensors", roi=True)
+    network, spec = load_weights(path)
+    data = make_image((24, 24, 24)).data[0].copy()
+    # A hole that lies across tiles, and the rim outside the bounding box.
+    data[8:18, 4:9, 6:17] = 0
+    data[:, :, :3] = 0
+    distribution = Predictor(network, spec).predict(Image.from_array(data))
+    empty = torch.from_numpy(data == 0)
+    mean, deviation = distribution.mean(), distribution.deviation(Noise(0, 1))
+    torch.testing.assert_close(
+        mean[:, empty], torch.tensor([[20.0], [0], [0], [0]]).expand(4, int(empty.sum()))
+    )
+    assert deviation[:, empty].abs().max() < 0.05
+    assert deviation[:, ~empty].std() > 0.1
+
+
 @pytest.mark.parametrize("axes", [(1,), (0, 2), (0, 1, 2)])
 def test_an_image_stored_the_other_way_round_gives_the_same_distribution(
     tmp_path: Path, axes: tuple[int, ...]

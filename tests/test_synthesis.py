@@ -100,13 +100,22 @@ def test_patch_depends_on_the_generator_alone() -> None:
     assert not np.array_equal(first[0], other[0])
 
 
-def test_stripped_images_are_dark_outside_the_brain() -> None:
-    settings = SynthesisSettings(stripped_probability=1, noise=1e-3, low_resolution_probability=0)
+def test_stripped_images_are_exactly_0_outside_the_brain() -> None:
+    settings = SynthesisSettings(stripped_probability=1, loosely_stripped_probability=0)
     source = BrainSynthesis([LabelMap.from_freesurfer(head())], (28, 28, 28), settings)
     for seed in range(4):
         image, tissue = source.patch(rng(seed))
         assert (tissue > 0).any()
-        assert image[0][tissue == 0].mean() < 0.01
+        assert not image[0][tissue == 0].any()
+        assert image[0][tissue > 0].mean() > 0.1
+
+
+def test_loose_stripping_leaves_a_rim_that_is_no_brain() -> None:
+    settings = SynthesisSettings(stripped_probability=1, loosely_stripped_probability=1)
+    source = BrainSynthesis([LabelMap.from_freesurfer(head())], (28, 28, 28), settings)
+    image, tissue = source.patch(rng(0))
+    rim = (image[0] != 0) & (tissue == 0)
+    assert 0 < rim.sum() < (tissue > 0).sum()
 
 
 def test_white_matter_is_brighter_than_grey_in_t1_order() -> None:

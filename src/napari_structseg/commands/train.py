@@ -26,6 +26,7 @@ def train(
     *,
     config: Path,
     out: Path,
+    start: str | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
 ) -> None:
@@ -43,6 +44,9 @@ def train(
     out
         Folder for checkpoint.safetensors, model.safetensors (the last step) and best.safetensors
         (the best validation Dice).
+    start
+        Start from the weights of a model (a file, or the name of a shipped one) with the same
+        architecture, channels and classes, instead of random ones.
     resume
         Continue the run in --out where it stopped.
     device
@@ -52,6 +56,7 @@ def train(
 
     from napari_structseg.inference.devices import resolve_device
     from napari_structseg.training.config import read_config
+    from napari_structseg.training.start import start_from
     from napari_structseg.training.trainer import Trainer
 
     settings = read_config(config)
@@ -60,8 +65,18 @@ def train(
     console = Console(highlight=False, soft_wrap=True)
     with _bars(console) as bars:
         spec, source, validator = _read_data(settings, dataset, bars)
+        initial = None
+        if start is not None:
+            initial, spec = start_from(start, spec)
         trainer = Trainer(
-            settings, spec, source, out, device=chosen, validate=validator, resume=resume
+            settings,
+            spec,
+            source,
+            out,
+            device=chosen,
+            validate=validator,
+            initial=initial,
+            resume=resume,
         )
         console.print(
             f"{spec.name}: {', '.join(spec.class_names)}; from step {trainer.step} to "

@@ -34,11 +34,14 @@ class ParameterMaps:
         Variances, ``(C, *spatial)``, float32; None for a point.
     factor
         Rank-major, ``(R, C, *spatial)``, float16; None for a point.
+    epsilon
+        The diagonal where background is certain.
     """
 
     mean: Tensor
     diagonal: Tensor | None = None
     factor: Tensor | None = None
+    epsilon: float = 0.0
 
     @classmethod
     def background(
@@ -53,7 +56,7 @@ class ParameterMaps:
         factor = torch.zeros(
             (head.factor_rank, n_classes, *shape), dtype=_FACTOR_DTYPE, device=device
         )
-        return cls(mean, diagonal, factor)
+        return cls(mean, diagonal, factor, head.epsilon)
 
     @staticmethod
     def voxel_bytes(head: HeadSpec, n_classes: int) -> int:
@@ -70,7 +73,13 @@ class ParameterMaps:
             if maps is not None:
                 maps[index] = 0
 
-    def add(self, region: Region, parameters: LogitParameters, weight: Tensor) -> None:
+    def add(
+        self,
+        region: Region,
+        parameters: LogitParameters,
+        weight: Tensor,
+        inside: Tensor | None = None,
+    ) -> None:
         """Add a tile.
 
         Parameters
@@ -81,12 +90,21 @@ class ParameterMaps:
             What the network says about it, a batch of one.
         weight
             Its share of each voxel, ``(*region)``.
+        inside
+            Where it counts, ``(*region)``; elsewhere background is certain. None: everywhere.
         """
         index: _Index = (Ellipsis, *region)
-        parts = (parameters.mean, parameters.diagonal, parameters.factor)
-        for maps, part in zip((self.mean, self.diagonal, self.factor), parts, strict=True):
+        certain = weight.new_zeros((self.mean.shape[0], *[1] * weight.ndim))
+        certain[0] = _CERTAIN
+        diagonal, factor = weight.new_tensor(self.epsilon), weight.new_tensor(0.0)
+        for maps, part, outside in (
+            (self.mean, parameters.mean, certain),
+            (self.diagonal, parameters.diagonal, diagonal),
+            (self.factor, parameters.factor, factor),
+        ):
             if maps is not None and part is not None:
-                maps[index] += part[0] * weight
+                values = part[0] if inside is None else torch.where(inside, part[0], outside)
+                maps[index] += values * weight
 
     def resampled(self, shape: Sequence[int]) -> ParameterMaps:
         """The same maps on another grid over the same field of view."""
@@ -97,6 +115,7 @@ class ParameterMaps:
             resample(self.mean, shape),
             resample(self.diagonal, shape),
             factor.reshape(*self.factor.shape[:2], *shape),
+            self.epsilon,
         )
 
     def distribution(self) -> LogitDistribution:

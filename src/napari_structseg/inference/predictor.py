@@ -216,7 +216,8 @@ class Predictor:
         with torch.inference_mode():
             patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
             parameters = self.network(patch[None]).flip(flips)
-            maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device))
+            inside = (patch != 0).any(dim=0).flip(flips) if self.spec.roi else None
+            maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device), inside)
 
     def _grid_shape(self, image: Image) -> tuple[int, ...]:
         return size_at_spacing(image.spatial_shape, image.spacing, self.spec.spacing)

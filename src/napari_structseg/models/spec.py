@@ -98,6 +98,7 @@ class TrainingRecord(_Spec):
     data: str = Field("", description="What the model was trained on, with attribution.")
     licence: str = Field("", description="Licence of the weights.")
     steps: int = Field(0, ge=0, description="Optimiser steps taken.")
+    initial: str = Field("", description="SHA-256 of the weights that training started from.")
     software: str = Field("", description="Version of napari-structseg that trained it.")
 
 
@@ -118,6 +119,10 @@ class ModelSpec(_Spec):
     )
     patch: tuple[PositiveInt, ...] = Field(description="Patch size of training, in voxels.")
     intensity: IntensitySpec = IntensitySpec()
+    roi: bool = Field(
+        False,
+        description="Voxels that are 0 in every channel are no data: background with certainty.",
+    )
     backbone: BackboneSpec = BackboneSpec()
     head: HeadSpec = HeadSpec()
     training: TrainingRecord = TrainingRecord()

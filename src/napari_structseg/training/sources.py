@@ -153,6 +153,7 @@ def _spec(config: TrainConfig, channels: Sequence[str], classes: Sequence[str]) 
         spacing=config.spacing,
         patch=config.patch,
         intensity=config.intensity,
+        roi=config.loss.roi,
         backbone=config.backbone,
         head=config.head,
         training=TrainingRecord(

@@ -61,6 +61,7 @@ class SynthesisSettings:
     displacement_grid: int = 5
     t1_order_probability: float = 0.9
     stripped_probability: float = 0.5
+    loosely_stripped_probability: float = 0.2
     bias: float = 0.25
     noise: float = 0.06
     blur: float = 0.9
@@ -175,12 +176,13 @@ class BrainSynthesis:
         labels = self._deformed(label_map, rng)
         tissue = tissue_table(label_map.values)[labels]
         image = self._painted(labels, label_map.values, rng)
+        image = self._normalised(self._acquired(image, rng), rng)
         if rng.random() < self.settings.stripped_probability:
+            # Last of all: what a program has stripped is exactly 0.
             removed = self._stripped(labels, label_map.values, tissue, rng)
             image[removed] = 0
             tissue[removed] = BACKGROUND
-        image = self._acquired(image, rng)
-        return self._normalised(image, rng)[None], tissue
+        return image[None], tissue
 
     def _deformed(self, label_map: LabelMap, rng: np.random.Generator) -> Labels:
         s, size = self.settings, self.patch_size
@@ -249,9 +251,14 @@ class BrainSynthesis:
         tissue: Labels,
         rng: np.random.Generator,
     ) -> npt.NDArray[np.bool_]:
-        """Voxels that skull stripping takes away: tight around the brain, or with its CSF."""
+        """Voxels that skull stripping takes away.
+
+        Tight around the brain, with its CSF, or so loosely that something beyond stays.
+        """
         kept = tissue > 0
-        if rng.random() < 0.7:
+        if rng.random() < self.settings.loosely_stripped_probability:
+            kept = ndimage.binary_dilation(kept, iterations=int(rng.integers(1, 4)))
+        elif rng.random() < 0.7:
             brain = kept & (values[labels] != _OUTER_CSF)
             margin = int(rng.integers(0, 4))
             if margin:

@@ -106,6 +106,8 @@ class Trainer:
         Where to train.
     validate
         Dice per class of a network on validation data; None: no validation.
+    initial
+        A network of the same specification to start from; None: fresh weights.
     resume
         Continue from the checkpoint in ``folder``. On the CPU the continued run equals an
         uninterrupted one with as many threads bit for bit: all randomness derives from
@@ -128,6 +130,7 @@ class Trainer:
         *,
         device: torch.device | str = "cpu",
         validate: Validator | None = None,
+        initial: SegmentationNetwork | None = None,
         resume: bool = False,
     ) -> None:
         self.config = config
@@ -140,6 +143,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             network = build_network(spec)
+        if initial is not None:
+            network.load_state_dict(initial.state_dict())
         self.network = network.to(self.device)
         self._n_skipped = 0
         self._saved_step: int | None = None
