@@ -23,7 +23,8 @@ LAYERS = (
     ("geometry", "memory", "screen"),
     ("image",),
     ("io",),
-    ("distributions", "models", "reader"),
+    ("distributions", "priors", "reader"),
+    ("models",),
     ("controls", "io.weights", "sample_data", "writer"),
     ("evaluation", "inference"),
     ("session", "training"),
@@ -34,7 +35,7 @@ LAYERS = (
     ("cli",),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
-PURE = ("controls", "distributions", "models", "io", "evaluation", "inference", "session")
+PURE = ("controls", "distributions", "priors", "models", "io", "evaluation", "inference", "session")
 WINDOWED = {"magicgui", "napari", "pyqtgraph", "qtpy", "superqt", "vispy"}
 
 MODULES = {

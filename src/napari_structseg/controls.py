@@ -12,12 +12,36 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_structseg.distributions import Noise
 from napari_structseg.errors import ConfigError
+from napari_structseg.priors import Update
 
 MEAN = 0
 TEMPERATURE_MAX = 3.0
 CLASS_SCALE_MAX = 3.0
+ITERATIONS_MAX = 50
+MRF_STRENGTH_MAX = 5.0
+DAMPING_MIN = 0.05
+NUDGE_MAX = 5.0
 
 ClassScale = Annotated[float, Field(ge=-CLASS_SCALE_MAX, le=CLASS_SCALE_MAX, allow_inf_nan=False)]
+
+
+class Nudge(BaseModel):
+    """Two classes that should touch more, or less, than the prior wants.
+
+    The message to each of the two gains `amount` times the mean responsibility of the other
+    among the neighbours.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first: int = Field(ge=0, description="Label of one class.")
+    second: int = Field(ge=0, description="Label of the other, or the same one.")
+    amount: float = Field(
+        ge=-NUDGE_MAX,
+        le=NUDGE_MAX,
+        allow_inf_nan=False,
+        description="Positive: they attract; negative: they repel.",
+    )
 
 
 class Controls(BaseModel):
@@ -60,6 +84,46 @@ class Controls(BaseModel):
             "sample about the mean. Empty: 1 for every class."
         ),
     )
+
+    iterations: int = Field(
+        0,
+        ge=0,
+        le=ITERATIONS_MAX,
+        title="Iterations",
+        description="Iterations of mean field with the prior; 0 is the model alone.",
+    )
+    mrf_strength: float = Field(
+        1.0,
+        ge=0,
+        le=MRF_STRENGTH_MAX,
+        allow_inf_nan=False,
+        title="Strength",
+        description="How much neighbours count beside the model; 0 is the model alone.",
+    )
+    damping: float = Field(
+        1.0,
+        ge=DAMPING_MIN,
+        le=1,
+        allow_inf_nan=False,
+        title="Damping",
+        description="Share of each step that is taken; less than 1 calms oscillations.",
+    )
+    update: Update = Field(
+        "parallel",
+        title="Update",
+        description="parallel: all voxels at once; proximal: at once, held back where they are; "
+        "coloured: one set of voxels that are not neighbours after the other.",
+    )
+    nudges: tuple[Nudge, ...] = Field(
+        (),
+        title="Nudges",
+        description="Pairs of classes that should touch more (positive) or less (negative).",
+    )
+
+    @property
+    def refines(self) -> bool:
+        """Whether a prior has a say."""
+        return self.iterations > 0 and self.mrf_strength > 0
 
     @property
     def noise(self) -> Noise | None:

@@ -1,0 +1,30 @@
+"""What a prior is, in words: the metadata that travels with its weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_structseg.priors.base import MarkovPrior
+from napari_structseg.priors.energy import EnergyPrior
+from napari_structseg.priors.network import NetworkPrior
+
+
+class PriorSpec(BaseModel):
+    """A Markov random field over labels, refined by mean field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["network", "energy"] = Field(
+        "network",
+        description="network: that of the MRF-UNet (Brudfors 2021); energy: symmetric linear "
+        "couplings, whose free energy mean field lowers.",
+    )
+    iterations: int = Field(10, ge=1, le=50, description="Iterations of mean field in use.")
+
+
+def build_prior(spec: PriorSpec, dimensions: int, n_classes: int) -> MarkovPrior:
+    """Build the prior a specification describes, with fresh weights."""
+    kind = NetworkPrior if spec.kind == "network" else EnergyPrior
+    return kind(dimensions, n_classes)
