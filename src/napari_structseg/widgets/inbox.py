@@ -6,13 +6,23 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from superqt.utils import ensure_main_thread
+from qtpy.QtCore import QObject, Signal
 
 Item = TypeVar("Item")
 
 
+class _Bell(QObject):
+    """Rings in the main thread when something has come.
+
+    One connection for as long as it lives: helpers that make one for each call leave something
+    behind in the calling thread every time, since that runs no event loop.
+    """
+
+    rang = Signal()
+
+
 class Inbox(Generic[Item]):
-    """A queue that any thread fills and the main thread empties.
+    """A queue that any thread fills and the main thread, which makes it, empties.
 
     Items that arrive while the main thread is busy, for example painting, are handed over
     together, so that the receiver can skip what has been superseded meanwhile.
@@ -28,6 +38,8 @@ class Inbox(Generic[Item]):
         self._receive: Callable[[list[Item]], None] | None = receive
         self._items: list[Item] = []
         self._arrival = threading.Condition()
+        self._bell = _Bell()
+        self._bell.rang.connect(self._deliver)
 
     def put(self, item: Item) -> None:
         """Hand over an item; from any thread."""
@@ -37,8 +49,12 @@ class Inbox(Generic[Item]):
             self._items.append(item)
             is_first = len(self._items) == 1
             self._arrival.notify_all()
-        if is_first:
+        if not is_first:
+            return
+        if threading.current_thread() is threading.main_thread():
             self._deliver()
+        else:
+            self._bell.rang.emit()
 
     def is_empty(self) -> bool:
         """Whether everything has been handed over."""
@@ -57,7 +73,6 @@ class Inbox(Generic[Item]):
             self._receive = None
             self._items = []
 
-    @ensure_main_thread
     def _deliver(self) -> None:
         with self._arrival:
             items, self._items = self._items, []
