@@ -18,14 +18,25 @@ MARKS = ("<!-- fields of TrainConfig -->", "<!-- end of fields -->")
 
 def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from rows(field.annotation, f"{name}.")
+        table = table_of(field.annotation)
+        if table is not None and field.default is not None:
+            yield from rows(table, f"{name}.")
             continue
         default = "required" if field.default is PydanticUndefined else f"`{toml(field.default)}`"
         choices = getattr(field.annotation, "__args__", ())
         named = all(isinstance(choice, str) for choice in choices) and len(choices) > 1
         allowed = " One of " + ", ".join(f"`{c}`" for c in choices) + "." if named else ""
         yield f"| `{prefix}{name}` | {default} | {field.description or ''}{allowed} |"
+        if table is not None:
+            yield from rows(table, f"{name}.")
+
+
+def table_of(annotation: object) -> type[BaseModel] | None:
+    """The model of a table, also of one that may be left out."""
+    for part in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
 
 
 def toml(value: object) -> str:
@@ -53,7 +64,7 @@ def examples() -> list[str]:
     return [block.partition("```")[0] for block in blocks]
 
 
-@pytest.mark.parametrize("index", range(2))
+@pytest.mark.parametrize("index", range(3))
 def test_example_configurations_are_valid(index: int) -> None:
     config = TrainConfig.model_validate(tomllib.loads(examples()[index]))
-    assert config.dimensions == (3, 2)[index]
+    assert config.dimensions == (3, 2, 3)[index]

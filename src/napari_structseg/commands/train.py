@@ -46,7 +46,7 @@ def train(
         (the best validation Dice).
     start
         Start from the weights of a model (a file, or the name of a shipped one) with the same
-        architecture, channels and classes, instead of random ones.
+        architecture, channels and classes, instead of random ones. It may lack the prior.
     resume
         Continue the run in --out where it stopped.
     device
@@ -56,10 +56,11 @@ def train(
 
     from napari_structseg.inference.devices import resolve_device
     from napari_structseg.training.config import read_config
-    from napari_structseg.training.start import start_from
+    from napari_structseg.training.start import require_start, start_from
     from napari_structseg.training.trainer import Trainer
 
     settings = read_config(config)
+    require_start(settings, given=start is not None or resume)
     chosen = resolve_device(device)
     _check_folder(out, resume=resume)
     console = Console(highlight=False, soft_wrap=True)

@@ -9,10 +9,13 @@ is many times longer than the step. numpy does not.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 CHUNK = 1 << 15
@@ -28,6 +31,22 @@ _TAIL = (
     -7.6224613e-03, 9.43887047e-03, 1.00167406, 2.83297682,
 )  # fmt: skip
 _TAIL_FROM = 5.0
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """The thread pools of the libraries that are loaded; looking for them takes milliseconds."""
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep what this thread computes inside to itself, matrix products included.
+
+    numpy's matrix products stay within one thread in the whole process for that time.
+    """
+    with _pools().limit(limits=1):
+        yield
 
 
 def chunks(n: int, device: torch.device, size: int = CHUNK) -> Iterator[slice]:

@@ -1,4 +1,4 @@
-"""A segmentation network: a backbone and a head, built from a specification."""
+"""A segmentation network: a backbone, a head and perhaps a prior, built from a specification."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from napari_structseg.models.heads import LogitParameters, PointHead, StochasticHead
 from napari_structseg.models.spec import ModelSpec
 from napari_structseg.models.unet import UNet
+from napari_structseg.priors import MarkovPrior, build_prior
 
 __all__ = ["LogitParameters", "SegmentationNetwork", "build_network"]
 
@@ -20,12 +21,18 @@ class SegmentationNetwork(nn.Module):
         Maps ``(B, channels, *spatial)`` to ``(B, F, *spatial)``.
     head
         Maps features to :class:`LogitParameters`.
+    prior
+        What couples the labels of neighbouring voxels, trained with the network. It is no part
+        of :meth:`forward`: mean field refines whatever was made of the logits.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, prior: MarkovPrior | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.prior = prior
 
     def forward(self, x: Tensor) -> LogitParameters:
         """Parameters of p(eta | x) for a batch ``(B, channels, *spatial)``."""
@@ -52,4 +59,7 @@ def build_network(spec: ModelSpec) -> SegmentationNetwork:
         head = PointHead(spec.dimensions, backbone.n_features, spec.n_classes)
     else:
         head = StochasticHead(spec.dimensions, backbone.n_features, spec.n_classes, spec.head)
-    return SegmentationNetwork(backbone, head)
+    prior = None
+    if spec.prior is not None:
+        prior = build_prior(spec.prior, spec.dimensions, spec.n_classes)
+    return SegmentationNetwork(backbone, head, prior)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from napari_structseg.priors import PriorSpec
+
 FORMAT_VERSION: Literal[1] = 1
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -125,6 +127,9 @@ class ModelSpec(_Spec):
     )
     backbone: BackboneSpec = BackboneSpec()
     head: HeadSpec = HeadSpec()
+    prior: PriorSpec | None = Field(
+        None, description="A Markov random field over the labels; None: without."
+    )
     training: TrainingRecord = TrainingRecord()
 
     @model_validator(mode="after")

@@ -12,12 +12,14 @@ from napari_structseg.priors.mean_field import (
     uniform,
 )
 from napari_structseg.priors.network import NetworkPrior
+from napari_structseg.priors.nudge import NudgedPrior, nudged
 from napari_structseg.priors.spec import PriorSpec, build_prior
 
 __all__ = [
     "EnergyPrior",
     "MarkovPrior",
     "NetworkPrior",
+    "NudgedPrior",
     "PriorSpec",
     "Update",
     "build_prior",
@@ -25,6 +27,7 @@ __all__ = [
     "colours",
     "contraction_bound",
     "free_energy",
+    "nudged",
     "parallel_step",
     "proximal_step",
     "refine",

@@ -36,13 +36,13 @@ class MarkovPrior(nn.Module):
         self.n_classes = n_classes
         centre = torch.ones((SIDE,) * dimensions)
         centre[(SIDE // 2,) * dimensions] = 0
-        self.register_buffer("_around", centre, persistent=False)
-        self._around: Tensor
+        self.register_buffer("around", centre, persistent=False)
+        self.around: Tensor
 
     @property
     def n_neighbours(self) -> int:
         """Sites that a site is coupled to."""
-        return int(self._around.numel()) - 1
+        return int(self.around.numel()) - 1
 
     def kernel(self) -> Tensor:
         """Weights of the first stage, zero at the centre, ``(M, K, 3, 3[, 3])``."""
@@ -58,12 +58,12 @@ class MarkovPrior(nn.Module):
         Parameters
         ----------
         first
-            ``(N, M)``: one row for each site.
+            ``(M, N)``: one column for each site.
 
         Returns
         -------
         Tensor
-            ``(N, K)``.
+            ``(K, N)``.
         """
         raise NotImplementedError
 
@@ -74,7 +74,9 @@ class MarkovPrior(nn.Module):
         """
         convolve = CONVOLVE[self.dimensions]
         first = convolve(responsibilities, self.kernel(), self.first_bias(), padding=1)
-        return self.mix(first.movedim(1, -1)).movedim(-1, 1)
+        columns = first.transpose(0, 1)
+        mixed = self.mix(columns.flatten(1))
+        return mixed.reshape(self.n_classes, *columns.shape[1:]).transpose(0, 1)
 
     def influence(self) -> Tensor:
         """How a neighbour's class speaks for each class, ``(K, K, 3, 3[, 3])``.
@@ -83,13 +85,13 @@ class MarkovPrior(nn.Module):
         certain of class l rather than undecided, all others being undecided. For a linear prior
         these are its weights less their mean over l; the message of a network is probed.
         """
-        n_classes, side = self.n_classes, self._around.shape
-        undecided = self._around.new_full((n_classes, self._around.numel()), 1 / n_classes)
-        centre = self._around.numel() // 2
-        table = self._around.new_zeros((n_classes, n_classes, self._around.numel()))
+        n_classes, side = self.n_classes, self.around.shape
+        undecided = self.around.new_full((n_classes, self.around.numel()), 1 / n_classes)
+        centre = self.around.numel() // 2
+        table = self.around.new_zeros((n_classes, n_classes, self.around.numel()))
         with torch.no_grad():
             base = self.message(undecided.reshape(1, n_classes, *side)).flatten(2)[0, :, centre]
-            for offset in torch.nonzero(self._around.flatten()).flatten().tolist():
+            for offset in torch.nonzero(self.around.flatten()).flatten().tolist():
                 for label in range(n_classes):
                     probe = undecided.clone()
                     probe[:, offset] = 0

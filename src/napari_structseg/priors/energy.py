@@ -41,13 +41,13 @@ class EnergyPrior(MarkovPrior):
         start = torch.zeros((n_classes, n_classes, *[SIDE] * dimensions))
         # Like attracts like.
         start[range(n_classes), range(n_classes)] = _INITIAL_ATTRACTION
-        self.couplings = nn.Parameter(start * self._around)
+        self.couplings = nn.Parameter(start * self.around)
         self.register_buffer("_no_bias", torch.zeros(n_classes), persistent=False)
         self._no_bias: Tensor
 
     def kernel(self) -> Tensor:
         """W, symmetric whatever the parameters are, ``(K, K, 3, 3[, 3])``."""
-        return symmetric(self.couplings) * self._around
+        return symmetric(self.couplings) * self.around
 
     def first_bias(self) -> Tensor:
         """Zero: it would not couple anything."""

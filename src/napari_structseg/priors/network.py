@@ -34,11 +34,11 @@ class NetworkPrior(MarkovPrior):
         self.neighbours = convolution(n_classes, n_classes**2, SIDE, padding=SIDE // 2)
         self.combine = nn.Linear(n_classes**2, n_classes)
         with torch.no_grad():
-            self.neighbours.weight.mul_(self._around)
+            self.neighbours.weight.mul_(self.around)
 
     def kernel(self) -> Tensor:
         """See :class:`MarkovPrior`; the centre gets no gradient and stays 0."""
-        return self.neighbours.weight * self._around
+        return self.neighbours.weight * self.around
 
     def first_bias(self) -> Tensor:
         """See :class:`MarkovPrior`."""
@@ -49,5 +49,5 @@ class NetworkPrior(MarkovPrior):
 
     def mix(self, first: Tensor) -> Tensor:
         """See :class:`MarkovPrior`."""
-        mixed: Tensor = self.combine(functional.leaky_relu(first, _NEGATIVE_SLOPE))
-        return mixed
+        rectified = functional.leaky_relu(first, _NEGATIVE_SLOPE)
+        return torch.addmm(self.combine.bias[:, None], self.combine.weight, rectified)

@@ -9,11 +9,11 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_structseg.training.config import AugmentationConfig
+from napari_structseg.training.deformation import random_diffeomorphism
 
 Array = npt.NDArray[np.float32]
 
-# Control points along an axis of the displacement and of the bias field.
-_DISPLACEMENT_GRID = 5
+# Control points along an axis of the bias field.
 _BIAS_GRID = 3
 
 
@@ -57,8 +57,8 @@ def sampling_points(
     points = np.tensordot(matrix, np.stack(offsets), axes=1)
     points += np.reshape(centre, (-1, *[1] * n_axes))
     if config.displacement:
-        coarse = rng.normal(0, config.displacement, (n_axes, *[_DISPLACEMENT_GRID] * n_axes))
-        points += np.stack([_upsampled(field, size) for field in coarse])
+        moved = random_diffeomorphism(size, config.displacement, rng)
+        points += np.tensordot(matrix, moved, axes=1)
     result: Array = points.astype(np.float32)
     return result
 

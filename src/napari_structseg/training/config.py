@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from napari_structseg.errors import ConfigError
 from napari_structseg.models.spec import BackboneSpec, HeadSpec, HexColor, IntensitySpec
+from napari_structseg.priors import PriorSpec
 
 Positive = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -35,7 +36,7 @@ class OptimiserConfig(_Config):
 
 
 class LossConfig(_Config):
-    """The Monte Carlo likelihood, or cross-entropy for a point."""
+    """The Monte Carlo likelihood, or cross-entropy for a point or a prior."""
 
     samples: Annotated[int, Field(gt=0)] = Field(default=20, description="Monte Carlo samples M.")
     antithetic: bool = Field(default=False, description="Mirror half the samples about the mean.")
@@ -54,6 +55,38 @@ class LossConfig(_Config):
         return self
 
 
+class PriorConfig(PriorSpec):
+    """A Markov random field over the labels, trained through unrolled mean field."""
+
+    min_iterations: int = Field(
+        default=5,
+        ge=1,
+        le=50,
+        description="Fewest iterations of a training step; each step draws its own number.",
+    )
+    max_iterations: int = Field(
+        default=15, ge=1, le=50, description="Most iterations of a training step."
+    )
+    freeze_model: bool = Field(
+        default=False,
+        description="Train only the prior, on top of a trained model given with --start.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PriorConfig:
+        if self.min_iterations > self.max_iterations:
+            raise ValueError(
+                f"min_iterations ({self.min_iterations}) exceeds max_iterations "
+                f"({self.max_iterations})"
+            )
+        return self
+
+    @property
+    def spec(self) -> PriorSpec:
+        """What the trained model says about its prior."""
+        return PriorSpec(kind=self.kind, iterations=self.iterations)
+
+
 class AugmentationConfig(_Config):
     """Random changes of training patches from images. Lengths in voxels, angles in degrees."""
 
@@ -67,7 +100,9 @@ class AugmentationConfig(_Config):
         default=0.0, description="Largest change of size along each axis: 0.1 is 90 to 110 %."
     )
     displacement: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Standard deviation of a smooth random displacement, in voxels."
+        default=0.0,
+        description="Standard deviation of a smooth random velocity, in voxels; its flow over a "
+        "unit of time is a diffeomorphism.",
     )
     bias: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="Largest standard deviation of the logarithm of a bias field."
@@ -108,6 +143,9 @@ class TrainConfig(_Config):
     intensity: IntensitySpec = IntensitySpec()
     backbone: BackboneSpec = BackboneSpec()
     head: HeadSpec = HeadSpec()
+    prior: PriorConfig | None = Field(
+        default=None, description="A Markov random field over the labels; none: without."
+    )
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -152,6 +190,16 @@ class TrainConfig(_Config):
                 f"loss.mean_only_steps ({self.loss.mean_only_steps}) exceeds steps ({self.steps})"
             )
         return self
+
+    @property
+    def prior_spec(self) -> PriorSpec | None:
+        """The prior of the model to train; None without one."""
+        return None if self.prior is None else self.prior.spec
+
+    @property
+    def model_frozen(self) -> bool:
+        """Whether only the prior is trained."""
+        return self.prior is not None and self.prior.freeze_model
 
 
 def read_config(path: Path) -> TrainConfig:

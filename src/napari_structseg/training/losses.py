@@ -1,4 +1,4 @@
-"""Losses: the Monte Carlo likelihood of SSN, and cross-entropy for a point."""
+"""Losses: the Monte Carlo likelihood of SSN, and cross-entropy for a point or a prior."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_structseg.models.heads import LogitParameters
+from napari_structseg.priors import MarkovPrior, refine, uniform
+
+# Logit of background where there is no data, as in prediction.
+_CERTAIN = 20.0
 
 
 def sample_logits(
@@ -153,3 +157,74 @@ def cross_entropy(
     if mask is not None:
         voxelwise = voxelwise.masked_fill(~mask, 0)
     return voxelwise.flatten(1).sum(dim=1).mean()
+
+
+def prior_cross_entropy(
+    prior: MarkovPrior,
+    parameters: LogitParameters,
+    target: Tensor,
+    n_iterations: int,
+    *,
+    mask: Tensor | None = None,
+) -> Tensor:
+    r"""Cross-entropy of the responsibilities after mean field, on the scale of the other losses.
+
+    .. math:: L = -\frac1B\sum_b\sum_i \log R_{i,y_i}, \qquad
+        R = \mathrm{refine}(\mathrm{prior}, \log\mathrm{softmax}(\mu), n), \quad R_0 = 1/K
+
+    Brudfors et al., *An MRF-UNet Product of Experts for Image Segmentation*, MIDL 2021: model and
+    prior learn together through the unrolled parallel updates. Always in float32 or better.
+
+    Parameters
+    ----------
+    prior
+        The prior.
+    parameters
+        Only the mean ``(B, K, *spatial)`` is used.
+    target
+        Labels ``(B, *spatial)``, integers in ``[0, K)``.
+    n_iterations
+        Iterations of mean field, at least 1.
+    mask
+        Region of interest ``(B, *spatial)``, boolean: voxels outside it do not count, and to
+        their neighbours they are background with certainty.
+
+    Returns
+    -------
+    Tensor
+        Scalar, in nats per image.
+
+    Raises
+    ------
+    ValueError
+        If ``n_iterations`` is below 1.
+    """
+    if n_iterations < 1:
+        raise ValueError(f"mean field needs at least one iteration, got {n_iterations}")
+    mean = parameters.mean.to(torch.promote_types(parameters.mean.dtype, torch.float32))
+    with torch.autocast(mean.device.type, enabled=False):
+        if mask is not None:
+            mean = background_outside(mean, mask)
+        unary = torch.log_softmax(mean, dim=1)
+        # The last update in logarithms: where R underflows, log R and its gradient do not.
+        before = refine(prior, unary, n_iterations - 1) if n_iterations > 1 else uniform(unary)
+        log_responsibilities = torch.log_softmax(unary + prior.message(before), dim=1)
+    voxelwise = functional.nll_loss(log_responsibilities, target.long(), reduction="none")
+    if mask is not None:
+        voxelwise = voxelwise.masked_fill(~mask, 0)
+    return voxelwise.flatten(1).sum(dim=1).mean()
+
+
+def background_outside(logits: Tensor, mask: Tensor) -> Tensor:
+    """Logits ``(B, K, *spatial)`` that are background with certainty outside a mask.
+
+    Parameters
+    ----------
+    logits
+        Any.
+    mask
+        Region of interest ``(B, *spatial)``, boolean.
+    """
+    certain = logits.new_zeros((1, logits.shape[1], *[1] * (logits.ndim - 2)))
+    certain[:, 0] = _CERTAIN
+    return torch.where(mask[:, None], logits, certain)

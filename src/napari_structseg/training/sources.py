@@ -85,7 +85,7 @@ def _from_images(config: TrainConfig, folder: Path, report: Report) -> Run:
         )
         report(len(cases), len(dataset.cases), case.name)
     held_out = cases[n_training:]
-    validator = validate_on_cases(held_out, dataset.classes, config.patch) if held_out else None
+    validator = validate_on_cases(held_out, spec) if held_out else None
     return spec, ImagePatches(cases[:n_training], config), validator
 
 
@@ -109,7 +109,7 @@ def _from_label_maps(config: TrainConfig, folder: Path, report: Report) -> Run:
             synthesis.patch(np.random.default_rng((config.seed, _VALIDATION_STREAM, index)))
             for index in range(_N_VALIDATION_PATCHES)
         ]
-        validator = validate_on_patches(patches, TISSUE_NAMES)
+        validator = validate_on_patches(patches, spec)
     return spec, BrainSynthesis(maps[:n_training], config.patch), validator
 
 
@@ -156,6 +156,7 @@ def _spec(config: TrainConfig, channels: Sequence[str], classes: Sequence[str]) 
         roi=config.loss.roi,
         backbone=config.backbone,
         head=config.head,
+        prior=config.prior_spec,
         training=TrainingRecord(
             recipe=config.model_dump(mode="json", exclude={"data", "licence", "description"}),
             data=config.data,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from napari_structseg.errors import ConfigError
 from napari_structseg.io.weights import find_model, load_weights, weights_hash
 from napari_structseg.models import ModelSpec, SegmentationNetwork
+from napari_structseg.training.config import TrainConfig
 
 _ARCHITECTURE = ("dimensions", "channels", "class_names", "backbone", "head")
 
 
 def start_from(model: str, spec: ModelSpec) -> tuple[SegmentationNetwork, ModelSpec]:
     """Load the network to start from, and write down where it came from.
+
+    It may lack the prior of the model to be trained, which then starts fresh.
 
     Parameters
     ----------
@@ -43,5 +46,67 @@ def start_from(model: str, spec: ModelSpec) -> tuple[SegmentationNetwork, ModelS
                 f"configuration and data say {ours!s}. Change the configuration, or start without "
                 "these weights."
             )
+    if theirs.prior is not None and (spec.prior is None or spec.prior.kind != theirs.prior.kind):
+        ours = "no prior" if spec.prior is None else f"a prior of kind {spec.prior.kind!r}"
+        raise ConfigError(
+            f"Training cannot start from {path.name}: it has a prior of kind "
+            f"{theirs.prior.kind!r}, but the configuration asks for {ours}. Write [prior] with "
+            f"kind = {theirs.prior.kind!r} into the configuration, or start from a model without "
+            "a prior."
+        )
     record = spec.training.model_copy(update={"initial": weights_hash(path)})
     return network, spec.model_copy(update={"training": record})
+
+
+def adopt(network: SegmentationNetwork, initial: SegmentationNetwork) -> None:
+    """Give a new network the weights of another, of the same architecture.
+
+    Parameters
+    ----------
+    network
+        Changed in place; it keeps its own prior where ``initial`` has none.
+    initial
+        Where the weights come from.
+    """
+    own = {}
+    if network.prior is not None and initial.prior is None:
+        own = {f"prior.{name}": tensor for name, tensor in network.prior.state_dict().items()}
+    network.load_state_dict({**initial.state_dict(), **own})
+
+
+def require_start(config: TrainConfig, *, given: bool) -> None:
+    """Refuse to train only the prior of a model that knows nothing.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    given
+        Whether there is a trained model to start from, or a run to resume.
+
+    Raises
+    ------
+    ConfigError
+        If there is none and the model is to be frozen.
+    """
+    if config.model_frozen and not given:
+        raise ConfigError(
+            "prior.freeze_model = true trains only the prior, on top of a trained model, but "
+            "there is none. Name it with --start MODEL, or remove freeze_model from the "
+            "configuration."
+        )
+
+
+def check_prior(config: TrainConfig, spec: ModelSpec) -> None:
+    """Refuse a configuration and a specification that disagree about the prior.
+
+    Raises
+    ------
+    ConfigError
+        Naming both.
+    """
+    if config.prior_spec != spec.prior:
+        raise ConfigError(
+            f"The configuration asks for the prior {config.prior_spec!s}, but the model to be "
+            f"trained has {spec.prior!s}. Build the specification with prior=config.prior_spec."
+        )

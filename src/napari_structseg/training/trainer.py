@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_structseg.errors import Cancelled, InputError, MemoryLimitError, StructSegError
 from napari_structseg.io.weights import save_weights
@@ -30,15 +30,14 @@ from napari_structseg.training.checkpoint import (
 )
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.interrupts import deferred_interrupt
-from napari_structseg.training.losses import cross_entropy, ssn_loss
+from napari_structseg.training.objective import PATCH_STREAM, training_loss
+from napari_structseg.training.start import adopt, check_prior, require_start
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 WEIGHTS_NAME = "model.safetensors"
 BEST_NAME = "best.safetensors"
-# Streams of random numbers that must not overlap.
-_PATCH_STREAM, _LOSS_STREAM = 1, 2
 # A training run does not come back from this many gradients in a row that are not finite.
 _MAX_SKIPPED = 50
 
@@ -107,7 +106,8 @@ class Trainer:
     validate
         Dice per class of a network on validation data; None: no validation.
     initial
-        A network of the same specification to start from; None: fresh weights.
+        A network of the same specification to start from, with a prior of its own or without;
+        None: fresh weights.
     resume
         Continue from the checkpoint in ``folder``. On the CPU the continued run equals an
         uninterrupted one with as many threads bit for bit: all randomness derives from
@@ -116,7 +116,9 @@ class Trainer:
     Raises
     ------
     ConfigError
-        If the checkpoint was made with another configuration, or for other channels or classes.
+        If the checkpoint was made with another configuration, or for other channels or classes;
+        if configuration and specification disagree about the prior, or only a prior is to be
+        trained and there is no network to start from.
     WeightsError
         If there is nothing to resume from, or it is damaged.
     """
@@ -139,17 +141,21 @@ class Trainer:
         self.device = torch.device(device)
         self._source = source
         self._validate = validate
+        check_prior(config, spec)
+        require_start(config, given=initial is not None or resume)
         # The caller's own random numbers are left as they are.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             network = build_network(spec)
         if initial is not None:
-            network.load_state_dict(initial.state_dict())
+            adopt(network, initial)
         self.network = network.to(self.device)
+        prior = self.network.prior if config.model_frozen else None
+        self._learning: nn.Module = self.network if prior is None else prior
         self._n_skipped = 0
         self._saved_step: int | None = None
         self.optimiser = torch.optim.Adam(
-            self.network.parameters(),
+            self._learning.parameters(),
             lr=config.optimiser.learning_rate,
             weight_decay=config.optimiser.weight_decay,
         )
@@ -260,7 +266,7 @@ class Trainer:
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         patches = [
-            self._source.patch(np.random.default_rng((self.config.seed, _PATCH_STREAM, step, i)))
+            self._source.patch(np.random.default_rng((self.config.seed, PATCH_STREAM, step, i)))
             for i in range(self.config.batch)
         ]
         images = np.stack([image for image, _ in patches])
@@ -270,11 +276,13 @@ class Trainer:
     def _update(self, images: Tensor, labels: Tensor) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
-        self.network.train()
+        # A frozen model keeps the running means of batch normalisation, too.
+        self.network.train(not self.config.model_frozen)
         self.optimiser.zero_grad(set_to_none=True)
         try:
             # Per voxel, so that one clipping norm suits every patch size.
-            loss = self._loss(images, labels) / labels[0].numel()
+            loss = training_loss(self.network, images, labels, self.config, self.step)
+            loss = loss / labels[0].numel()
             torch.autograd.backward(loss)
         except torch.OutOfMemoryError as error:
             raise MemoryLimitError(
@@ -282,32 +290,10 @@ class Trainer:
                 "loss.samples in the configuration, or set mixed_precision = true."
             ) from error
         norm = torch.nn.utils.clip_grad_norm_(
-            self.network.parameters(), self.config.optimiser.gradient_clip
+            self._learning.parameters(), self.config.optimiser.gradient_clip
         )
         self._take_step(bool(torch.isfinite(norm)))
         return float(loss.detach())
-
-    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        config = self.config
-        mask = (images != 0).any(dim=1) if config.loss.roi else None
-        with torch.autocast(
-            self.device.type,
-            torch.bfloat16,
-            enabled=config.mixed_precision and self.device.type == "cuda",
-        ):
-            parameters = self.network(images)
-        if config.head.kind == "point" or self.step < config.loss.mean_only_steps:
-            return cross_entropy(parameters, labels, mask=mask)
-        seed = np.random.SeedSequence((config.seed, _LOSS_STREAM, self.step))
-        generator = torch.Generator(self.device).manual_seed(int(seed.generate_state(1)[0]))
-        return ssn_loss(
-            parameters,
-            labels,
-            n_samples=config.loss.samples,
-            antithetic=config.loss.antithetic,
-            mask=mask,
-            generator=generator,
-        )
 
     def _take_step(self, finite: bool) -> None:
         if finite:

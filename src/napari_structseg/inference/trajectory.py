@@ -1,0 +1,463 @@
+"""Mean field over a whole image, slab by slab, the visible one first, every iteration kept.
+
+An iteration of a slab needs the iteration before of the two slabs beside it, and nothing else. So
+slabs are not taken in lockstep: the visible slab runs ahead, and only what its next iteration
+needs is computed first. A site is computed again only if something around it has moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions.one_thread import one_thread
+from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.inference.convergence import Convergence
+from napari_structseg.inference.label_history import LabelArray, LabelHistory
+from napari_structseg.inference.neighbourhood import Batch, Neighbourhood
+from napari_structseg.priors import MarkovPrior, Update, contraction_bound
+
+Plane = npt.NDArray[np.bool_]
+# A responsibility that moves by less does not move: what it would have moved elsewhere is of the
+# order of what single precision rounds.
+STILL = 3e-7
+
+
+@dataclass(frozen=True, slots=True)
+class MeanField:
+    """How mean field is run.
+
+    Attributes
+    ----------
+    strength
+        Weight of the prior, at least 0.
+    damping
+        Share of a step that is taken, in (0, 1].
+    update
+        See :class:`napari_structseg.controls.Controls`.
+    """
+
+    strength: float = 1.0
+    damping: float = 1.0
+    update: Update = "parallel"
+
+
+class Trajectory:
+    """All iterations of mean field on one image.
+
+    Parameters
+    ----------
+    prior
+        The prior.
+    shape
+        Spatial shape of the image.
+    unary
+        Log-likelihoods U of a slab (any constant per site may be added), ``(K, Y, X)``.
+    settings
+        How to run.
+    axis
+        Which axis the slabs are along. Coloured updates depend on the order of colours: their
+        slabs are along axis 0, whatever is asked for.
+
+    Raises
+    ------
+    ConfigError
+        If the prior is for another number of dimensions.
+    """
+
+    def __init__(
+        self,
+        prior: MarkovPrior,
+        shape: tuple[int, ...],
+        unary: Callable[[int], Tensor],
+        settings: MeanField,
+        axis: int = 0,
+    ) -> None:
+        if prior.dimensions != len(shape):
+            raise ConfigError(
+                f"The prior is for {prior.dimensions}-D images, but this one has the shape "
+                f"{shape}. Choose a prior of the model's own kind."
+            )
+        self.shape = shape
+        self.axis = 0 if settings.update == "coloured" or len(shape) == 2 else axis
+        self._unary_of = unary
+        if len(shape) == 2:
+            self.n_slabs, self._plane = 1, (shape[0], shape[1])
+        else:
+            others = [size for a, size in enumerate(shape) if a != self.axis]
+            self.n_slabs, self._plane = shape[self.axis], (others[0], others[1])
+        self._n_sites = math.prod(self._plane)
+        self._around = Neighbourhood(prior, self._plane, self.axis)
+        self._device = self._around.device
+        halo, (height, width) = self._around.halo, self._plane
+        self._fields = torch.zeros(
+            (2, self.n_slabs + 2 * halo, height + 2, width + 2, prior.n_classes),
+            device=self._device,
+        )
+        self._unaries: dict[int, Tensor] = {}
+        self.history = LabelHistory(self.n_slabs, self._n_sites)
+        self.restart(prior, settings)
+
+    def restart(self, prior: MarkovPrior, settings: MeanField) -> None:
+        """Begin anew with other settings, or another prior, on the same log-likelihoods.
+
+        Raises
+        ------
+        ConfigError
+            If coloured updates begin on slabs along another axis than the first.
+        """
+        if settings.update == "coloured" and self.axis != 0:
+            raise ConfigError("Coloured updates need slabs along the first axis.")
+        self.settings = settings
+        if prior is not self._around.prior:
+            self._around = Neighbourhood(prior, self._plane, self.axis)
+        self.prior = prior
+        self._has_energy = prior.kind == "energy"
+        self._tau = settings.strength * _bound(prior) if settings.update == "proximal" else 0.0
+        self._at = np.zeros(self.n_slabs, np.int64)
+        self._moved = np.ones((2, self.n_slabs, *self._plane), bool)
+        self._begun = np.zeros(self.n_slabs, bool)
+        self._resting: tuple[Tensor, Tensor] | None = None
+        self._energies: dict[int, Tensor] = {}
+        self._curves: dict[str, list[npt.NDArray[np.float64]]] = {
+            "residual": [],
+            "changed": [],
+            "energy": [],
+        }
+        self._uniform: dict[int, Tensor] = {}
+
+    def forget_unaries(self) -> None:
+        """Begin anew since the log-likelihoods are others now."""
+        self._unaries.clear()
+        self.restart(self.prior, self.settings)
+
+    def reached(self, slab: int) -> int:
+        """Iterations of a slab so far."""
+        return int(self._at[slab])
+
+    @property
+    def n_complete(self) -> int:
+        """Iterations that every slab has."""
+        return int(self._at.min())
+
+    def advance(self, toward: int, target: int) -> int | None:
+        """Compute one iteration of one slab: what brings `toward` to its target, then the rest.
+
+        Parameters
+        ----------
+        toward
+            The slab that is looked at.
+        target
+            The iteration that every slab should have.
+
+        Returns
+        -------
+        int or None
+            The slab that now has one more; None if all have as many as wanted.
+
+        Raises
+        ------
+        InputError
+            If responsibilities are not finite any more. What was computed before stays.
+        """
+        behind = np.flatnonzero(self._at < target)
+        if not len(behind):
+            return None
+        slab = int(behind[np.abs(behind - toward).argmin()])
+        while (needed := self._lagging(slab)) is not None:
+            slab = needed
+        with one_thread():
+            if self.settings.update == "coloured":
+                self._sweep(slab)
+            else:
+                self._step(slab)
+        return slab
+
+    def labels(self, slab: int, iteration: int) -> LabelArray:
+        """Labels of a slab at an iteration, or the last that it has, ``(Y, X)``."""
+        self._begin(slab)
+        return self.history.seek(slab, iteration).reshape(self._plane)
+
+    def volume(self) -> LabelArray:
+        """Labels of the whole image as :meth:`labels` last left each slab, in its own axes."""
+        everything = self.history.labels.reshape(self.n_slabs, *self._plane)
+        return everything[0] if len(self.shape) == 2 else np.moveaxis(everything, 0, self.axis)
+
+    def responsibilities(self, slab: int) -> Tensor:
+        """R of a slab after its last iteration, ``(K, Y, X)``."""
+        field = self._field(self.reached(slab))[slab + self._around.halo]
+        return field[1:-1, 1:-1].movedim(-1, 0)
+
+    def convergence(self) -> Convergence:
+        """Curves over the iterations that every slab has."""
+        n = self.n_complete
+        residual = [row.max() for row in self._curves["residual"][:n]]
+        changed = [row.sum() for row in self._curves["changed"][:n]]
+        energy = None
+        if self._has_energy:
+            energy = self._energy_curve(n)
+        size = self.n_slabs * self._n_sites
+        return Convergence(np.array(residual), np.array(changed) / size, energy)
+
+    def _energy_curve(self, n: int) -> npt.NDArray[np.float64]:
+        """F after each iteration; NaN where the next iteration has yet to tell."""
+        rows = self._curves["energy"]
+        if self.settings.update == "coloured":
+            # The first row is F at the start, the others what each sweep changed.
+            return np.cumsum([row.sum() for row in rows[: n + 1]])[1:]
+        # Each step tells the energy that it started from.
+        known = [row.sum() for row in rows[1 : n + 1]]
+        return np.array(known + [np.nan] * (n - len(known)))
+
+    def _lagging(self, slab: int) -> int | None:
+        """A neighbour that must go first."""
+        needed = self._at[slab]
+        if self.settings.update == "coloured" and slab % 2:
+            needed += 1
+        for beside in (slab - 1, slab + 1):
+            if self._around.halo and 0 <= beside < self.n_slabs and self._at[beside] < needed:
+                return beside
+        return None
+
+    def _field(self, iteration: int) -> Tensor:
+        """Where the responsibilities of an iteration are: coloured updates overwrite them."""
+        return self._fields[0 if self.settings.update == "coloured" else iteration % 2]
+
+    def _begin(self, slab: int) -> None:
+        """Fetch the log-likelihoods of a slab, and its labels without the prior."""
+        if self._begun[slab]:
+            return
+        self._begun[slab] = True
+        if slab not in self._unaries:
+            unary = torch.log_softmax(self._unary_of(slab).reshape(-1, self._n_sites), dim=0)
+            if not torch.isfinite(unary).all():
+                raise InputError(
+                    "The model's logits are not all finite, so that no prior can refine them. "
+                    "Check the image and the model."
+                )
+            self._unaries[slab] = unary
+        unary = self._unaries[slab]
+        self.history.begin(slab, _labels_of(unary))
+
+    def _step(self, slab: int) -> None:
+        """One iteration of all sites at once."""
+        self._begin(slab)
+        iteration = self.reached(slab) + 1
+        tally = _Tally(self._moved[iteration % 2, slab].reshape(-1))
+        tally.moved[:] = False
+        halo = self._around.halo
+        old, new = self._field(iteration - 1), self._field(iteration)
+        if iteration == 1:
+            message = self._uniform_message(slab)
+            start = message.new_tensor(1 / self.prior.n_classes)
+            for batch in self._around.batches():
+                self._update(_Sites(slab, batch, message[:, batch.index], start), new, tally)
+        else:
+            new[slab + halo] = old[slab + halo]
+            active = self._disturbed(slab, iteration)
+            if iteration == 2:
+                resting = self._at_rest(slab)
+                active &= ~resting
+                self._rest(slab, resting, new, tally)
+            for batch in self._around.batches(self._indices(active)):
+                message = self._around.message(old, slab, batch)
+                start = self._around.read(old, slab, batch)
+                self._update(_Sites(slab, batch, message, start), new, tally)
+        self._finish(slab, iteration, tally)
+
+    def _sweep(self, slab: int) -> None:
+        """One iteration, colour after colour."""
+        for beside in (slab - 1, slab, slab + 1):
+            if 0 <= beside < self.n_slabs and not self._begun[beside]:
+                self._begin(beside)
+                inside = self._fields[0, beside + self._around.halo, 1:-1, 1:-1]
+                inside.fill_(1 / self.prior.n_classes)
+        iteration = self.reached(slab) + 1
+        field, waiting = self._field(iteration), self._moved[0]
+        tally = _Tally(np.zeros(self._n_sites, bool))
+        if iteration == 1 and self._has_energy:
+            self._set_curve("energy", 0, slab, self._energy_at_start(slab))
+        for rows, columns in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            colour = np.zeros(self._plane, bool)
+            colour[rows::2, columns::2] = True
+            active = waiting[slab] & colour
+            waiting[slab] &= ~active
+            tally.moved[:] = False
+            for batch in self._around.batches(self._indices(active)):
+                message = self._around.message(field, slab, batch)
+                start = self._around.read(field, slab, batch)
+                self._update(_Sites(slab, batch, message, start), field, tally)
+            disturbed = _dilated(tally.moved.reshape(self._plane))
+            near = slice(max(slab - 1, 0), slab + 2) if self._around.halo else slice(slab, slab + 1)
+            waiting[near] |= disturbed
+        self._finish(slab, iteration, tally)
+
+    def _update(self, at: _Sites, field: Tensor, tally: _Tally) -> None:
+        """Update sites from their message."""
+        settings = self.settings
+        unary = self._unaries[at.slab][:, at.batch.index]
+        logits = unary + settings.strength * at.message
+        if self._tau:
+            held = logits.add(at.old.clamp(min=1e-30).log(), alpha=self._tau)
+            new = torch.softmax(held.div_(1 + self._tau), dim=0)
+        else:
+            new = torch.softmax(logits, dim=0)
+            if settings.damping < 1:
+                new = new.mul_(settings.damping).add_(at.old, alpha=1 - settings.damping)
+        change = (new - at.old).abs_().amax(dim=0)
+        moves = change > STILL
+        new = torch.where(moves, new, at.old)
+        self._around.write(field, at.slab, at.batch, new)
+        if self._has_energy:
+            self._tell_energy(at, unary, new, tally)
+        largest = float(change.max())
+        if not math.isfinite(largest):
+            raise InputError(
+                f"Mean field left the finite numbers in iteration {self.reached(at.slab) + 1} at "
+                f"strength {settings.strength:g}. Lower the strength; the last result stays."
+            )
+        tally.residual = max(tally.residual, largest)
+        chosen = at.batch.sites.cpu().numpy()
+        tally.moved[chosen] = moves.cpu().numpy()
+        tally.sites.append(chosen)
+        tally.labels.append(_labels_of(new))
+
+    def _tell_energy(self, at: _Sites, unary: Tensor, new: Tensor, tally: _Tally) -> None:
+        message = self.settings.strength * at.message
+        if self.settings.update == "coloured":
+            # No two sites of a colour are neighbours: what F changes by is the sum over them.
+            before = -torch.special.entr(at.old) - at.old * (unary + message)
+            after = -torch.special.entr(new) - new * (unary + message)
+            tally.energy += float((after - before).sum(dtype=torch.float64))
+            return
+        terms = -torch.special.entr(at.old) - at.old * (unary + 0.5 * message)
+        if at.slab not in self._energies:
+            self._energies[at.slab] = torch.zeros(self._n_sites, device=self._device)
+        self._energies[at.slab][at.batch.index] = terms.sum(dim=0)
+
+    def _finish(self, slab: int, iteration: int, tally: _Tally) -> None:
+        sites = np.concatenate(tally.sites) if tally.sites else np.zeros(0, np.int64)
+        labels = np.concatenate(tally.labels) if tally.labels else np.zeros(0, np.uint8)
+        changed = self.history.append(slab, sites, labels)
+        self._set_curve("residual", iteration - 1, slab, tally.residual)
+        self._set_curve("changed", iteration - 1, slab, changed)
+        if self._has_energy and self.settings.update == "coloured":
+            self._set_curve("energy", iteration, slab, tally.energy)
+        elif self._has_energy:
+            energy = float(self._energies[slab].sum(dtype=torch.float64))
+            self._set_curve("energy", iteration - 1, slab, energy)
+        self._at[slab] = iteration
+
+    def _set_curve(self, name: str, row: int, slab: int, value: float) -> None:
+        rows = self._curves[name]
+        while len(rows) <= row:
+            rows.append(np.full(self.n_slabs, np.nan))
+        rows[row][slab] = value
+
+    def _energy_at_start(self, slab: int) -> float:
+        n_classes = self.prior.n_classes
+        message = 0.5 * self.settings.strength * self._uniform_message(slab)
+        mean = (self._unaries[slab] + message).mean(dim=0).sum(dtype=torch.float64)
+        return -self._n_sites * math.log(n_classes) - float(mean)
+
+    def _uniform_message(self, slab: int) -> Tensor:
+        """The message before anything is known: first, last, and all slabs between are alike."""
+        place = 0 if slab == 0 else 2 if slab == self.n_slabs - 1 else 1
+        if place not in self._uniform:
+            self._uniform[place] = self._around.uniform_message(self.shape, slab)
+        return self._uniform[place]
+
+    def _disturbed(self, slab: int, iteration: int) -> Plane:
+        """Sites with somebody around them, or themselves, who moved in the last iteration."""
+        moved = self._moved[(iteration - 1) % 2]
+        if not self._around.halo:
+            return _dilated(moved[slab])
+        return _dilated(moved[max(slab - 1, 0) : slab + 2].any(axis=0))
+
+    def _at_rest(self, slab: int) -> Plane:
+        """Sites all of whose neighbours are as certain as the corner of the image after one step.
+
+        Around a head that is most of the image, and the message there is one and the same.
+        """
+        result = np.zeros(self._plane, bool)
+        halo = self._around.halo
+        if halo and not 0 < slab < self.n_slabs - 1:
+            return result
+        field = self._field(1)
+        if self._resting is None:
+            corner = field[slab + halo, 1, 1].clone()
+            self._resting = (corner, self._around.message_of(corner))
+        corner = self._resting[0]
+        slabs = field[slab : slab + 1 + 2 * halo, 1:-1, 1:-1]
+        away = ((slabs - corner).abs_().amax(dim=-1) > STILL).any(dim=0).cpu().numpy()
+        inner = (slice(1, -1), slice(1, -1))
+        result[inner] = ~_dilated(away)[inner]
+        return result
+
+    def _rest(self, slab: int, resting: Plane, field: Tensor, tally: _Tally) -> None:
+        if self._resting is None:
+            return
+        corner, message = self._resting
+        for batch in self._around.batches(self._indices(resting)):
+            self._update(_Sites(slab, batch, message, corner[:, None]), field, tally)
+
+    def _indices(self, plane: Plane) -> Tensor | None:
+        """Sites of a mask; None for all of them."""
+        if plane.all():
+            return None
+        return torch.from_numpy(np.flatnonzero(plane)).to(self._device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sites:
+    """Sites of a slab, their message and their responsibilities, both ``(K, n)`` or the like."""
+
+    slab: int
+    batch: Batch
+    message: Tensor
+    old: Tensor
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What an iteration of a slab amounts to so far."""
+
+    moved: npt.NDArray[np.bool_]
+    residual: float = 0.0
+    energy: float = 0.0
+    sites: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    labels: list[LabelArray] = field(default_factory=list)
+
+
+def _bound(prior: MarkovPrior) -> float:
+    """The proximal weight per unit of strength: where no energy gives a bound, 1."""
+    return contraction_bound(prior.kernel()) if prior.kind == "energy" else 1.0
+
+
+def _labels_of(scores: Tensor) -> LabelArray:
+    """Class with the largest score of each site ``(K, n)``, the lower one of two.
+
+    A small multiple of what the additions cost; torch's own argmax takes ten times as long.
+    """
+    n_classes = len(scores)
+    backwards = torch.arange(n_classes, 0, -1, dtype=torch.uint8, device=scores.device)
+    is_largest = (scores == scores.amax(dim=0)).view(torch.uint8)
+    labels: LabelArray = (n_classes - (is_largest * backwards[:, None]).amax(dim=0)).cpu().numpy()
+    return labels
+
+
+def _dilated(mask: Plane) -> Plane:
+    """A mask grown by one site in every direction of the plane."""
+    rows = mask.copy()
+    rows[1:] |= mask[:-1]
+    rows[:-1] |= mask[1:]
+    result = rows.copy()
+    result[:, 1:] |= rows[:, :-1]
+    result[:, :-1] |= rows[:, 1:]
+    return result
