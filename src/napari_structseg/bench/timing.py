@@ -10,12 +10,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_structseg.controls import Controls
 from napari_structseg.errors import MemoryLimitError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 N_CLASSES, RANK = 4, 10
 AXES = ("z", "y", "x")
@@ -53,7 +56,7 @@ class Settings:
         return cls(**{**values, "shape": tuple(values["shape"])})
 
 
-def run_part(module: str, settings: Settings) -> dict[str, Any]:
+def run_part(module: str, settings: DataclassInstance) -> dict[str, Any]:
     """Measure one part in a fresh process: memory is its own, and nothing is warm.
 
     Raises

@@ -17,6 +17,7 @@ from napari_structseg.inference.preprocess import normalise, resample, size_at_s
 from napari_structseg.inference.tiling import Tile, make_tiles
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ModelSpec, SegmentationNetwork
+from napari_structseg.priors import MarkovPrior, mirrored
 
 _OVERLAP_FRACTION = 4
 
@@ -230,6 +231,18 @@ class Predictor:
         stored = ParameterMaps.voxel_bytes(self.spec.head, self.spec.n_classes)
         # One float32 deviation and the image itself come on top.
         return voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
+
+
+def prior_for(network: SegmentationNetwork, image: Image) -> MarkovPrior | None:
+    """The network's prior on the axes of an image's array; None if it has none.
+
+    It was trained on volumes in RAS orientation, as networks see them, while arrays are stored
+    the other way round.
+    """
+    if network.prior is None:
+        return None
+    axes = image.geometry.axes_against_ras if image.ndim == 3 else ()
+    return mirrored(network.prior, axes).eval().requires_grad_(False)
 
 
 def _nonzero_box(data: Tensor, least: int) -> Region:

@@ -41,12 +41,10 @@ class Tile:
         return weight
 
     def touches(self, region: Region) -> bool:
-        """Whether the tile has a say about a voxel of ``region``."""
+        """Whether the tile shares a voxel with ``region``."""
         return all(
-            bool(
-                profile[max(theirs.start - ours.start, 0) : max(theirs.stop - ours.start, 0)].any()
-            )
-            for ours, theirs, profile in zip(self.region, region, self.profiles, strict=True)
+            ours.start < theirs.stop and theirs.start < ours.stop
+            for ours, theirs in zip(self.region, region, strict=True)
         )
 
 
@@ -65,9 +63,8 @@ def make_tiles(shape: Sequence[int], size: Sequence[int], overlap: Sequence[int]
     Returns
     -------
     list of Tile
-        In order of position, last axis fastest. Their weights add up to one at every voxel. One
-        hands over to the next midway between their middles, over half the overlap: what lies
-        nearer to the end of a tile is seen with more context by its neighbour.
+        In order of position, last axis fastest. Weights are largest in the middle of a tile, where
+        the context is best, and add up to one at every voxel.
 
     Raises
     ------
@@ -89,13 +86,14 @@ def make_tiles(shape: Sequence[int], size: Sequence[int], overlap: Sequence[int]
 def _axis_tiles(n: int, width: int, overlap: int) -> list[tuple[slice, Tensor]]:
     count = 1 if width >= n else -(-(n - overlap) // (width - overlap))
     starts = [round(i * (n - width) / max(count - 1, 1)) for i in range(count)]
-    seams = [(first + width + second) / 2 for first, second in itertools.pairwise(starts)]
-    # The share of everything behind each seam, from 0 to 1.
-    centres = torch.arange(n, dtype=torch.float32) + 0.5
-    blend = max(overlap / 2, 1)
-    shares = [((centres - seam) / blend + 0.5).clamp(0, 1) for seam in seams]
-    behind = [torch.ones(n), *shares, torch.zeros(n)]
+    positions = torch.arange(n, dtype=torch.float32)
+    profiles = []
+    for start in starts:
+        # Distance to the nearer end.
+        ramp = torch.minimum(positions - start + 1, start + width - positions).clamp(min=0)
+        profiles.append(ramp)
+    total = torch.stack(profiles).sum(dim=0)
     return [
-        (slice(start, start + width), (behind[i] - behind[i + 1])[start : start + width])
-        for i, start in enumerate(starts)
+        (slice(start, start + width), (profile / total)[start : start + width])
+        for start, profile in zip(starts, profiles, strict=True)
     ]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from napari_structseg.distributions.one_thread import one_thread
 from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.inference.changes import Changes
 from napari_structseg.inference.convergence import Convergence
 from napari_structseg.inference.label_history import LabelArray, LabelHistory
 from napari_structseg.inference.neighbourhood import Batch, Neighbourhood
@@ -27,6 +28,8 @@ Plane = npt.NDArray[np.bool_]
 # A responsibility that moves by less does not move: what it would have moved elsewhere is of the
 # order of what single precision rounds.
 STILL = 3e-7
+# Of an iteration whose largest change is smaller, no label changes any more to speak of.
+CONVERGED = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +187,37 @@ class Trajectory:
         self._begin(slab)
         return self.history.seek(slab, iteration).reshape(self._plane)
 
+    def seek(self, iteration: int) -> None:
+        """Bring :meth:`volume` to an iteration, or each slab to the last that it has."""
+        for slab in range(self.n_slabs):
+            self.labels(slab, iteration)
+
     def volume(self) -> LabelArray:
         """Labels of the whole image as :meth:`labels` last left each slab, in its own axes."""
         everything = self.history.labels.reshape(self.n_slabs, *self._plane)
         return everything[0] if len(self.shape) == 2 else np.moveaxis(everything, 0, self.axis)
+
+    def changed(self, since: Changes) -> Plane:
+        """Where :meth:`volume` differs from an earlier iteration, in the image's own axes.
+
+        Parameters
+        ----------
+        since
+            The start, which is the model alone, or the iteration before.
+        """
+        of_slab = (
+            self.history.differs_from_start
+            if since is Changes.START
+            else self.history.differs_from_previous
+        )
+        differs = np.stack([of_slab(slab) for slab in range(self.n_slabs)])
+        everything = differs.reshape(self.n_slabs, *self._plane)
+        return everything[0] if len(self.shape) == 2 else np.moveaxis(everything, 0, self.axis)
+
+    def is_converged(self) -> bool:
+        """Whether the last iteration that every slab has moved next to nothing."""
+        n = self.n_complete
+        return n > 0 and float(self._curves["residual"][n - 1].max()) < CONVERGED
 
     def responsibilities(self, slab: int) -> Tensor:
         """R of a slab after its last iteration, ``(K, Y, X)``."""

@@ -13,6 +13,7 @@ from napari_structseg.priors.mean_field import (
 )
 from napari_structseg.priors.network import NetworkPrior
 from napari_structseg.priors.nudge import NudgedPrior, nudged
+from napari_structseg.priors.orientation import mirrored
 from napari_structseg.priors.spec import PriorSpec, build_prior
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "colours",
     "contraction_bound",
     "free_energy",
+    "mirrored",
     "nudged",
     "parallel_step",
     "proximal_step",

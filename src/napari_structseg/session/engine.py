@@ -26,6 +26,7 @@ from napari_structseg.inference.summaries import (
     noises_of,
     summarise_volume,
 )
+from napari_structseg.priors import MarkovPrior
 from napari_structseg.session.messages import (
     ClassVolumes,
     Lines,
@@ -46,6 +47,7 @@ from napari_structseg.session.overlays import (
     summarise_visible,
     thumbnails,
 )
+from napari_structseg.session.refined import RefinedWork
 
 # How long no request must have come before anything but the visible slice is worked on: while
 # a slider moves, the processor belongs to the slice and to painting it.
@@ -61,6 +63,8 @@ class Engine:
         p(eta | x).
     voxel_volume_ml
         Volume of a voxel in mL.
+    prior
+        Refines the labels where the controls say so; None: there is none.
     slice_only
         Work on the visible slice alone: for a distribution that is still growing.
     synchronous
@@ -76,11 +80,12 @@ class Engine:
         distribution: LogitDistribution,
         voxel_volume_ml: float,
         *,
+        prior: MarkovPrior | None = None,
         slice_only: bool = False,
         synchronous: bool = False,
     ) -> None:
         self.distribution = distribution
-        self._work = _Work(distribution, voxel_volume_ml, slice_only)
+        self._work = _Work(distribution, voxel_volume_ml, prior, slice_only)
         self._condition = threading.Condition()
         self._pending: tuple[int, Request] | None = None
         self._generation = 0
@@ -178,11 +183,11 @@ class Engine:
             if self._closed:
                 return False
             self.result.emit(result)
-            if self._moved_on(request.view):
+            if self._moved_on(request.view) or (_is_growing(result) and self._superseded()):
                 return False
         # In 3-D display the whole volume is what is visible: a pass over it is not given up,
         # or a moving slider would never show one.
-        if request.view.volume:
+        if request.view.volume and not self._work.refines(request):
             for result in self._work.volume(generation, request.controls):
                 if self._closed:
                     return False
@@ -222,8 +227,13 @@ class _Work:
     """
 
     def __init__(
-        self, distribution: LogitDistribution, voxel_volume_ml: float, slice_only: bool
+        self,
+        distribution: LogitDistribution,
+        voxel_volume_ml: float,
+        prior: MarkovPrior | None,
+        slice_only: bool,
     ) -> None:
+        self._refined = None if prior is None else RefinedWork(distribution, prior, voxel_volume_ml)
         self._renderer = Renderer(distribution)
         self._voxel_volume_ml = voxel_volume_ml
         self._slice_only = slice_only
@@ -241,6 +251,10 @@ class _Work:
     def _shape(self) -> tuple[int, ...]:
         return self._renderer.spatial_shape
 
+    def refines(self, request: Request) -> bool:
+        """Whether a prior has a say: not before the whole distribution is there."""
+        return self._refined is not None and request.controls.refines and not self._slice_only
+
     def visible(self, generation: int, request: Request) -> Iterator[Result]:
         """The visible slice and what is drawn over it."""
         if self.redeliver:
@@ -248,9 +262,12 @@ class _Work:
             self._delivered.clear()
             self._volume_pass = self._map_pass = None
         region = request.view.region(self._shape)
-        started = time.perf_counter()
-        labels = self._renderer.visible_labels(request.controls, region)
-        yield SliceLabels(generation, region, labels, time.perf_counter() - started)
+        if self._refined is not None and self.refines(request):
+            yield from self._refined.visible(generation, request)
+        else:
+            started = time.perf_counter()
+            labels = self._renderer.visible_labels(request.controls, region)
+            yield SliceLabels(generation, region, labels, time.perf_counter() - started)
         key = _overlay_key(request)
         if request.show is Show.LABELS or self._delivered.get("overlay") == key:
             return
@@ -277,7 +294,12 @@ class _Work:
             return
         if self._renderer.distribution.is_stochastic:
             yield from self._volume_spread(generation, request)
-        yield from self.volume(generation, request.controls)
+        if self._refined is not None and self.refines(request):
+            # The layer is no longer what a pass without the prior left there.
+            self._volume_pass = None
+            yield from self._refined.volume(generation, request)
+        else:
+            yield from self.volume(generation, request.controls)
         if request.view.volume and request.show in (Show.ENTROPY, Show.AGREEMENT):
             yield from self._map_volume(generation, request)
 
@@ -335,6 +357,11 @@ class _Work:
             values = map_values(summary, request.show)
             self._map_done += values.size
             yield MapRegion(generation, request.show, region, values, self._map_done, total)
+
+
+def _is_growing(result: Result) -> bool:
+    """Whether more iterations of a prior are to come: one is shown before a newer request."""
+    return isinstance(result, SliceLabels) and not result.is_final
 
 
 def _spread_key(request: Request) -> Hashable:

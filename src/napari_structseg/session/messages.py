@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import Region, slice_region, whole
+from napari_structseg.inference.changes import Changes
 from napari_structseg.inference.contours import Segments
+from napari_structseg.inference.convergence import Convergence
 from napari_structseg.inference.summaries import DEFAULT_SAMPLES
 
 
@@ -66,6 +68,10 @@ class Request:
         What is visible.
     show
         What to draw.
+    changes
+        Which labels that a prior changed are marked.
+    stop_when_converged
+        Run a prior no further than until it has converged.
     n_samples
         Samples behind contours, entropy, agreement and volumes.
     n_outlines
@@ -79,6 +85,8 @@ class Request:
     controls: Controls
     view: View
     show: Show = Show.LABELS
+    changes: Changes = Changes.NONE
+    stop_when_converged: bool = False
     n_samples: int = DEFAULT_SAMPLES
     n_outlines: int = 5
     n_thumbnails: int = 8
@@ -99,12 +107,34 @@ class SliceLabels:
         ``(*region)``, uint8.
     seconds
         Compute time.
+    is_final
+        Whether more iterations of a prior are to come for the same request.
     """
 
     generation: int
     region: Region
     labels: npt.NDArray[np.uint8]
     seconds: float
+    is_final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedLabels:
+    """Where a prior has changed the labels of the visible region, ``(*region)``."""
+
+    generation: int
+    region: Region
+    changed: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class MeanFieldProgress:
+    """How many iterations the whole image has, of how many, and how they converge."""
+
+    generation: int
+    reached: int
+    target: int
+    convergence: Convergence
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,4 +221,14 @@ class MapRegion:
     total: int
 
 
-Result = SliceLabels | SlabLabels | ClassVolumes | VolumeSpread | Thumbnails | Lines | MapRegion
+Result = (
+    SliceLabels
+    | SlabLabels
+    | ClassVolumes
+    | VolumeSpread
+    | Thumbnails
+    | Lines
+    | MapRegion
+    | ChangedLabels
+    | MeanFieldProgress
+)

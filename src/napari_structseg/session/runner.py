@@ -13,9 +13,10 @@ from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.errors import Cancelled, StructSegError
 from napari_structseg.image import Image
 from napari_structseg.inference.devices import AUTO, resolve_device
-from napari_structseg.inference.predictor import Predictor
+from napari_structseg.inference.predictor import Predictor, prior_for
 from napari_structseg.io.weights import find_model, load_weights
 from napari_structseg.models import ModelSpec
+from napari_structseg.priors import MarkovPrior
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class RunOutcome:
     ----------
     distribution
         p(eta | x) on the image's grid.
+    prior
+        The model's prior on the image's axes; None if it has none.
     spec
         The model's specification.
     weights_path
@@ -35,6 +38,7 @@ class RunOutcome:
     """
 
     distribution: LogitDistribution
+    prior: MarkovPrior | None
     spec: ModelSpec
     weights_path: Path
     seconds: float
@@ -122,6 +126,7 @@ class ModelRun:
         path = find_model(self._model)
         device = resolve_device(self._device)
         network, spec = load_weights(path, device)
+        prior = prior_for(network, self._image)
         shown = False
         for progress in Predictor(network, spec).stream(self._image, self._first):
             self.progressed.emit(progress.done, progress.total)
@@ -129,7 +134,7 @@ class ModelRun:
                 raise Cancelled("The run was cancelled.")
             if progress.distribution is not None:
                 outcome = RunOutcome(
-                    progress.distribution, spec, path, time.perf_counter() - started
+                    progress.distribution, prior, spec, path, time.perf_counter() - started
                 )
                 if progress.complete:
                     return outcome

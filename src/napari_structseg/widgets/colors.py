@@ -17,6 +17,7 @@ RGBA = npt.NDArray[np.float32]
 
 # Of the labels over the image, in the canvas and in thumbnails.
 LABEL_OPACITY = 0.55
+_CHANGE = (1.0, 0.95, 0.2)
 _MAP_OPACITY = 0.9
 # Where on the scale an uncertainty map is fully there; below it fades into the image.
 _MAP_OPAQUE_FROM = 0.3
@@ -51,6 +52,12 @@ def uncertainty_colormap(*, inverted: bool) -> Colormap:
     colors[:, 3] = _MAP_OPACITY * np.clip(np.linspace(0, 1 / _MAP_OPAQUE_FROM, len(colors)), 0, 1)
     name = "structseg agreement" if inverted else "structseg entropy"
     return Colormap(colors[::-1] if inverted else colors, name=name)
+
+
+def change_colormap() -> Colormap:
+    """Transparent where nothing changed, a yellow that no tissue has where it did."""
+    colors = np.array([(*_CHANGE, 0), (*_CHANGE, 1)], np.float32)
+    return Colormap(colors, name="structseg changes")
 
 
 def text_color(widget: QWidget) -> QColor:

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QScrollBar, QVBoxLayout, QWidget
 
 from napari_structseg.widgets.banner import ErrorBanner
 from napari_structseg.widgets.layers import RESULT_KEY
+from napari_structseg.widgets.neighbours_panel import NeighboursPanel
 from napari_structseg.widgets.sample_strip import SampleStrip
 from napari_structseg.widgets.section import Hairline, Note, Section
 from napari_structseg.widgets.shortcuts import ShortcutList
@@ -54,6 +55,7 @@ class DockLayout(QWidget):
         self.strip: SampleStrip = SampleStrip()
         self.show_panel: ShowPanel = ShowPanel()
         self.spread: SpreadPanel = SpreadPanel()
+        self.neighbours: NeighboursPanel = NeighboursPanel()
         self.status = StatusLine()
         self.keys_section = Section("Keyboard", ShortcutList())
         self.keys_section.hide()
@@ -62,7 +64,10 @@ class DockLayout(QWidget):
             Section("Hypotheses", self.strip, self.strip.tools),
             Section("Show", self.show_panel),
             Section("Spread", self.spread, self.spread.reset_button),
+            Section("Neighbours", self.neighbours, self.neighbours.reset_button),
         )
+        # Of use to those who want it; the model's own iterations run without it.
+        self.sections[-1].set_open(False)
         self.scroll_area = _KeylessScrollArea()
         self.scroll_area.setWidgetResizable(True)
         self.scroll_area.setFrameShape(QFrame.Shape.NoFrame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,10 @@ from napari.layers import Image as ImageLayer
 
 from napari_structseg.controls import Controls
 from napari_structseg.image import Image
+from napari_structseg.inference.changes import Changes
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
+    ChangedLabels,
     Lines,
     MapRegion,
     Request,
@@ -37,6 +40,31 @@ _LINES = (Show.OUTLINES, Show.CONTOURS)
 # A slice is mostly there before this. Waiting for it lets the moved slider and the slice be
 # painted together: with OpenGL in the window, Qt composes all of it for every repaint.
 _PATIENCE_SECONDS = 0.015
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the panels say should be seen.
+
+    Attributes
+    ----------
+    controls
+        The sliders.
+    show
+        What to show.
+    n_thumbnails
+        How many samples the strip has.
+    changes
+        Which labels that the prior changed are marked.
+    stop_when_converged
+        Run the prior no further than until it has converged.
+    """
+
+    controls: Controls
+    show: Show
+    n_thumbnails: int
+    changes: Changes = Changes.NONE
+    stop_when_converged: bool = False
 
 
 class Exploration:
@@ -75,9 +103,13 @@ class Exploration:
         self.image = image
         self.layer = layer
         self.layers = layers
+        self.prior = outcome.prior
         self.is_stochastic = outcome.distribution.is_stochastic
         self.engine = Engine(
-            outcome.distribution, image.voxel_volume_ml, slice_only=not is_complete
+            outcome.distribution,
+            image.voxel_volume_ml,
+            prior=outcome.prior,
+            slice_only=not is_complete,
         )
         rest_at_exit(self.engine)
         # Those that results are still to come for.
@@ -135,17 +167,13 @@ class Exploration:
         self.stop()
         self.engine.close()
 
-    def look(self, controls: Controls, show: Show, n_thumbnails: int, *, revive: bool) -> Show:
+    def look(self, wanted: Wanted, *, revive: bool) -> Show:
         """Ask for a picture.
 
         Parameters
         ----------
-        controls
-            The sliders.
-        show
-            What to show; lines are drawn on slices only, and are labels in 3-D.
-        n_thumbnails
-            How many samples the strip has.
+        wanted
+            What the panels say; lines are drawn on slices only, and are labels in 3-D.
         revive
             Whether layers that the user deleted come back.
 
@@ -155,15 +183,22 @@ class Exploration:
             What is shown.
         """
         view = current_view(self._viewer.dims, self.layer)
+        show = wanted.show
         if view.volume and show in _LINES:
             show = Show.LABELS
         self.layers.show(show, revive=revive)
+        changes = Changes.NONE
+        if show is Show.LABELS and wanted.controls.refines:
+            changes = wanted.changes
+        self.layers.mark_changes(changes is not Changes.NONE, revive=revive)
         request = Request(
-            controls,
+            wanted.controls,
             view,
             show,
+            changes=changes,
+            stop_when_converged=wanted.stop_when_converged,
             n_outlines=N_OUTLINES,
-            n_thumbnails=n_thumbnails,
+            n_thumbnails=wanted.n_thumbnails,
             thumbnail_size=THUMBNAIL_SIZE,
         )
         generation = self.engine.request(request)
@@ -220,6 +255,8 @@ class Exploration:
                 self.layers.write_lines(result)
             elif isinstance(result, MapRegion):
                 self.layers.write_map(result, view)
+            elif isinstance(result, ChangedLabels):
+                self.layers.write_changes(result)
             elif isinstance(result, Thumbnails):
                 self._thumbnail_view = view
         if results:

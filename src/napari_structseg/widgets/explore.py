@@ -17,6 +17,7 @@ from napari_structseg.models import ModelSpec
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ClassVolumes,
+    MeanFieldProgress,
     Result,
     Show,
     SliceLabels,
@@ -25,7 +26,7 @@ from napari_structseg.session.messages import (
 )
 from napari_structseg.session.runner import RunOutcome
 from napari_structseg.widgets.dock_layout import DockLayout
-from napari_structseg.widgets.exploration import N_OUTLINES, Exploration
+from napari_structseg.widgets.exploration import N_OUTLINES, Exploration, Wanted
 from napari_structseg.widgets.job import Job
 from napari_structseg.widgets.layers import ResultLayers
 from napari_structseg.widgets.shortcuts import BoundShortcuts
@@ -75,6 +76,11 @@ class ExploreWidget(DockLayout):
             sample=self.strip.sample,
             temperature=self.spread.temperature,
             class_scale=self.spread.class_scale,
+            iterations=self.neighbours.iterations,
+            mrf_strength=self.neighbours.strength,
+            damping=self.neighbours.damping,
+            update=self.neighbours.update_kind,
+            nudges=self.neighbours.nudges,
         )
 
     def is_exploring(self) -> bool:
@@ -180,6 +186,8 @@ class ExploreWidget(DockLayout):
         self.strip.extended.connect(self._look)
         self.show_panel.show_chosen.connect(self._look)
         self.spread.changed.connect(self._on_spread)
+        self.neighbours.changed.connect(self._look)
+        self.neighbours.changes_chosen.connect(self._look)
         for emitter in self._dims_events():
             emitter.connect(self._on_dims)
         self._viewer.dims.events.order.connect(self._show_thumbnails)
@@ -240,6 +248,7 @@ class ExploreWidget(DockLayout):
             self._spec = spec
             self.strip.reset()
             self.spread.set_classes(spec.classes, is_stochastic=is_stochastic)
+            self._set_prior(exploration)
             self.show_panel.set_classes(
                 spec.classes, n_outlines=N_OUTLINES, is_stochastic=is_stochastic
             )
@@ -252,6 +261,15 @@ class ExploreWidget(DockLayout):
         exploration.layer.events.contrast_limits.connect(self._show_thumbnails)
         self._show_state()
         self._look()
+
+    def _set_prior(self, exploration: Exploration) -> None:
+        """Offer what the model's prior has to offer."""
+        prior, spec = exploration.prior, exploration.spec
+        if prior is None or spec.prior is None:
+            self.neighbours.set_model(spec.classes, iterations=None)
+            return
+        self.neighbours.set_model(spec.classes, iterations=spec.prior.iterations)
+        self.neighbours.show_influence(prior.influence().cpu().numpy())
 
     def _end_job(self, says: str) -> None:
         self._job = None
@@ -283,10 +301,17 @@ class ExploreWidget(DockLayout):
     def _ask(self, *, revive: bool) -> None:
         if self._exploration is None:
             return
-        wanted = self.show_panel.chosen
-        shown = self._exploration.look(self.controls, wanted, self.strip.n_samples, revive=revive)
-        if shown is not wanted:
-            self.status.say(f"{wanted.value.capitalize()} are drawn on slices; 3-D shows labels")
+        wanted = Wanted(
+            self.controls,
+            self.show_panel.chosen,
+            self.strip.n_samples,
+            changes=self.neighbours.changes,
+            stop_when_converged=self.neighbours.stops_when_converged,
+        )
+        shown = self._exploration.look(wanted, revive=revive)
+        if shown is not wanted.show:
+            name = wanted.show.value.capitalize()
+            self.status.say(f"{name} are drawn on slices; 3-D shows labels")
 
     def _on_sample(self, sample: int) -> None:
         self.status.say("The mean" if sample == 0 else f"Sample {sample} of seed {self.strip.seed}")
@@ -313,6 +338,9 @@ class ExploreWidget(DockLayout):
             elif isinstance(result, ClassVolumes):
                 self.spread.show_volumes(result.volumes_ml)
                 self.status.volume_seconds = result.seconds
+            elif isinstance(result, MeanFieldProgress):
+                self.neighbours.show_progress(result.reached, result.target)
+                self.neighbours.show_convergence(result.convergence)
             elif isinstance(result, VolumeSpread):
                 self.spread.show_spread(result.volumes_ml, is_exact=result.exact)
             elif isinstance(result, Thumbnails):

@@ -19,8 +19,20 @@ from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image
 from napari_structseg.models import ClassSpec
 from napari_structseg.reader import GEOMETRY_KEY
-from napari_structseg.session.messages import Lines, MapRegion, Show, SlabLabels, View
-from napari_structseg.widgets.colors import LABEL_OPACITY, label_colors, uncertainty_colormap
+from napari_structseg.session.messages import (
+    ChangedLabels,
+    Lines,
+    MapRegion,
+    Show,
+    SlabLabels,
+    View,
+)
+from napari_structseg.widgets.colors import (
+    LABEL_OPACITY,
+    change_colormap,
+    label_colors,
+    uncertainty_colormap,
+)
 from napari_structseg.widgets.line_mesh import line_arrays, write_lines
 
 # In a layer's metadata: it is the plugin's, and no image to run a model on.
@@ -94,14 +106,20 @@ class ResultLayers:
             visible=False,
             **common,
         )
+        # Made when it is first wanted.
+        self.changes: ImageLayer | None = None
+        self._common = common
+        self._changed_in: Region | None = None
         self._showing: Show | None = None
+        self._is_marking = False
         self._redrawn = 0.0
         self.set_classes(classes)
 
     @property
     def all(self) -> tuple[Layer, ...]:
         """The layers, from the bottom up."""
-        return (self.uncertainty, self.segmentation, self.lines)
+        marks = () if self.changes is None else (self.changes,)
+        return (self.uncertainty, self.segmentation, *marks, self.lines)
 
     def fit(self, layer: Layer, image: Image) -> bool:
         """Whether they can show another result on a layer."""
@@ -118,6 +136,8 @@ class ResultLayers:
         self.segmentation.refresh(extent=False, highlight=False)
         self.uncertainty.data[:] = 0
         write_lines(self.lines, (), self._colors)
+        if self.changes is not None:
+            self.changes.data[:] = 0
         self._showing = None
         self._map: Show | None = None
 
@@ -147,7 +167,28 @@ class ResultLayers:
             self.uncertainty.colormap = uncertainty_colormap(inverted=is_agreement)
             self.uncertainty.contrast_limits = (0, 1 if is_agreement else self._entropy_max)
         for layer in self.all:
-            layer.visible = layer is wanted
+            if layer is not self.changes:
+                layer.visible = layer is wanted
+
+    def mark_changes(self, is_wanted: bool, *, revive: bool) -> None:
+        """Show or hide the marks of labels that a prior has changed."""
+        if self.changes is None:
+            if not is_wanted:
+                return
+            self.changes = ImageLayer(
+                np.zeros(self.segmentation.data.shape, np.uint8),
+                name="Changes",
+                contrast_limits=(0, 1),
+                colormap=change_colormap(),
+                visible=False,
+                **self._common,
+            )
+        is_new = is_wanted and not self._is_marking
+        if is_wanted and self.changes not in self._viewer.layers and (revive or is_new):
+            self._add(self.changes)
+        if is_wanted != self._is_marking:
+            self._is_marking = is_wanted
+            self.changes.visible = is_wanted
 
     def remove(self) -> None:
         """Take the layers out of the viewer."""
@@ -186,6 +227,16 @@ class ResultLayers:
             self._repaint_volume(self.uncertainty, is_last=result.done == result.total)
         else:
             _repaint(self.uncertainty)
+
+    def write_changes(self, result: ChangedLabels) -> None:
+        """Marks of the visible region; those elsewhere are of another time and go."""
+        if self.changes is None:
+            return
+        if self._changed_in is not None and self._changed_in != result.region:
+            self.changes.data[self._changed_in] = 0
+        self._changed_in = result.region
+        self.changes.data[result.region] = result.changed
+        _repaint(self.changes)
 
     def write_lines(self, result: Lines) -> None:
         """Outlines or contours of the visible slice."""

@@ -1,0 +1,264 @@
+"""U-Net against MRF-UNet: the experiment of Brudfors et al., MIDL 2021, on open data.
+
+Both are trained in the same way, on the same patches; the MRF-UNet has a Markov random field over
+the labels besides, trained with it through unrolled mean field. Widths are 2^j .. 2^(j+4).
+
+    python experiments/mrf_unet/run.py --data DATA           # results.json, the tables, the figures
+    python experiments/mrf_unet/run.py --data DATA --full --device cuda    # full.json, for a GPU
+    python experiments/mrf_unet/run.py --report              # from results.json as it is
+
+DATA holds ``ibsr18/0.94mm``, ``ibsr18/1.0mm`` (``CASE.nii.gz``, ``CASE_seg.nii.gz``) and
+``hippocampus/images``, ``hippocampus/labels``. A run that is in the results already is skipped, so
+that the command can be stopped and given again. Needs matplotlib beside the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cases import CLASSES, Split, read_split
+from report import write_figures, write_tables
+
+from napari_structseg.evaluation.dice import dice_per_class
+from napari_structseg.io.atomic import atomic_path
+from napari_structseg.models import (
+    BackboneSpec,
+    ClassSpec,
+    HeadSpec,
+    ModelSpec,
+    SegmentationNetwork,
+)
+from napari_structseg.priors import parallel_step, uniform
+from napari_structseg.training.cases import PreparedCase
+from napari_structseg.training.config import (
+    AugmentationConfig,
+    OptimiserConfig,
+    PriorConfig,
+    TrainConfig,
+)
+from napari_structseg.training.patches import ImagePatches
+from napari_structseg.training.sources import palette
+from napari_structseg.training.trainer import Trainer
+from napari_structseg.training.validation import predict_labels, predict_logits
+
+HERE = Path(__file__).resolve().parent
+MODELS = ("U-Net", "MRF-UNet")
+N_SMOOTHED = 20
+
+logger = logging.getLogger("mrf_unet")
+
+
+def main() -> int:
+    """Train what is missing, and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--full", action="store_true", help="full.toml, for a GPU")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--report", action="store_true", help="use the results as they are")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    path = HERE / ("full.json" if arguments.full else "results.json")
+    if not arguments.report:
+        if arguments.data is None:
+            parser.error("give the folder of the data sets with --data, or --report")
+        with (HERE / ("full.toml" if arguments.full else "small.toml")).open("rb") as file:
+            config = tomllib.load(file)
+        command = "python experiments/mrf_unet/run.py --data DATA" + " --full" * arguments.full
+        train_missing(config, arguments.data, path, command, torch.device(arguments.device))
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if not arguments.full:
+        write_tables(results)
+        write_figures(results)
+    return 0
+
+
+def train_missing(
+    config: dict[str, Any], data: Path, path: Path, command: str, device: torch.device
+) -> None:
+    """Make every run that the results lack; write them after each."""
+    runs: list[dict[str, Any]] = []
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if known["config"] != config:
+            raise SystemExit(f"{path} was made with another configuration: move it away first.")
+        runs = known["runs"]
+    if device.type == "cpu":
+        # As many as reproduce the results: sums in another order give other weights.
+        torch.set_num_threads(1)
+    splits: dict[str, Split] = {}
+    for dataset, model, j, seed in wanted(config):
+        key = {"dataset": dataset, "model": model, "j": j, "seed": seed}
+        if any(key.items() <= run.items() for run in runs):
+            continue
+        if dataset not in splits:
+            splits[dataset] = read_split(dataset, data, config["datasets"][dataset]["spacing"])
+        run = key | train_and_test(config, splits[dataset], device, **key)
+        runs.append(run)
+        results = {
+            "command": command,
+            "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "config": config,
+            "runs": runs,
+        }
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(results) + "\n", encoding="utf-8")
+        logger.info(
+            "%s, %s, j = %d, seed %d: loss %.3f, Dice %s, %.0f s",
+            *key.values(),
+            run["loss"],
+            {where: round(mean_of(scores), 3) for where, scores in run["dice"].items()},
+            run["seconds"],
+        )
+
+
+def wanted(config: dict[str, Any]) -> Iterator[tuple[str, str, int, int]]:
+    """Every run, the first seed of everything before the second of anything."""
+    for seed in config["seeds"]:
+        for dataset in config["datasets"]:
+            for j in config["j"]:
+                for model in MODELS:
+                    yield dataset, model, j, seed
+
+
+def mean_of(scores: dict[str, list[float | None]]) -> float:
+    """Mean Dice over cases and classes that have one."""
+    return float(np.mean([d for case in scores.values() for d in case if d is not None]))
+
+
+def train_and_test(
+    config: dict[str, Any],
+    split: Split,
+    device: torch.device,
+    *,
+    dataset: str,
+    model: str,
+    j: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Train one network and test it."""
+    settings = configuration(config, dataset, model, j, seed)
+    spec = specification(settings, CLASSES[dataset])
+    losses: list[float] = []
+    started, started_cpu = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        source = ImagePatches(split.training, settings)
+        trainer = Trainer(settings, spec, source, Path(folder), device=device)
+        trainer.run(lambda progress: losses.append(progress.loss))
+    seconds, cpu = time.perf_counter() - started, time.process_time() - started_cpu
+    network = trainer.network.eval()
+    dice = {
+        where: {
+            case.name: scored(predict_labels(network, spec, case.image), case, spec.n_classes)
+            for case in cases
+        }
+        for where, cases in split.test.items()
+    }
+    result = {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "steps": settings.steps,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu, 1),
+        "loss": round(float(np.mean(losses[-N_SMOOTHED:])), 4),
+        "dice": dice,
+    }
+    if network.prior is not None:
+        n = config["shown_iterations"]
+        result["dice_by_iteration"] = {
+            where: convergence(network, spec, cases, n) for where, cases in split.test.items()
+        }
+    return result
+
+
+def configuration(
+    config: dict[str, Any], dataset: str, model: str, j: int, seed: int
+) -> TrainConfig:
+    """The same for both models but for the prior."""
+    own = config["datasets"][dataset]
+    levels = config["levels"]
+    return TrainConfig(
+        name=f"{model} {j}",
+        dimensions=3,
+        patch=own["patch"],
+        spacing=own["spacing"],
+        batch=config["batch"],
+        steps=own["steps"],
+        seed=seed,
+        foreground=config["foreground"],
+        backbone=BackboneSpec(
+            widths=tuple(2 ** (j + level) for level in range(levels)),
+            convolutions=(config["convolutions"],) * levels,
+            norm=config["norm"],
+        ),
+        head=HeadSpec(kind="point"),
+        prior=PriorConfig() if model == "MRF-UNet" else None,
+        optimiser=OptimiserConfig(
+            learning_rate=own["learning_rate"], warmup_steps=config["warmup_steps"]
+        ),
+        augmentation=AugmentationConfig(**config["augmentation"]),
+        validation_cases=0,
+        checkpoint_every=own["steps"],
+    )
+
+
+def specification(settings: TrainConfig, classes: tuple[str, ...]) -> ModelSpec:
+    """The model that a configuration trains."""
+    return ModelSpec(
+        name=settings.name,
+        dimensions=3,
+        channels=("T1",),
+        classes=tuple(
+            ClassSpec(name=name, color=color)
+            for name, color in zip(classes, palette(len(classes)), strict=True)
+        ),
+        spacing=settings.spacing,
+        patch=settings.patch,
+        backbone=settings.backbone,
+        head=settings.head,
+        prior=settings.prior_spec,
+    )
+
+
+def scored(labels: np.ndarray, case: PreparedCase, n_classes: int) -> list[float | None]:
+    """Dice of each class but the background; None where neither has it."""
+    dice = dice_per_class(labels, case.labels[0], n_classes)[1:]
+    return [None if np.isnan(value) else round(float(value), 4) for value in dice]
+
+
+def convergence(
+    network: SegmentationNetwork, spec: ModelSpec, cases: list[PreparedCase], n_iterations: int
+) -> list[list[float]]:
+    """Mean Dice over cases of each class but the background, after 0, 1, 2, ... iterations.
+
+    After 0 iterations it is that of the U-Net in the product, alone.
+    """
+    curves = []
+    for case in cases:
+        with torch.inference_mode():
+            unary = torch.log_softmax(predict_logits(network, spec, case.image), dim=1)
+            refined, shown = uniform(unary), [unary]
+            for _ in range(n_iterations):
+                refined = parallel_step(unary, refined, network.prior.message(refined))
+                shown.append(refined)
+            labels = [scores[0].argmax(dim=0).to(torch.uint8).cpu().numpy() for scores in shown]
+        curves.append([dice_per_class(k, case.labels[0], spec.n_classes)[1:] for k in labels])
+    return np.nanmean(curves, axis=0).round(4).tolist()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
