@@ -9,8 +9,9 @@ is many times longer than the step. numpy does not.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,15 @@ def one_thread() -> Iterator[None]:
     """
     with _pools().limit(limits=1):
         yield
+
+
+def team(n_threads: int) -> ThreadPoolExecutor:
+    """Threads each of which keeps what it computes to itself."""
+    openmp = _pools().select(user_api="openmp")
+    # The limit is of the thread that sets it, for as long as it lives.
+    return ThreadPoolExecutor(
+        n_threads, "structseg-sites", initializer=partial(openmp.limit, limits=1)
+    )
 
 
 def chunks(n: int, device: torch.device, size: int = CHUNK) -> Iterator[slice]:

@@ -1,8 +1,8 @@
-"""The message of a prior to chosen sites, as one product of two small matrices.
+"""The message of a prior to windows and to single sites of a slab.
 
-A convolution of four channels leaves most of a processor idle. Here the neighbourhood of each site
-is gathered as a row, and the prior's first stage is a matrix product of the rows: several times
-faster, and for any set of sites at the price of those sites alone.
+A convolution in three dimensions with few channels leaves most of a processor idle. Here the
+slabs around a site are channels beside each other, so that a fast two-dimensional convolution does
+the same; where only few sites are wanted, their neighbourhoods are gathered as rows of a matrix.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from napari_structseg.priors import MarkovPrior
 
-# Sites at a time: their rows stay within the processor's cache.
-CHUNK = 4096
+Sites = npt.NDArray[np.int64]
+Plane = npt.NDArray[np.bool_]
+# Sites at a time: few enough to stay in the processor's cache, enough to outweigh the calls.
+CHUNK = 1 << 14
+# A window costs as much as the gathering of this share of its sites.
+_WORTH_A_WINDOW = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +34,18 @@ class Batch:
     ----------
     sites
         Flat indices into the plane, ``(n,)``.
-    starts
-        Where each line of their neighbourhoods begins in a field.
-    lines
-        Lines of a slab with its border, where the sites are whole lines; else None.
+    window
+        Rows and columns, in steps of 1 or 2, if they are all of a window.
     """
 
-    sites: Tensor
-    starts: Tensor
-    lines: slice | None
+    sites: Sites
+    window: tuple[slice, slice] | None = None
 
-    @property
-    def index(self) -> Tensor | slice:
-        """The sites as an index: a slice where it can be one."""
-        if self.lines is None:
-            return self.sites
-        first = int(self.sites[0])
-        return slice(first, first + len(self.sites))
+    def of(self, plane: Tensor) -> Tensor:
+        """The values of ``(K, Y, X)`` at the sites, ``(K, n)``."""
+        if self.window is not None:
+            return plane[:, *self.window].flatten(1)
+        return plane.flatten(1)[:, torch.from_numpy(self.sites).to(plane.device)]
 
 
 class Neighbourhood:
@@ -68,106 +69,99 @@ class Neighbourhood:
         self.halo = prior.dimensions - 2
         self._axis = axis
         height, width = plane
-        n_classes = prior.n_classes
         with torch.inference_mode():
             kernel = prior.kernel().float()
             if self.halo:
-                kernel = kernel.movedim(2 + axis, 2)
-            # Rows hold the slabs, lines and columns around a site, and the classes of each.
-            weights = kernel.movedim((0, 1), (-1, -2)).reshape(-1, kernel.shape[0])
-            self._weights = weights.contiguous()
+                kernel = kernel.movedim(2 + axis, 1).flatten(1, 2)
+            self._kernel = kernel.contiguous(memory_format=torch.channels_last)
             self._bias = prior.first_bias().float()
-        self.device = self._weights.device
+            # A row holds the lines, their sites, and the channels of each.
+            self._rows = kernel.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+        self.device = self._kernel.device
+        self._grid = np.arange(height * width).reshape(plane)
         line = width + 2
-        slab = (height + 2) * line
         rows, columns = np.divmod(np.arange(height * width), width)
-        corners = (rows * line + columns)[:, None]
-        steps = [z * slab + y * line for z in range(1 + 2 * self.halo) for y in range(3)]
-        self._starts = torch.from_numpy(corners + np.array(steps)).to(self.device)
-        # Where a site lies in its own slab.
-        self._own = torch.from_numpy((corners + line + 1)[:, 0]).to(self.device)
-        self._n_lines = len(steps)
-        self._n_line = 3 * n_classes
-        self._slab = slab * n_classes
-        self._n_window = (1 + 2 * self.halo) * slab - 2
-        most = max(CHUNK, width)
-        self._gathered = torch.empty((most * self._n_lines, self._n_line), device=self.device)
-        self._first = torch.empty((most, self._weights.shape[1]), device=self.device)
-        self._everything = tuple(self._whole_lines(height, width))
+        self._corners = torch.from_numpy(rows * line + columns).to(self.device)
+        steps = np.array([[y * line + x for x in range(3)] for y in range(3)]).ravel()
+        self._steps = torch.from_numpy(steps).to(self.device)
 
-    def _whole_lines(self, height: int, width: int) -> Iterator[Batch]:
-        n_lines = max(1, CHUNK // width)
-        for top in range(0, height, n_lines):
-            bottom = min(top + n_lines, height)
-            sites = torch.arange(top * width, bottom * width, device=self.device)
-            starts = self._starts[top * width : bottom * width].flatten()
-            yield Batch(sites, starts, slice(1 + top, 1 + bottom))
-
-    def batches(self, sites: Tensor | None = None) -> Iterator[Batch]:
+    def batches(self, wanted: Plane, step: int = 1) -> Iterator[Batch]:
         """Cut sites of the plane into parts that fit.
 
         Parameters
         ----------
-        sites
-            Flat indices into the plane, ``(n,)``; None: all of them.
+        wanted
+            Which sites. More may be taken where that is faster; with a step of 2, only ones
+            with the parity of those wanted.
+        step
+            2 where all that are wanted lie on every other row and every other column.
         """
-        if sites is None:
-            yield from self._everything
-        elif len(sites):
-            for part in sites.split(CHUNK):
-                yield Batch(part, self._starts[part].flatten(), None)
+        rows, columns = (np.flatnonzero(wanted.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        across = slice(left, right, step)
+        n_lines = max(1, CHUNK // len(range(left, right, step))) * step
+        for top in range(int(rows[0]), int(rows[-1]) + 1, n_lines):
+            down = slice(top, min(top + n_lines, int(rows[-1]) + 1), step)
+            inside = wanted[down, across]
+            n_wanted = int(inside.sum())
+            if n_wanted > _WORTH_A_WINDOW * inside.size:
+                yield Batch(self._grid[down, across].ravel(), (down, across))
+            elif n_wanted:
+                yield Batch(self._grid[down, across][inside])
 
     def message(self, field: Tensor, slab: int, batch: Batch) -> Tensor:
-        """What the neighbours say to sites of a slab.
+        """What the neighbours say to sites of a slab, ``(K, n)``, float32.
 
         Parameters
         ----------
         field
-            Responsibilities, contiguous.
+            Responsibilities.
         slab
             Which slab, the border not counted.
         batch
             Which sites.
-
-        Returns
-        -------
-        Tensor
-            ``(K, n)``, float32.
         """
-        # The three sites of a line around a site are one piece of memory.
-        start = field.storage_offset() + slab * self._slab
-        stride = (self.prior.n_classes, 1)
-        lines = field.as_strided((self._n_window, self._n_line), stride, start)
-        n_sites = len(batch.sites)
-        gathered, first = self._gathered[: len(batch.starts)], self._first[:n_sites]
-        torch.index_select(lines, 0, batch.starts, out=gathered)
-        torch.addmm(self._bias, gathered.view(n_sites, -1), self._weights, out=first)
+        slabs = field[slab : slab + 1 + 2 * self.halo]
+        if batch.window is None:
+            corners = self._corners[torch.from_numpy(batch.sites).to(self.device)]
+            places = (corners[:, None] + self._steps).flatten()
+            around = [one.view(-1, one.shape[-1]).index_select(0, places) for one in slabs]
+            gathered = torch.cat(around, dim=1).view(len(corners), -1)
+            first = torch.addmm(self._bias, gathered, self._rows)
+        else:
+            stride = batch.window[0].step
+            reach = [slice(part.start, part.stop + 2) for part in batch.window]
+            # Channels last, which is how the convolution is fast.
+            stacked = torch.cat([one[*reach] for one in slabs], dim=-1)
+            image = stacked.permute(2, 0, 1)[None]
+            convolved = functional.conv2d(image, self._kernel, self._bias, stride=stride)
+            first = convolved[0].permute(1, 2, 0).flatten(0, 1)
         return self.prior.mix(first.t())
 
     def read(self, field: Tensor, slab: int, batch: Batch) -> Tensor:
         """Responsibilities of sites of a slab, ``(K, n)``."""
-        own = field[slab + self.halo]
-        if batch.lines is not None:
-            return own[batch.lines, 1:-1].permute(2, 0, 1).flatten(1)
-        return own.view(-1, self.prior.n_classes)[self._own[batch.sites]].t().contiguous()
+        return batch.of(self._inside(field, slab).movedim(-1, 0)).contiguous()
 
     def write(self, field: Tensor, slab: int, batch: Batch, values: Tensor) -> None:
         """Set responsibilities ``(K, n)`` of sites of a slab."""
-        own = field[slab + self.halo]
-        if batch.lines is not None:
-            into = own[batch.lines, 1:-1]
-            into.copy_(values.view(-1, *into.shape[:2]).permute(1, 2, 0))
+        inside = self._inside(field, slab)
+        if batch.window is not None:
+            into = inside[*batch.window]
+            into.copy_(values.t().view(into.shape))
         else:
-            rows = own.view(-1, self.prior.n_classes)
-            rows.index_copy_(0, self._own[batch.sites], values.t().contiguous())
+            sites = torch.from_numpy(batch.sites).to(self.device)
+            width = inside.shape[1]
+            inside[sites // width, sites % width] = values.t()
 
     def message_of(self, responsibilities: Tensor) -> Tensor:
         """The message where every neighbour has the same responsibilities ``(K,)``, ``(K, 1)``."""
-        row = responsibilities.repeat(self._n_lines * 3)
-        return self.prior.mix((row @ self._weights + self._bias)[:, None])
+        row = responsibilities.repeat(len(self._rows) // len(responsibilities))
+        return self.prior.mix((row @ self._rows + self._bias)[:, None])
 
     def uniform_message(self, shape: tuple[int, ...], slab: int) -> Tensor:
-        """The message to every site of a slab while nothing is known: R = 1/K, ``(K, Y * X)``.
+        """The message to a slab while nothing is known: R = 1/K, ``(K, Y, X)``.
 
         Sites at the border of the image have fewer neighbours.
 
@@ -190,4 +184,8 @@ class Neighbourhood:
             if self.halo and axis == self._axis:
                 place = place[slab : slab + 1]
             message = message.index_select(1 + axis, place)
-        return message.flatten(1)
+        return message.reshape(n_classes, *self._grid.shape)
+
+    def _inside(self, field: Tensor, slab: int) -> Tensor:
+        """A slab without its border, ``(Y, X, K)``."""
+        return field[slab + self.halo, 1:-1, 1:-1]

@@ -8,26 +8,29 @@ needs is computed first. A site is computed again only if something around it ha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_structseg.distributions.one_thread import one_thread
+from napari_structseg.distributions.one_thread import one_thread, team
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.inference.changes import Changes
 from napari_structseg.inference.convergence import Convergence
 from napari_structseg.inference.label_history import LabelArray, LabelHistory
-from napari_structseg.inference.neighbourhood import Batch, Neighbourhood
+from napari_structseg.inference.neighbourhood import Batch, Neighbourhood, Plane, Sites
 from napari_structseg.priors import MarkovPrior, Update, contraction_bound
 
-Plane = npt.NDArray[np.bool_]
 # A responsibility that moves by less does not move: what it would have moved elsewhere is of the
 # order of what single precision rounds.
 STILL = 3e-7
+# More than a few threads wait for memory, and the window wants a processor, too.
+_N_THREADS = min(4, os.cpu_count() or 1)
 # Of an iteration whose largest change is smaller, no label changes any more to speak of.
 CONVERGED = 1e-3
 
@@ -103,6 +106,7 @@ class Trajectory:
             (2, self.n_slabs + 2 * halo, height + 2, width + 2, prior.n_classes),
             device=self._device,
         )
+        self._team = team(_N_THREADS)
         self._unaries: dict[int, Tensor] = {}
         self.history = LabelHistory(self.n_slabs, self._n_sites)
         self.restart(prior, settings)
@@ -127,7 +131,7 @@ class Trajectory:
         self._moved = np.ones((2, self.n_slabs, *self._plane), bool)
         self._begun = np.zeros(self.n_slabs, bool)
         self._resting: tuple[Tensor, Tensor] | None = None
-        self._energies: dict[int, Tensor] = {}
+        self._energies: dict[int, npt.NDArray[np.float64]] = {}
         self._curves: dict[str, list[npt.NDArray[np.float64]]] = {
             "residual": [],
             "changed": [],
@@ -265,7 +269,7 @@ class Trajectory:
             return
         self._begun[slab] = True
         if slab not in self._unaries:
-            unary = torch.log_softmax(self._unary_of(slab).reshape(-1, self._n_sites), dim=0)
+            unary = torch.log_softmax(self._unary_of(slab), dim=0)
             if not torch.isfinite(unary).all():
                 raise InputError(
                     "The model's logits are not all finite, so that no prior can refine them. "
@@ -273,12 +277,14 @@ class Trajectory:
                 )
             self._unaries[slab] = unary
         unary = self._unaries[slab]
-        self.history.begin(slab, _labels_of(unary))
+        self.history.begin(slab, _labels_of(unary.flatten(1)))
 
     def _step(self, slab: int) -> None:
         """One iteration of all sites at once."""
         self._begin(slab)
         iteration = self.reached(slab) + 1
+        if self._has_energy and iteration == 1:
+            self._energies[slab] = np.zeros(self._n_sites)
         tally = _Tally(self._moved[iteration % 2, slab].reshape(-1))
         tally.moved[:] = False
         halo = self._around.halo
@@ -286,19 +292,21 @@ class Trajectory:
         if iteration == 1:
             message = self._uniform_message(slab)
             start = message.new_tensor(1 / self.prior.n_classes)
-            for batch in self._around.batches():
-                self._update(_Sites(slab, batch, message[:, batch.index], start), new, tally)
+            self._update_all(
+                self._around.batches(np.ones(self._plane, bool)),
+                lambda batch: _Sites(slab, batch, batch.of(message), start),
+                new,
+                tally,
+            )
         else:
             new[slab + halo] = old[slab + halo]
             active = self._disturbed(slab, iteration)
-            if iteration == 2:
-                resting = self._at_rest(slab)
-                active &= ~resting
-                self._rest(slab, resting, new, tally)
-            for batch in self._around.batches(self._indices(active)):
-                message = self._around.message(old, slab, batch)
-                start = self._around.read(old, slab, batch)
-                self._update(_Sites(slab, batch, message, start), new, tally)
+            resting = self._at_rest(slab) if iteration == 2 else np.zeros(self._plane, bool)
+            batches = list(self._around.batches(active & ~resting))
+            self._update_all(batches, partial(self._listen, old, slab), new, tally)
+            for batch in batches:
+                resting.flat[batch.sites] = False
+            self._rest(slab, np.flatnonzero(resting), new, tally)
         self._finish(slab, iteration, tally)
 
     def _sweep(self, slab: int) -> None:
@@ -319,19 +327,38 @@ class Trajectory:
             active = waiting[slab] & colour
             waiting[slab] &= ~active
             tally.moved[:] = False
-            for batch in self._around.batches(self._indices(active)):
-                message = self._around.message(field, slab, batch)
-                start = self._around.read(field, slab, batch)
-                self._update(_Sites(slab, batch, message, start), field, tally)
+            batches = self._around.batches(active, step=2)
+            self._update_all(batches, partial(self._listen, field, slab), field, tally)
             disturbed = _dilated(tally.moved.reshape(self._plane))
             near = slice(max(slab - 1, 0), slab + 2) if self._around.halo else slice(slab, slab + 1)
             waiting[near] |= disturbed
         self._finish(slab, iteration, tally)
 
-    def _update(self, at: _Sites, field: Tensor, tally: _Tally) -> None:
+    def _listen(self, field: Tensor, slab: int, batch: Batch) -> _Sites:
+        """Sites with what their neighbours say."""
+        message = self._around.message(field, slab, batch)
+        return _Sites(slab, batch, message, self._around.read(field, slab, batch))
+
+    def _update_all(
+        self,
+        batches: Iterable[Batch],
+        listen: Callable[[Batch], _Sites],
+        field: Tensor,
+        tally: _Tally,
+    ) -> None:
+        """Update batches of sites none of which waits for another."""
+
+        def work(batch: Batch) -> _Updated:
+            with torch.inference_mode():
+                return self._update(listen(batch), field)
+
+        for done in self._team.map(work, batches):
+            tally.add(done)
+
+    def _update(self, at: _Sites, field: Tensor) -> _Updated:
         """Update sites from their message."""
         settings = self.settings
-        unary = self._unaries[at.slab][:, at.batch.index]
+        unary = at.batch.of(self._unaries[at.slab])
         logits = unary + settings.strength * at.message
         if self._tau:
             held = logits.add(at.old.clamp(min=1e-30).log(), alpha=self._tau)
@@ -344,32 +371,26 @@ class Trajectory:
         moves = change > STILL
         new = torch.where(moves, new, at.old)
         self._around.write(field, at.slab, at.batch, new)
-        if self._has_energy:
-            self._tell_energy(at, unary, new, tally)
+        energy = self._tell_energy(at, unary, new) if self._has_energy else 0.0
         largest = float(change.max())
         if not math.isfinite(largest):
             raise InputError(
                 f"Mean field left the finite numbers in iteration {self.reached(at.slab) + 1} at "
                 f"strength {settings.strength:g}. Lower the strength; the last result stays."
             )
-        tally.residual = max(tally.residual, largest)
-        chosen = at.batch.sites.cpu().numpy()
-        tally.moved[chosen] = moves.cpu().numpy()
-        tally.sites.append(chosen)
-        tally.labels.append(_labels_of(new))
+        return _Updated(at.batch.sites, moves.cpu().numpy(), _labels_of(new), largest, energy)
 
-    def _tell_energy(self, at: _Sites, unary: Tensor, new: Tensor, tally: _Tally) -> None:
+    def _tell_energy(self, at: _Sites, unary: Tensor, new: Tensor) -> float:
+        """Note the energy of sites; what it changes by, where that is known."""
         message = self.settings.strength * at.message
         if self.settings.update == "coloured":
             # No two sites of a colour are neighbours: what F changes by is the sum over them.
             before = -torch.special.entr(at.old) - at.old * (unary + message)
             after = -torch.special.entr(new) - new * (unary + message)
-            tally.energy += float((after - before).sum(dtype=torch.float64))
-            return
+            return float((after - before).sum(dtype=torch.float64))
         terms = -torch.special.entr(at.old) - at.old * (unary + 0.5 * message)
-        if at.slab not in self._energies:
-            self._energies[at.slab] = torch.zeros(self._n_sites, device=self._device)
-        self._energies[at.slab][at.batch.index] = terms.sum(dim=0)
+        self._energies[at.slab][at.batch.sites] = terms.sum(dim=0).double().cpu().numpy()
+        return 0.0
 
     def _finish(self, slab: int, iteration: int, tally: _Tally) -> None:
         sites = np.concatenate(tally.sites) if tally.sites else np.zeros(0, np.int64)
@@ -380,7 +401,7 @@ class Trajectory:
         if self._has_energy and self.settings.update == "coloured":
             self._set_curve("energy", iteration, slab, tally.energy)
         elif self._has_energy:
-            energy = float(self._energies[slab].sum(dtype=torch.float64))
+            energy = float(self._energies[slab].sum())
             self._set_curve("energy", iteration - 1, slab, energy)
         self._at[slab] = iteration
 
@@ -430,18 +451,15 @@ class Trajectory:
         result[inner] = ~_dilated(away)[inner]
         return result
 
-    def _rest(self, slab: int, resting: Plane, field: Tensor, tally: _Tally) -> None:
-        if self._resting is None:
+    def _rest(self, slab: int, sites: Sites, field: Tensor, tally: _Tally) -> None:
+        """Update sites that all hear the same message."""
+        if self._resting is None or not len(sites):
             return
         corner, message = self._resting
-        for batch in self._around.batches(self._indices(resting)):
-            self._update(_Sites(slab, batch, message, corner[:, None]), field, tally)
-
-    def _indices(self, plane: Plane) -> Tensor | None:
-        """Sites of a mask; None for all of them."""
-        if plane.all():
-            return None
-        return torch.from_numpy(np.flatnonzero(plane)).to(self._device)
+        old = corner[:, None].expand(-1, len(sites))
+        self._update_all(
+            [Batch(sites)], lambda batch: _Sites(slab, batch, message, old), field, tally
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +472,17 @@ class _Sites:
     old: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class _Updated:
+    """What became of a batch: its sites, which moved, their labels; all ``(n,)``."""
+
+    sites: Sites
+    moved: npt.NDArray[np.bool_]
+    labels: LabelArray
+    residual: float
+    energy: float
+
+
 @dataclass(slots=True)
 class _Tally:
     """What an iteration of a slab amounts to so far."""
@@ -461,8 +490,16 @@ class _Tally:
     moved: npt.NDArray[np.bool_]
     residual: float = 0.0
     energy: float = 0.0
-    sites: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    sites: list[Sites] = field(default_factory=list)
     labels: list[LabelArray] = field(default_factory=list)
+
+    def add(self, done: _Updated) -> None:
+        """Count a batch."""
+        self.moved[done.sites] = done.moved
+        self.residual = max(self.residual, done.residual)
+        self.energy += done.energy
+        self.sites.append(done.sites)
+        self.labels.append(done.labels)
 
 
 def _bound(prior: MarkovPrior) -> float:
