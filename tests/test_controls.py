@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from napari_structseg.controls import CLASS_SCALE_MAX, TEMPERATURE_MAX, Controls, make_controls
+from napari_structseg.controls import (
+    CLASS_SCALE_MAX,
+    TEMPERATURE_MAX,
+    Controls,
+    Nudge,
+    make_controls,
+)
 from napari_structseg.distributions import Noise
 from napari_structseg.errors import ConfigError
 
@@ -61,9 +67,38 @@ def test_class_scales_are_given_by_name_or_in_order() -> None:
     assert (state.seed, state.sample, state.temperature) == (3, 0, 0.5)
 
 
+def test_nudges_are_given_by_name_or_label() -> None:
+    expected = (Nudge(first=1, second=2, amount=-0.5), Nudge(first=0, second=0, amount=1))
+    by_name = {("csf", "Grey Matter"): -0.5, ("background", "background"): 1}
+    assert make_controls(NAMES, nudges=by_name).nudges == expected
+    assert make_controls(NAMES, nudges=expected).nudges == expected
+    assert make_controls(NAMES).nudges == ()
+
+
+def test_names_that_differ_in_case_alone() -> None:
+    names = ("left", "Left")
+    assert make_controls(names, class_scale={"Left": 2}).class_scale == (1, 2)
+    assert make_controls(names, class_scale={"left": 2}).class_scale == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"nudges": {("CSF", "bone"): 1}}, r"Unknown class 'bone'.*background, CSF, grey matter"),
+        ({"nudges": {"CSF": 1}}, r"between two classes, but it is given for 'CSF'"),
+        ({"nudges": {("CSF",): 1}}, r"between two classes"),
+        ({"nudges": {("CSF", "background"): 9}}, r"nudges of CSF and background: .*to 5.*got 9"),
+        ({"nudges": {("CSF", "CSF"): "more"}}, r"nudges of CSF and CSF: .*number.*'more'"),
+        (
+            {"nudges": {("CSF", "background"): 1, ("Background", "csf"): 1}},
+            r"'background' and 'CSF' is nudged twice",
+        ),
+        ({"nudges": [(0, 1)]}, r"nudges\.0: "),
+        ({"nudges": [{"first": 0, "second": 1, "amount": 9}]}, r"nudges\.0\.amount: "),
+        ({"iterations": 51}, r"iterations: .*less than or equal to 50"),
+        ({"mrf_strength": -1}, r"mrf_strength: "),
+        ({"damping": 0}, r"damping: .*0\.05"),
+        ({"update": "sideways"}, r"update: .*'parallel', 'proximal' or 'coloured'"),
         ({"class_scale": {"bone": 1}}, r"Unknown class 'bone'.*background, CSF, grey matter"),
         ({"class_scale": (1, 1)}, r"2 class scales, but the model has 3 classes"),
         ({"class_scale": {"CSF": 3.5}}, r"class_scale of CSF: .*less than or equal to 3.*got 3.5"),

@@ -10,6 +10,7 @@ import pytest
 
 import napari_structseg
 from conftest import REPOSITORY
+from napari_structseg.priors import PriorSpec
 from nifti_files import save
 from tiny_models import tiny_model
 
@@ -23,6 +24,7 @@ PUBLIC = {
     "Noise",
     "PointLogits",
     "Predictor",
+    "Refinement",
     "Renderer",
     "StructSegError",
     "__version__",
@@ -31,6 +33,7 @@ PUBLIC = {
     "load_model",
     "make_controls",
     "predict",
+    "prior_for",
     "read_channels",
     "read_image",
     "render_labels",
@@ -92,7 +95,9 @@ def test_what_the_documentation_shows_works(tmp_path: Path, monkeypatch) -> None
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     save(tmp_path / "T1.nii.gz", rng.integers(1, 200, (20, 18, 12), dtype=np.int16))
-    tiny_model(tmp_path / "tiny.safetensors")
+    tiny_model(tmp_path / "tiny.safetensors", prior=PriorSpec())
+    maps = rng.dirichlet(np.ones(4), (20, 18, 12)).astype(np.float32)
+    save(tmp_path / "probabilities.nii.gz", maps)
     blocks = code_blocks(REPOSITORY / "docs" / "python-api.md")
     assert len(blocks) >= 4
     # One page, one session: later blocks use what earlier ones made.

@@ -33,6 +33,7 @@ from napari_structseg.training.validation import (
 )
 from test_cli_train import dataset, train, write_config  # noqa: F401
 from test_training import Stripes, make_config, make_spec, same_files, stop_at
+from tiny_models import tiny_model
 
 KINDS = ("network", "energy")
 POINT = HeadSpec(kind="point")
@@ -451,3 +452,11 @@ def test_the_papers_prior_has_1812_parameters() -> None:
     config = prior_config(dimensions=3, patch=(8, 8, 8))
     network = build_network(spec_of(config, dimensions=3, classes=classes))
     assert sum(p.numel() for p in network.prior.parameters()) == 1812
+
+
+def test_a_frozen_network_keeps_the_patch_size_it_was_trained_with(tmp_path: Path) -> None:
+    path = tiny_model(tmp_path / "m.safetensors")
+    _, theirs = load_weights(path)
+    smaller = theirs.model_copy(update={"patch": (8, 8, 8), "prior": PriorSpec()})
+    assert start_from(str(path), smaller, frozen=True)[1].patch == (16, 16, 16)
+    assert start_from(str(path), smaller)[1].patch == (8, 8, 8)

@@ -23,11 +23,11 @@ def tiny_model(path: Path, *, dimensions: int = 3, channels: int = 1, **fields) 
         name=path.stem,
         dimensions=dimensions,
         channels=tuple(f"sequence {number}" for number in range(1, channels + 1)),
-        classes=CLASSES,
         patch=(16,) * dimensions,
         **{
             "backbone": BackboneSpec(widths=(4, 8), convolutions=(1, 1)),
             "head": HeadSpec(rank=3),
+            "classes": CLASSES,
             **fields,
         },
     )
@@ -36,5 +36,9 @@ def tiny_model(path: Path, *, dimensions: int = 3, channels: int = 1, **fields) 
         network = build_network(spec)
         with torch.no_grad():
             network.head.mean.weight.mul_(2)
+            if network.prior is not None:
+                # Neither symmetric nor too weak to change a label.
+                for parameter in network.prior.parameters():
+                    parameter.copy_(torch.randn(parameter.shape) * 0.3)
     save_weights(path, network, spec)
     return path

@@ -26,7 +26,8 @@ import torch
 
 from napari_structseg.controls import Controls
 from napari_structseg.image import Image
-from napari_structseg.inference.predictor import Predictor
+from napari_structseg.inference.predictor import Predictor, prior_for
+from napari_structseg.inference.refinement import labels_with_prior
 from napari_structseg.inference.rendering import render_labels
 from napari_structseg.io.nifti import read_image
 from napari_structseg.io.weights import load_weights, weights_hash
@@ -54,30 +55,39 @@ def cases(data: Path) -> Iterator[tuple[str, str, Image, Reference]]:
             yield f"IBSR {group}", case, read_image(path.with_name(f"{case}.nii.gz")), reference
 
 
-def evaluate(weights: Path, data: Path) -> dict[str, object]:
-    """Dice per class of one model on every case."""
+def evaluate(weights: Path, data: Path) -> list[dict[str, object]]:
+    """Dice per class of one model on every case: as it is, and with its prior where it has one."""
     network, spec = load_weights(weights)
-    rows = []
+    rows: dict[int, list[dict[str, object]]] = {0: []}
+    if spec.prior is not None:
+        rows[spec.prior.iterations] = []
     began = time.perf_counter()
     for group, case, image, reference in cases(data):
-        started = time.perf_counter()
         distribution = Predictor(network, spec).predict(image)
-        seconds = time.perf_counter() - started
-        labels = render_labels(distribution, None, Controls())
-        scores = {
-            name: dice(labels == label, reference[name])
-            for label, name in TISSUES.items()
-            if name in reference
+        prior = prior_for(network, image)
+        for iterations, of_model in rows.items():
+            controls = Controls(iterations=iterations)
+            if iterations and prior is not None:
+                labels = labels_with_prior(distribution, prior, controls)
+            else:
+                labels = render_labels(distribution, None, controls)
+            scores = {
+                name: dice(labels == label, reference[name])
+                for label, name in TISSUES.items()
+                if name in reference
+            }
+            of_model.append({"group": group, "case": case, "dice": scores})
+    seconds = round(time.perf_counter() - began)
+    return [
+        {
+            "model": spec.name + (f", {iterations} iterations" if iterations else ""),
+            "sha256": weights_hash(weights),
+            "seconds": seconds,
+            "cases": of_model,
+            "mean_dice": summarise(of_model),
         }
-        rows.append({"group": group, "case": case, "dice": scores, "seconds": round(seconds, 1)})
-    return {
-        "model": spec.name,
-        "sha256": weights_hash(weights),
-        "steps": spec.training.steps,
-        "seconds": round(time.perf_counter() - began),
-        "cases": rows,
-        "mean_dice": summarise(rows),
-    }
+        for iterations, of_model in rows.items()
+    ]
 
 
 def dice(found: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
@@ -105,8 +115,7 @@ def table(models: list[dict[str, object]]) -> str:
         for model in models:
             scores = model["mean_dice"][group]
             cells = [f"{scores[name]:.3f}" if name in scores else "–" for name in TISSUES.values()]
-            label = f"{model['model']}, {model['steps']} steps"
-            lines.append(f"| {group} ({n_cases}) | {label} | {' | '.join(cells)} |")
+            lines.append(f"| {group} ({n_cases}) | {model['model']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -115,7 +124,8 @@ def write_card(card: Path, results: dict[str, object]) -> None:
     text = card.read_text()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    seconds = " and ".join(f"{model['seconds']} s" for model in results["models"])
+    taken = {model["sha256"]: model["seconds"] for model in results["models"]}
+    seconds = " and ".join(f"{one} s" for one in taken.values())
     source = f"Measured on {results['machine']}, in {seconds}."
     card.write_text(f"{before}{BEGIN}\n{table(results['models'])}\n\n{source}\n{END}{after}")
 
@@ -129,14 +139,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--card", type=Path, help="model card to put the table into")
     options = parser.parse_args()
-    known = {}
+    known: dict[str, list[dict[str, object]]] = {}
     if options.out.exists():
-        known = {model["sha256"]: model for model in json.loads(options.out.read_text())["models"]}
-    models = [
-        known.get(weights_hash(path)) or evaluate(path, options.data)
-        for path in (options.ssn, options.unet)
-        if path is not None
-    ]
+        for model in json.loads(options.out.read_text())["models"]:
+            known.setdefault(model["sha256"], []).append(model)
+    models = []
+    for path in (options.ssn, options.unet):
+        if path is not None:
+            models += known.get(weights_hash(path)) or evaluate(path, options.data)
     results = {
         "models": models,
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, torch {torch.__version__}",

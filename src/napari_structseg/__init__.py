@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from napari_structseg.errors import StructSegError
     from napari_structseg.image import Geometry, Image
     from napari_structseg.inference.batch import load_model, predict, reproduce
-    from napari_structseg.inference.predictor import Predictor
+    from napari_structseg.inference.predictor import Predictor, prior_for
+    from napari_structseg.inference.refinement import Refinement
     from napari_structseg.inference.rendering import Renderer, render_labels
     from napari_structseg.io.channels import read_channels
     from napari_structseg.io.nifti import read_image, write_volume
@@ -35,6 +36,7 @@ __all__ = [
     "Noise",
     "PointLogits",
     "Predictor",
+    "Refinement",
     "Renderer",
     "StructSegError",
     "__version__",
@@ -43,6 +45,7 @@ __all__ = [
     "load_model",
     "make_controls",
     "predict",
+    "prior_for",
     "read_channels",
     "read_image",
     "render_labels",
@@ -62,6 +65,7 @@ _SOURCES = {
     "Noise": ("distributions", "Noise"),
     "PointLogits": ("distributions", "PointLogits"),
     "Predictor": ("inference.predictor", "Predictor"),
+    "Refinement": ("inference.refinement", "Refinement"),
     "Renderer": ("inference.rendering", "Renderer"),
     "StructSegError": ("errors", "StructSegError"),
     "build_network": ("models", "build_network"),
@@ -69,6 +73,7 @@ _SOURCES = {
     "load_model": ("inference.batch", "load_model"),
     "make_controls": ("controls", "make_controls"),
     "predict": ("inference.batch", "predict"),
+    "prior_for": ("inference.predictor", "prior_for"),
     "read_channels": ("io.channels", "read_channels"),
     "read_image": ("io.nifti", "read_image"),
     "render_labels": ("inference.rendering", "render_labels"),

@@ -5,7 +5,7 @@ Sliders, command line options and the recipe of a saved result all come from her
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -148,37 +148,36 @@ class Controls(BaseModel):
 
 
 def make_controls(class_names: Sequence[str], **values: object) -> Controls:
-    """Controls from options, with class scales by name.
+    """Controls from options, with classes by name.
 
     Parameters
     ----------
     class_names
         Names of the model's classes, in label order.
     **values
-        Fields of :class:`Controls`; ``class_scale`` may be a mapping from name (in any
-        case) to scale.
+        Fields of :class:`Controls`. With names in any case, ``class_scale`` may be a mapping
+        from name to scale, and ``nudges`` one from pairs of names to amounts.
 
     Raises
     ------
     ConfigError
-        For an unknown class, another number of class scales than classes, or a value out of
-        range: what was expected and what came.
+        For an unknown class, another number of class scales than classes, a pair of classes that
+        is nudged twice, or a value out of range: what was expected and what came.
     """
     scales = values.pop("class_scale", None) or {}
     if isinstance(scales, dict):
-        given = {str(name).casefold(): value for name, value in scales.items()}
-        known = {name.casefold() for name in class_names}
-        unknown = sorted(name for name in scales if str(name).casefold() not in known)
-        if unknown:
-            raise ConfigError(
-                f"Unknown class {unknown[0]!r}. The model's classes are: {', '.join(class_names)}."
-            )
-        scales = tuple(given.get(name.casefold(), 1.0) for name in class_names)
+        given = {_label_of(name, class_names): value for name, value in scales.items()}
+        scales = tuple(given.get(label, 1.0) for label in range(len(class_names)))
+    nudges = values.pop("nudges", None) or ()
+    named = {"class_scale": list(class_names)}
+    if isinstance(nudges, Mapping):
+        named["nudges"] = [" and ".join(map(str, pair)) for pair in nudges]
+        nudges = _nudges_by_name(nudges, class_names)
     try:
-        controls = Controls.model_validate({**values, "class_scale": scales})
+        controls = Controls.model_validate({**values, "class_scale": scales, "nudges": nudges})
     except ValidationError as error:
         lines = [
-            f"{_where(problem['loc'], class_names)}: {problem['msg']} (got {problem['input']!r})"
+            f"{_where(problem['loc'], named)}: {problem['msg']} (got {problem['input']!r})"
             for problem in error.errors()
         ]
         raise ConfigError("Invalid controls. " + "; ".join(lines) + ".") from error
@@ -186,10 +185,43 @@ def make_controls(class_names: Sequence[str], **values: object) -> Controls:
     return controls
 
 
-def _where(location: tuple[int | str, ...], class_names: Sequence[str]) -> str:
-    """The name of a field, and for a class scale that of its class."""
-    named = [
-        class_names[part] if isinstance(part, int) and part < len(class_names) else str(part)
-        for part in location
-    ]
-    return " of ".join([named[0], *named[1:]])
+def _label_of(name: object, class_names: Sequence[str]) -> int:
+    """The label of a class, by its name in any case."""
+    if name in class_names:
+        return class_names.index(str(name))
+    known = [one.casefold() for one in class_names]
+    if str(name).casefold() not in known:
+        raise ConfigError(
+            f"Unknown class {name!r}. The model's classes are: {', '.join(class_names)}."
+        )
+    return known.index(str(name).casefold())
+
+
+def _nudges_by_name(
+    amounts: Mapping[object, object], class_names: Sequence[str]
+) -> list[dict[str, object]]:
+    """Fields of nudges from pairs of names and amounts."""
+    nudges: dict[frozenset[int], dict[str, object]] = {}
+    for pair, amount in amounts.items():
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ConfigError(
+                f"A nudge is between two classes, but it is given for {pair!r}. Name both, or the "
+                "same one twice."
+            )
+        first, second = (_label_of(name, class_names) for name in pair)
+        if frozenset((first, second)) in nudges:
+            raise ConfigError(
+                f"The pair {class_names[first]!r} and {class_names[second]!r} is nudged twice. "
+                "Give one amount."
+            )
+        nudges[frozenset((first, second))] = {"first": first, "second": second, "amount": amount}
+    return list(nudges.values())
+
+
+def _where(location: tuple[int | str, ...], names: Mapping[str, Sequence[str]]) -> str:
+    """The name of a field, and of the class or the pair of classes that it is about."""
+    field, *rest = location
+    known = names.get(str(field), ())
+    if rest and isinstance(rest[0], int) and rest[0] < len(known):
+        return f"{field} of {known[rest[0]]}"
+    return ".".join(str(part) for part in location)

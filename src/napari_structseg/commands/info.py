@@ -30,20 +30,24 @@ def info(
     path = find_model(model)
     network, spec = load_weights(path)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    n_prior = 0
+    if network.prior is not None:
+        n_prior = sum(parameter.numel() for parameter in network.prior.parameters())
     sha256 = weights_hash(path)
     if as_json:
         described: dict[str, Any] = {
             "file": str(path),
             "sha256": sha256,
             "parameters": n_parameters,
+            "prior_parameters": n_prior,
             **spec.model_dump(mode="json"),
         }
         sys.stdout.write(json.dumps(described, indent=2) + "\n")
         return
-    _print(path, spec, n_parameters, sha256)
+    _print(path, spec, n_parameters, n_prior, sha256)
 
 
-def _print(path: Path, spec: ModelSpec, n_parameters: int, sha256: str) -> None:
+def _print(path: Path, spec: ModelSpec, n_parameters: int, n_prior: int, sha256: str) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -66,6 +70,7 @@ def _print(path: Path, spec: ModelSpec, n_parameters: int, sha256: str) -> None:
         "Voxel size": f"{_sizes(spec.spacing)} mm" if spec.spacing else "any",
         "Intensity": _intensity(spec),
         "Architecture": _architecture(spec),
+        "Prior": _prior(spec, n_prior),
         "Parameters": f"{n_parameters:,}",
         "Trained on": spec.training.data,
         "Training": _training(spec),
@@ -101,6 +106,13 @@ def _architecture(spec: ModelSpec) -> str:
         return f"{backbone}, deterministic"
     rank = "diagonal" if spec.head.diagonal_only else f"rank {spec.head.rank}"
     return f"{backbone}, Stochastic Segmentation Network ({rank})"
+
+
+def _prior(spec: ModelSpec, n_parameters: int) -> str:
+    if spec.prior is None:
+        return "none"
+    kind = "MRF-UNet network" if spec.prior.kind == "network" else "symmetric, with an energy"
+    return f"{kind}; {spec.prior.iterations} iterations of mean field; {n_parameters:,} parameters"
 
 
 def _training(spec: ModelSpec) -> str:

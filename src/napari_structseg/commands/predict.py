@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -21,6 +22,13 @@ def predict(
     temperature: float | None = None,
     class_scale: Annotated[
         list[str] | None, Parameter(negative="", help="NAME=VALUE; may be given several times.")
+    ] = None,
+    iterations: int | None = None,
+    mrf_strength: float | None = None,
+    damping: float | None = None,
+    update: Literal["parallel", "proximal", "coloured"] | None = None,
+    nudge: Annotated[
+        list[str] | None, Parameter(negative="", help="NAME,NAME=VALUE; as often as wanted.")
     ] = None,
     device: str | None = None,
     threads: int | None = None,
@@ -48,6 +56,17 @@ def predict(
         How far samples stray from the mean, from 0 to 3; 1 if not given.
     class_scale
         How far one class strays, from -3 to 3, as NAME=VALUE; 1 for those not given.
+    iterations
+        Iterations of mean field with the model's prior, from 0 to 50; the model's own number if
+        not given. This option and the next four need a model with a prior.
+    mrf_strength
+        How much neighbours count beside the model, from 0 to 5; 1 if not given.
+    damping
+        Share of each step of mean field that is taken, from 0.05 to 1; 1 if not given.
+    update
+        Which voxels a step takes: parallel, proximal or coloured; parallel if not given.
+    nudge
+        Two classes that should touch more (up to 5) or less (down to -5), as NAME,NAME=VALUE.
     device
         auto (a GPU if there is one), cpu, cuda:0, ...
     threads
@@ -73,7 +92,8 @@ def predict(
             bars.update(tasks[what], completed=fraction)
 
         if recipe is not None:
-            _refuse_controls(samples, seed, temperature, class_scale, threads)
+            of_prior = (iterations, mrf_strength, damping, update, nudge)
+            _refuse_controls(samples, seed, temperature, class_scale, *of_prior, threads)
             made = batch.reproduce(
                 recipe, image, out, model=model, device=device, overwrite=overwrite, report=report
             )
@@ -91,6 +111,11 @@ def predict(
                 seed=seed,
                 temperature=1.0 if temperature is None else temperature,
                 class_scale=_scales(class_scale or []),
+                iterations=iterations,
+                mrf_strength=mrf_strength,
+                damping=damping,
+                update=update,
+                nudges=None if nudge is None else _nudges(nudge),
                 device=device or AUTO,
                 threads=threads,
                 overwrite=overwrite,
@@ -126,9 +151,37 @@ def _scales(assignments: list[str]) -> dict[str, float]:
     return scales
 
 
+def _nudges(assignments: list[str]) -> dict[tuple[str, str], float]:
+    """Amounts by pairs of class names from NAME,NAME=VALUE.
+
+    Raises
+    ------
+    ConfigError
+        If one is not of this form, or a pair is named twice.
+    """
+    nudges: dict[tuple[str, str], float] = {}
+    for assignment in assignments:
+        names, _, value = assignment.rpartition("=")
+        try:
+            amount = float(value)
+            # A name with a comma of its own is quoted.
+            (pair,) = csv.reader([names], skipinitialspace=True, strict=True)
+            first, second = pair
+        except (ValueError, csv.Error) as error:
+            raise ConfigError(
+                f'--nudge needs NAME,NAME=VALUE, for example "CSF,White matter=-0.5", but it is '
+                f"{assignment!r}."
+            ) from error
+        if (first, second) in nudges:
+            raise ConfigError(f"--nudge names {first!r} and {second!r} twice. Give one value.")
+        nudges[first, second] = amount
+    return nudges
+
+
 def _refuse_controls(*controls: object) -> None:
     if any(control is not None for control in controls):
         raise ConfigError(
-            "--samples, --seed, --temperature, --class-scale and --threads come from the recipe. "
-            "Leave them out, or predict without --recipe."
+            "--samples, --seed, --temperature, --class-scale, --iterations, --mrf-strength, "
+            "--damping, --update, --nudge and --threads come from the recipe. Leave them out, or "
+            "predict without --recipe."
         )

@@ -68,7 +68,7 @@ def train(
         spec, source, validator = _read_data(settings, dataset, bars)
         initial = None
         if start is not None:
-            initial, spec = start_from(start, spec)
+            initial, spec = start_from(start, spec, frozen=settings.model_frozen)
         trainer = Trainer(
             settings,
             spec,

@@ -15,11 +15,12 @@ from napari_structseg.controls import Controls, make_controls
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.image import Image
 from napari_structseg.inference.devices import AUTO, resolve_device
-from napari_structseg.inference.predictor import Predictor
+from napari_structseg.inference.predictor import Predictor, prior_for
 from napari_structseg.inference.recipe import (
     FileReference,
     ModelReference,
     Recipe,
+    check_prior,
     check_same,
     make_recipe,
     read_recipe,
@@ -32,6 +33,7 @@ from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
 from napari_structseg.io.weights import find_model, load_weights, read_spec
 from napari_structseg.models import ModelSpec, SegmentationNetwork
+from napari_structseg.priors import Update
 
 DEFAULT_SAMPLES = 10
 
@@ -92,6 +94,11 @@ def predict(
     seed: int | None = None,
     temperature: float = 1.0,
     class_scale: Mapping[str, float] | None = None,
+    iterations: int | None = None,
+    mrf_strength: float | None = None,
+    damping: float | None = None,
+    update: Update | None = None,
+    nudges: Mapping[tuple[str, str], float] | None = None,
     device: str = AUTO,
     threads: int | None = None,
     overwrite: bool = False,
@@ -102,6 +109,7 @@ def predict(
     ``mean.nii.gz`` holds the labels of the mean, ``sample-000.nii.gz`` and so on those of the
     samples, all uint8; ``entropy.nii.gz`` holds the entropy of the marginal in nats, float32:
     of the softmax averaged over the samples, or of the mean's softmax where there are none.
+    A model's prior refines labels; the entropy is always that of the model alone.
     Sample ``k`` is ``Noise(seed, k + 1)``: the one that the viewer calls ``k + 1``. All lie on the
     voxel grid of the image's file. ``recipe.json`` is written last.
 
@@ -119,6 +127,14 @@ def predict(
         See :class:`Controls`.
     class_scale
         Scale of each class by name; 1 for those that are not named.
+    iterations
+        Iterations of mean field with the model's prior, 0 for none; None: as many as the model
+        was made for. This and what follows down to `nudges` is for models with a prior only.
+    mrf_strength, damping, update
+        See :class:`Controls`; None: its default.
+    nudges
+        Amounts by pairs of class names; positive: the two should touch more than the prior
+        wants, negative: less.
     device
         ``auto``, ``cpu``, ``cuda:0``, ...
     threads
@@ -137,9 +153,11 @@ def predict(
     Raises
     ------
     ConfigError
-        If a control, the number of samples or the device is not valid.
+        If a control, the number of samples or the device is not valid, or if the model has no
+        prior to control.
     InputError
-        If the image or the folder cannot be used, or results are there already.
+        If the image or the folder cannot be used, or results are there already; or if mean field
+        leaves the finite numbers, which stops it wherever it is.
     WeightsError
         If the model cannot be used.
     MemoryLimitError
@@ -156,6 +174,14 @@ def predict(
     settings: dict[str, Any] = {"temperature": temperature, "class_scale": dict(class_scale or {})}
     if seed is not None:
         settings["seed"] = seed
+    asked = {
+        "iterations": iterations,
+        "mrf_strength": mrf_strength,
+        "damping": damping,
+        "update": update,
+        "nudges": nudges,
+    }
+    settings.update(_of_prior(spec, asked))
     controls = make_controls(spec.class_names, **settings)
     if samples < 0:
         raise ConfigError(f"The number of samples must be 0 or more, but it is {samples}.")
@@ -219,6 +245,7 @@ def reproduce(
         seed=wanted.seed,
         temperature=wanted.controls.temperature,
         class_scale=dict(wanted.controls.class_scale),
+        **wanted.controls.of_prior(),
     )
     task = _prepare(
         image,
@@ -247,6 +274,26 @@ def reproduce(
     return made
 
 
+def _of_prior(spec: ModelSpec, asked: dict[str, Any]) -> dict[str, Any]:
+    """Controls of a model's prior: what is not None, and its own number of iterations if not.
+
+    Raises
+    ------
+    ConfigError
+        If something was asked for and the model has no prior.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    if spec.prior is not None:
+        return {"iterations": spec.prior.iterations, **given}
+    if given:
+        raise ConfigError(
+            f"A model with a prior was expected for {', '.join(given)}, but {spec.name!r} has "
+            "none. Leave that out, or choose a model that was trained with a prior: 'structseg "
+            "info' tells."
+        )
+    return {}
+
+
 def _prepare(
     image: FilePath | Sequence[FilePath],
     model: str,
@@ -266,11 +313,12 @@ def _prepare(
     files = [image] if isinstance(image, str | os.PathLike) else image
     paths = tuple(Path(one) for one in files)
     opened = read_channels(paths)
-    Predictor(network, spec).check(opened)
+    Predictor(network, spec).check(opened, refined=spec.prior is not None and controls.refines)
     images = tuple(refer_to(path) for path in paths)
     if wanted is not None:
         check_same("model", [reference], [wanted.model])
         check_same("image", images, wanted.images)
+        check_prior(wanted, spec)
     prepare_folder(out, paths, overwrite=overwrite)
     return _Task(paths, opened, images, reference, network, spec, controls, samples, threads, out)
 
@@ -283,9 +331,12 @@ def _run(task: _Task, report: Report | None) -> Recipe:
         distribution = predictor.predict(
             task.image, report=lambda fraction: tell("Running the model", fraction)
         )
-        remove_results(task.out)
-        results = render_results(distribution, task.controls, task.samples)
+        prior = prior_for(task.network, task.image)
+        results = render_results(distribution, task.controls, task.samples, prior)
         for done, (name, array) in enumerate(results, start=1):
+            if done == 1:
+                # Mean field may fail on its way to the first result.
+                remove_results(task.out)
             write_volume(
                 task.out / name,
                 array,
@@ -300,6 +351,7 @@ def _run(task: _Task, report: Report | None) -> Recipe:
         task.images,
         task.controls,
         task.spec.class_names,
+        has_prior=task.spec.prior is not None,
         samples=task.samples,
         device=str(predictor.device),
         threads=task.threads,

@@ -84,8 +84,15 @@ class Predictor:
         """Voxels of the grid that the coarsest level of the network sees as one."""
         return 1 << (len(self.spec.backbone.widths) - 1)
 
-    def check(self, image: Image) -> None:
+    def check(self, image: Image, *, refined: bool = False) -> None:
         """Refuse an image the model cannot take, before anything is computed.
+
+        Parameters
+        ----------
+        image
+            On any grid.
+        refined
+            Whether a prior will refine what the model gives.
 
         Raises
         ------
@@ -120,7 +127,7 @@ class Predictor:
                 "larger image."
             )
         check_memory(
-            self._required_bytes(image),
+            self._required_bytes(image) + refined * self._refinement_bytes(image),
             f"Running {self.spec.name!r} on {image.name!r}",
             torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None,
         )
@@ -232,17 +239,34 @@ class Predictor:
         # One float32 deviation and the image itself come on top.
         return voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
 
+    def _refinement_bytes(self, image: Image) -> int:
+        # Log-likelihoods, responsibilities of two iterations and a sample's deviations, float32;
+        # labels of the first, the last and the shown iteration, and who moved in the last two.
+        return math.prod(image.spatial_shape) * (4 * self.spec.n_classes * 4 + 5)
+
 
 def prior_for(network: SegmentationNetwork, image: Image) -> MarkovPrior | None:
-    """The network's prior on the axes of an image's array; None if it has none.
+    """A network's prior, on the axes of an image's array.
 
-    It was trained on volumes in RAS orientation, as networks see them, while arrays are stored
-    the other way round.
+    Networks and their priors are trained on images in RAS orientation, while the axes of arrays
+    run towards inferior, posterior and left.
+
+    Parameters
+    ----------
+    network
+        It is not changed.
+    image
+        What its prior is to be applied to.
+
+    Returns
+    -------
+    MarkovPrior or None
+        On the network's device, in evaluation mode and without gradients; None if the network
+        has no prior.
     """
     if network.prior is None:
         return None
-    axes = image.geometry.axes_against_ras if image.ndim == 3 else ()
-    return mirrored(network.prior, axes).eval().requires_grad_(False)
+    return mirrored(network.prior, image.geometry.axes_against_ras).eval().requires_grad_(False)
 
 
 def _nonzero_box(data: Tensor, least: int) -> Region:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from napari_structseg.controls import Controls
 from napari_structseg.errors import InputError
 from napari_structseg.io.atomic import atomic_path
+from napari_structseg.models import ModelSpec
+from napari_structseg.priors import Update
 
 RECIPE_NAME = "recipe.json"
 _PACKAGES = {"napari_structseg": "napari-structseg", "torch": "torch", "numpy": "numpy"}
@@ -42,11 +46,38 @@ class ModelReference(FileReference):
     model: str = Field(description="As it was asked for: the name of a shipped model, or a path.")
 
 
+class RecipeNudge(_Part):
+    """Two classes that should touch more, or less."""
+
+    classes: tuple[str, str] = Field(description="Names of the two classes.")
+    amount: float
+
+
+class RecipePrior(_Part):
+    """What the model's prior did to the labels. Entropy is that of the model alone."""
+
+    iterations: int = Field(description="Iterations of mean field; 0: the model alone.")
+    mrf_strength: float
+    damping: float
+    update: Update
+    nudges: tuple[RecipeNudge, ...]
+
+
 class RecipeControls(_Part):
     """The sliders, by name."""
 
     temperature: float
     class_scale: dict[str, float] = Field(description="Scale of every class of the model.")
+    prior: RecipePrior | None = Field(None, description="None: the model has no prior.")
+
+    def of_prior(self) -> dict[str, Any]:
+        """Fields for :func:`napari_structseg.controls.make_controls`; none without a prior."""
+        if self.prior is None:
+            return {}
+        return {
+            **self.prior.model_dump(exclude={"nudges"}),
+            "nudges": {one.classes: one.amount for one in self.prior.nudges},
+        }
 
 
 class Recipe(_Part):
@@ -94,6 +125,7 @@ def make_recipe(
     controls: Controls,
     class_names: Sequence[str],
     *,
+    has_prior: bool,
     samples: int,
     device: str,
     threads: int,
@@ -108,6 +140,8 @@ def make_recipe(
         Of the recipe.
     class_names
         Of the model, in label order.
+    has_prior
+        Whether the model has one.
     arguments
         Paths of the command that does the same.
     """
@@ -118,19 +152,48 @@ def make_recipe(
     command += ["--temperature", f"{controls.temperature!r}"]
     for name, scale in by_name.items():
         command += ["--class-scale", f"{name}={scale!r}"]
+    prior = _prior_of(controls, class_names) if has_prior else None
+    if prior is not None:
+        command += ["--iterations", f"{prior.iterations}"]
+        command += ["--mrf-strength", f"{prior.mrf_strength!r}"]
+        command += ["--damping", f"{prior.damping!r}", "--update", prior.update]
+        for nudge in prior.nudges:
+            command += ["--nudge", f"{_comma_separated(nudge.classes)}={nudge.amount!r}"]
     command += ["--device", device, "--threads", f"{threads}"]
     return Recipe(
         model=model,
         images=tuple(images),
         samples=samples,
         seed=controls.seed,
-        controls=RecipeControls(temperature=controls.temperature, class_scale=by_name),
+        controls=RecipeControls(temperature=controls.temperature, class_scale=by_name, prior=prior),
         device=device,
         threads=threads,
         versions=installed_versions(),
         command=tuple(command),
         outputs=dict(outputs),
     )
+
+
+def _prior_of(controls: Controls, class_names: Sequence[str]) -> RecipePrior:
+    return RecipePrior(
+        iterations=controls.iterations,
+        mrf_strength=controls.mrf_strength,
+        damping=controls.damping,
+        update=controls.update,
+        nudges=tuple(
+            RecipeNudge(
+                classes=(class_names[one.first], class_names[one.second]), amount=one.amount
+            )
+            for one in controls.nudges
+        ),
+    )
+
+
+def _comma_separated(names: Sequence[str]) -> str:
+    """One line of CSV: a name with a comma of its own is quoted."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
@@ -174,6 +237,16 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
             f"{path} is not valid JSON ({error}). Give the {RECIPE_NAME} beside the results of "
             "'structseg predict'."
         ) from error
+
+
+def check_prior(recipe: Recipe, spec: ModelSpec) -> None:
+    """Raise InputError unless a recipe says what to do with a model's prior, if it has one."""
+    if (recipe.controls.prior is None) != (spec.prior is None):
+        has, says = ("no", "what it did") if spec.prior is None else ("a", "nothing about it")
+        raise InputError(
+            f"The model {spec.name!r} has {has} prior, but the recipe says {says}. It was edited, "
+            "or made by an early version that had no priors. Predict anew without --recipe."
+        )
 
 
 def check_same(what: str, found: Sequence[FileReference], wanted: Sequence[FileReference]) -> None:

@@ -15,7 +15,9 @@ from napari_structseg.controls import MEAN, Controls
 from napari_structseg.distributions import LogitDistribution, slabs
 from napari_structseg.errors import InputError
 from napari_structseg.inference.recipe import RECIPE_NAME
+from napari_structseg.inference.refinement import Refinement
 from napari_structseg.inference.rendering import SLAB_VOXELS, argmax_labels, combine
+from napari_structseg.priors import MarkovPrior
 
 MEAN_NAME, ENTROPY_NAME = "mean.nii.gz", "entropy.nii.gz"
 _SAMPLE_PATTERN = "sample-[0-9][0-9][0-9]*.nii.gz"
@@ -67,7 +69,10 @@ def remove_results(out: Path) -> None:
 
 
 def render_results(
-    distribution: LogitDistribution, controls: Controls, n_samples: int
+    distribution: LogitDistribution,
+    controls: Controls,
+    n_samples: int,
+    prior: MarkovPrior | None = None,
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Render what is written to files; of all samples only the sum of probabilities is kept.
 
@@ -76,9 +81,16 @@ def render_results(
     distribution
         p(eta | x).
     controls
-        Seed, temperature and class scales.
+        Seed, temperature, class scales, and how the prior is applied.
     n_samples
         How many samples of the series.
+    prior
+        What labels are refined with if the controls say so; entropy is without it.
+
+    Raises
+    ------
+    InputError
+        If mean field leaves the finite numbers.
 
     Yields
     ------
@@ -92,12 +104,22 @@ def render_results(
     regions = list(slabs(shape, SLAB_VOXELS))
     total = torch.zeros((distribution.n_classes, *shape), device=distribution.device)
     labels = np.empty(shape, np.uint8)
+    refinement = None
+    if prior is not None and controls.refines:
+        refinement = Refinement(distribution, prior)
     for sample in range(n_samples + 1):
-        noise = controls.model_copy(update={"sample": sample}).noise
+        # Samples of a deterministic model are its mean: one trajectory serves all.
+        drawn = sample if distribution.is_stochastic else MEAN
+        shown = controls.model_copy(update={"sample": drawn})
+        noise = shown.noise
+        if refinement is not None:
+            with torch.inference_mode():
+                labels = refinement.render_volume(shown)
         for region in regions:
             mean = distribution.mean(region)
             deviation = None if noise is None else distribution.deviation(noise, region)
-            labels[region] = argmax_labels(mean, deviation, weights).cpu().numpy()
+            if refinement is None:
+                labels[region] = argmax_labels(mean, deviation, weights).cpu().numpy()
             if sample != MEAN or n_samples == 0:
                 logits = combine(mean, deviation, weights)
                 total[(slice(None), *region)] += logits.softmax(dim=0)

@@ -18,12 +18,15 @@ def mirrored(prior: MarkovPrior, axes: Sequence[int]) -> MarkovPrior:
     Parameters
     ----------
     prior
-        A trained prior; it is not changed.
+        A trained prior; what comes back is a copy.
     axes
-        Spatial axes that are mirrored, counted from 0.
+        Spatial axes that are mirrored, counted from 0; may be none.
+
+    Raises
+    ------
+    TypeError
+        For a prior that wraps another one.
     """
-    if not axes:
-        return prior
     result = copy.deepcopy(prior)
     flipped = [2 + axis for axis in axes]
     with torch.no_grad():

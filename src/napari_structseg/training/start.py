@@ -10,7 +10,9 @@ from napari_structseg.training.config import TrainConfig
 _ARCHITECTURE = ("dimensions", "channels", "class_names", "backbone", "head")
 
 
-def start_from(model: str, spec: ModelSpec) -> tuple[SegmentationNetwork, ModelSpec]:
+def start_from(
+    model: str, spec: ModelSpec, *, frozen: bool = False
+) -> tuple[SegmentationNetwork, ModelSpec]:
     """Load the network to start from, and write down where it came from.
 
     It may lack the prior of the model to be trained, which then starts fresh.
@@ -21,6 +23,9 @@ def start_from(model: str, spec: ModelSpec) -> tuple[SegmentationNetwork, ModelS
         Name of a shipped model, or a file.
     spec
         Of the model to be trained.
+    frozen
+        Whether all but the prior stays as it is: then the network keeps the patch size that it
+        was trained with, whatever the prior is trained on.
 
     Returns
     -------
@@ -55,7 +60,8 @@ def start_from(model: str, spec: ModelSpec) -> tuple[SegmentationNetwork, ModelS
             "a prior."
         )
     record = spec.training.model_copy(update={"initial": weights_hash(path)})
-    return network, spec.model_copy(update={"training": record})
+    patch = theirs.patch if frozen else spec.patch
+    return network, spec.model_copy(update={"training": record, "patch": patch})
 
 
 def adopt(network: SegmentationNetwork, initial: SegmentationNetwork) -> None:
