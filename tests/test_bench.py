@@ -132,3 +132,36 @@ def test_memory_is_that_of_this_process() -> None:
     assert after - before > 70_000_000
     assert peak_bytes() >= after - 10_000_000
     del block
+
+
+def test_mean_field_beside_the_direct_way(tmp_path: Path) -> None:
+    out = tmp_path / "meanfield.json"
+    sizes = ["--shape", "20", "24", "24", "--iterations", "3", "--runs", "1"]
+    assert main(["bench", "meanfield", "--json", str(out), *sizes, "--no-window"]) == 0
+    result = json.loads(out.read_text())
+    assert result["shape"] == [20, 24, 24]
+    assert result["first_iteration"] is None
+    for case in ("demo_brain", "dense_random"):
+        ours = result[case]
+        assert ours["is_within_tolerance"]
+        assert 0 < ours["largest_difference"] < 1e-5
+        for way in (ours, ours["direct"]):
+            assert way["ms_per_iteration"] > 0
+            assert way["peak_memory_mb"] >= 0
+        ratio = ours["direct"]["ms_per_iteration"] / ours["ms_per_iteration"]
+        assert ours["speedup"] == pytest.approx(ratio, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--iterations", "0"], "at least"),
+        (["--shape", "1", "24", "24"], "at least 2"),
+    ],
+)
+def test_mean_field_with_settings_that_make_no_sense(
+    tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["bench", "meanfield", "--json", str(tmp_path / "x.json"), "--no-window"]
+    assert main([*command, *arguments]) == 2
+    assert says in capsys.readouterr().err

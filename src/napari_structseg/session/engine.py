@@ -179,11 +179,15 @@ class Engine:
 
     def _answer(self, generation: int, request: Request) -> bool:
         """Deliver results until all are out (True) or a newer request takes over (False)."""
+        is_something_shown = False
         for result in self._work.visible(generation, request):
-            if self._closed:
-                return False
-            self.result.emit(result)
-            if self._moved_on(request.view) or (_is_growing(result) and self._superseded()):
+            # Of a prior's iterations one is shown, at least, before a newer request is taken.
+            is_between = result is None or _is_growing(result)
+            if result is not None and not self._closed:
+                self.result.emit(result)
+                is_something_shown = True
+            may_stop = is_something_shown and is_between and self._superseded()
+            if self._closed or may_stop or self._moved_on(request.view):
                 return False
         # In 3-D display the whole volume is what is visible: a pass over it is not given up,
         # or a moving slider would never show one.
@@ -255,7 +259,7 @@ class _Work:
         """Whether a prior has a say: not before the whole distribution is there."""
         return self._refined is not None and request.controls.refines and not self._slice_only
 
-    def visible(self, generation: int, request: Request) -> Iterator[Result]:
+    def visible(self, generation: int, request: Request) -> Iterator[Result | None]:
         """The visible slice and what is drawn over it."""
         if self.redeliver:
             self.redeliver = False
@@ -360,7 +364,7 @@ class _Work:
 
 
 def _is_growing(result: Result) -> bool:
-    """Whether more iterations of a prior are to come: one is shown before a newer request."""
+    """Whether more iterations of a prior are to come."""
     return isinstance(result, SliceLabels) and not result.is_final
 
 

@@ -51,8 +51,11 @@ class RefinedWork:
         self._shape = distribution.spatial_shape
         self._voxel_volume_ml = voxel_volume_ml
 
-    def visible(self, generation: int, request: Request) -> Iterator[Result]:
-        """The visible slice, iteration after iteration, and what the prior has changed there."""
+    def visible(self, generation: int, request: Request) -> Iterator[Result | None]:
+        """The visible slice, iteration after iteration, and what the prior has changed there.
+
+        None stands for a step with nothing to show yet.
+        """
         started = time.perf_counter()
         controls, view = request.controls, request.view
         region = view.region(self._shape)
@@ -68,6 +71,8 @@ class RefinedWork:
                     yield SliceLabels(generation, region, labels.copy(), seconds, is_final=False)
                 elif advanced is None:
                     break
+                else:
+                    yield None
             labels = trajectory.labels(slab, wanted).reshape(_sizes(region)).copy()
         else:
             # Slices along another axis see a little of everything.
@@ -79,6 +84,8 @@ class RefinedWork:
                     trajectory.seek(wanted)
                     labels = trajectory.volume()[region].copy()
                     yield SliceLabels(generation, region, labels, sent - started, is_final=False)
+                else:
+                    yield None
             trajectory.seek(wanted)
             labels = trajectory.volume()[region].copy()
         yield SliceLabels(generation, region, labels, time.perf_counter() - started)

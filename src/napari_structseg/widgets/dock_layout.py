@@ -98,6 +98,12 @@ class DockLayout(QWidget):
         has_image = self.source.image_layer is not None
         self.welcome.setText(_NOT_RUN if has_image else _NO_IMAGE)
 
+    def show_iterations(self) -> None:
+        """Say in the header of the neighbours what they do, for when it is folded."""
+        n = self.neighbours.iterations
+        said = f" · {n} iteration{'s' * (n != 1)}" if n else ""
+        self.sections[-1].header.setText(f"Neighbours{said}")
+
     def _toggle_keys(self) -> None:
         self.keys_section.setVisible(self.keys_section.isHidden())
         self.keys_section.set_open(True)

@@ -186,7 +186,7 @@ class ExploreWidget(DockLayout):
         self.strip.extended.connect(self._look)
         self.show_panel.show_chosen.connect(self._look)
         self.spread.changed.connect(self._on_spread)
-        self.neighbours.changed.connect(self._look)
+        self.neighbours.changed.connect(self._on_neighbours)
         self.neighbours.changes_chosen.connect(self._look)
         for emitter in self._dims_events():
             emitter.connect(self._on_dims)
@@ -267,9 +267,11 @@ class ExploreWidget(DockLayout):
         prior, spec = exploration.prior, exploration.spec
         if prior is None or spec.prior is None:
             self.neighbours.set_model(spec.classes, iterations=None)
+            self.show_iterations()
             return
         self.neighbours.set_model(spec.classes, iterations=spec.prior.iterations)
         self.neighbours.show_influence(prior.influence().cpu().numpy())
+        self.show_iterations()
 
     def _end_job(self, says: str) -> None:
         self._job = None
@@ -324,6 +326,10 @@ class ExploreWidget(DockLayout):
             self.status.say("The mean has no spread: sample 1 is shown")
         else:
             self._look()
+
+    def _on_neighbours(self) -> None:
+        self.show_iterations()
+        self._look()
 
     def _on_layer_removed(self, event: Any) -> None:  # noqa: ANN401 -- napari's events are untyped
         if self._job is not None and event.value is self._job.layer:

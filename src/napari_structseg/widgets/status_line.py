@@ -53,7 +53,11 @@ class StatusLine(QWidget):
         """Show the timings that are known: when nothing moves, for it costs a new layout."""
         parts = []
         if self.slice_seconds is not None:
-            parts.append(f"slice {1000 * self.slice_seconds:.0f} ms")
+            parts.append(f"slice {_short(self.slice_seconds)}")
         if self.volume_seconds is not None:
             parts.append(f"volume {self.volume_seconds:.1f} s")
         self.timing.setText(" · ".join(parts))
+
+
+def _short(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
