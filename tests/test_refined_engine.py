@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -206,3 +209,15 @@ def test_bad_numbers_end_in_an_error_and_the_engine_goes_on(distribution, prior)
     assert "labels from 0 to 2" in str(answers.errors[-1])
     engine.request(Request(Controls(iterations=2), View(0, 2)))
     assert np.array_equal(answers.labels, expected(distribution, prior, Controls(iterations=2)))
+
+
+def test_what_is_refined_is_let_go_of_at_once(distribution, prior) -> None:
+    refinement = Refinement(distribution, prior)
+    refinement.render_volume(Controls(iterations=2, sample=1))
+    kept = weakref.ref(refinement.trajectory(Controls(iterations=2, sample=1)))
+    gc.disable()
+    try:
+        del refinement
+        assert kept() is None
+    finally:
+        gc.enable()

@@ -49,11 +49,8 @@ class Refinement:
         self._distribution = distribution
         self._prior = prior
         self._nudged: tuple[tuple[Nudge, ...], MarkovPrior] = ((), prior)
-        self._upstream = Controls()
+        self._upstream = _Upstream(distribution)
         self._trajectory: Trajectory | None = None
-        # Deviations by slice, of one sample along one axis: they outlast a moved temperature.
-        self._drawn: tuple[Noise, int] | None = None
-        self._deviations: dict[int, Tensor] = {}
 
     def trajectory(self, controls: Controls, axis: int = 0) -> Trajectory:
         """The trajectory under these controls, as far as it has been computed.
@@ -73,13 +70,13 @@ class Refinement:
         if kept is not None and not _can_go_on(kept, controls, settings, axis):
             kept = None
         if kept is None:
-            self._upstream = upstream
+            self._upstream.controls = upstream
             shape = self._distribution.spatial_shape
             along = 0 if settings.update == "coloured" or len(shape) == 2 else axis
-            kept = Trajectory(prior, shape, partial(self._logits, along), settings, along)
+            kept = Trajectory(prior, shape, partial(self._upstream.logits, along), settings, along)
             self._trajectory = kept
-        elif upstream != self._upstream:
-            self._upstream = upstream
+        elif upstream != self._upstream.controls:
+            self._upstream.controls = upstream
             kept.forget_unaries()
         if settings != kept.settings or prior is not kept.prior:
             kept.restart(prior, settings)
@@ -114,12 +111,26 @@ class Refinement:
             self._nudged = (nudges, nudged(self._prior, pairs))
         return self._nudged[1]
 
-    def _logits(self, axis: int, index: int) -> Tensor:
-        """Logits of a slice of the image as it is shown, ``(K, Y, X)``."""
-        controls = self._upstream
+
+class _Upstream:
+    """The logits that a prior refines, slice by slice.
+
+    Apart from the refinement, so that a trajectory holds on to these and not to what holds it: as
+    a circle, its arrays would stay until Python looks for circles.
+    """
+
+    def __init__(self, distribution: LogitDistribution) -> None:
+        self._distribution = distribution
+        self.controls = Controls()
+        # Deviations by slice, of one sample along one axis: they outlast a moved temperature.
+        self._drawn: tuple[Noise, int] | None = None
+        self._deviations: dict[int, Tensor] = {}
+
+    def logits(self, axis: int, index: int) -> Tensor:
+        """Logits of a slice, ``(K, Y, X)``."""
         shape = self._distribution.spatial_shape
         region = whole(shape) if len(shape) == 2 else slice_region(shape, axis, index)
-        noise = controls.noise if self._distribution.is_stochastic else None
+        noise = self.controls.noise if self._distribution.is_stochastic else None
         deviation = None
         if noise is not None:
             if (noise, axis) != self._drawn:
@@ -128,7 +139,7 @@ class Refinement:
             if index not in self._deviations:
                 self._deviations[index] = self._distribution.deviation(noise, region)
             deviation = self._deviations[index]
-        weights = controls.weights(self._distribution.n_classes)
+        weights = self.controls.weights(self._distribution.n_classes)
         logits = combine(self._distribution.mean(region), deviation, weights)
         return logits if len(shape) == 2 else logits.squeeze(1 + axis)
 

@@ -7,6 +7,8 @@ from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from napari_structseg.widgets.section import Caption, SmallButton
 
+_INSTANT = 1e-3
+
 
 class StatusLine(QWidget):
     """A hint on the left, timings on the right, and the button that lists the keys.
@@ -60,4 +62,6 @@ class StatusLine(QWidget):
 
 
 def _short(seconds: float) -> str:
+    if seconds < _INSTANT:
+        return "< 1 ms"
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
