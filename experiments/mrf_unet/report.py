@@ -56,9 +56,12 @@ def dice(results: dict[str, Any], dataset: str, model: str, where: str, j: int) 
     return np.array([list(run["dice"][where].values()) for run in runs], dtype=float)
 
 
-def write_tables(results: dict[str, Any]) -> None:
+def write_tables(results: dict[str, Any], longer: dict[str, Any] | None) -> None:
     """Replace the tables in the page of the documentation."""
-    lines = [*comparison_table(results), "", *class_table(results), "", *how_it_was_made(results)]
+    lines = [*comparison_table(results), "", *class_table(results), ""]
+    if longer is not None:
+        lines += [*longer_table(results, longer), ""]
+    lines += how_it_was_made(results)
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
@@ -70,6 +73,8 @@ def write_tables(results: dict[str, Any]) -> None:
 def comparison_table(results: dict[str, Any]) -> list[str]:
     """Medians and paired tests."""
     found = list(comparisons(results))
+    n_seeds = len(results["seeds"])
+    seeds = "one seed" if n_seeds == 1 else f"{n_seeds} seeds"
     lines = [
         "| Data | | j | U-Net | MRF-UNet | Median difference | Pairs | p | Paper |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -89,10 +94,9 @@ def comparison_table(results: dict[str, Any]) -> list[str]:
         )
     lines += [
         "",
-        f"Median Dice over cases and classes, of the mean over {len(results['config']['seeds'])} "
-        "seeds. p: two-sided paired Wilcoxon test over cases and classes, multiplied by "
-        f"{len(found)} (Bonferroni); bold below {SIGNIFICANT}. Paper: its medians of U-Net and "
-        "MRF-UNet, on other data.",
+        f"Median Dice over cases and classes, of the mean over {seeds}. p: two-sided paired "
+        f"Wilcoxon test over cases and classes, multiplied by {len(found)} (Bonferroni); bold "
+        f"below {SIGNIFICANT}. Paper: its medians of U-Net and MRF-UNet, on other data.",
     ]
     return lines
 
@@ -113,6 +117,35 @@ def class_table(results: dict[str, Any]) -> list[str]:
         for name, unet, mrf in zip(CLASSES[dataset][1:], *means, strict=True):
             lines.append(f"| {TITLES[dataset]} | {where} | {j} | {name} | {unet:.3f} | {mrf:.3f} |")
     return [*lines, "", "Mean Dice over cases and seeds."]
+
+
+def longer_table(results: dict[str, Any], longer: dict[str, Any]) -> list[str]:
+    """The U-Net that was trained for longer, beside the two of the first of its seeds."""
+    lines = ["| Data | j | Class | U-Net | MRF-UNet | U-Net, longer |", "|---|---|---|---|---|---|"]
+    shown = {**results, "runs": [run for run in results["runs"] if run["seed"] in longer["seeds"]]}
+    first, *_ = longer["runs"]
+    for where in (IN, OUT):
+        for j in longer["config"]["j"]:
+            sources = ((shown, "U-Net"), (shown, "MRF-UNet"), (longer, "U-Net"))
+            means = [
+                np.nanmean(dice(source, first["dataset"], model, where, j), axis=(0, 1))
+                for source, model in sources
+            ]
+            for name, *values in zip(CLASSES[first["dataset"]][1:], *means, strict=True):
+                cells = " | ".join(f"{value:.3f}" for value in values)
+                lines.append(f"| {TITLES[first['dataset']]}, {where} | {j} | {name} | {cells} |")
+    times = [
+        sum(run["cpu_seconds"] for run in source["runs"] if matches(run, first, model))
+        for source, model in ((shown, "U-Net"), (shown, "MRF-UNet"), (longer, "U-Net"))
+    ]
+    steps = [shown["config"]["datasets"][first["dataset"]]["steps"]] * 2 + [first["steps"]]
+    described = ", ".join(f"{n} steps in {t:.0f} s" for n, t in zip(steps, times, strict=True))
+    return [*lines, "", f"Mean Dice over cases, seed {first['seed']}: {described} of CPU time."]
+
+
+def matches(run: dict[str, Any], other: dict[str, Any], model: str) -> bool:
+    """Whether a run of a model is on the data, and of the size and seed, of another run."""
+    return run["model"] == model and all(run[k] == other[k] for k in ("dataset", "j", "seed"))
 
 
 def how_it_was_made(results: dict[str, Any]) -> list[str]:

@@ -3,9 +3,10 @@
 Both are trained in the same way, on the same patches; the MRF-UNet has a Markov random field over
 the labels besides, trained with it through unrolled mean field. Widths are 2^j .. 2^(j+4).
 
-    python experiments/mrf_unet/run.py --data DATA           # results.json, the tables, the figures
-    python experiments/mrf_unet/run.py --data DATA --full --device cuda    # full.json, for a GPU
-    python experiments/mrf_unet/run.py --report              # from results.json as it is
+    python experiments/mrf_unet/run.py --data DATA     # small.toml; the tables, the figures
+    python experiments/mrf_unet/run.py --data DATA --config longer         # a U-Net for longer
+    python experiments/mrf_unet/run.py --data DATA --config full --device cuda    # for a GPU
+    python experiments/mrf_unet/run.py --report        # from the results as they are
 
 DATA holds ``ibsr18/0.94mm``, ``ibsr18/1.0mm`` (``CASE.nii.gz``, ``CASE_seg.nii.gz``) and
 ``hippocampus/images``, ``hippocampus/labels``. A run that is in the results already is skipped, so
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from cases import CLASSES, Split, read_split
-from report import write_figures, write_tables
+from report import MODELS, write_figures, write_tables
 
 from napari_structseg.evaluation.dice import dice_per_class
 from napari_structseg.io.atomic import atomic_path
@@ -55,7 +56,8 @@ from napari_structseg.training.trainer import Trainer
 from napari_structseg.training.validation import predict_labels, predict_logits
 
 HERE = Path(__file__).resolve().parent
-MODELS = ("U-Net", "MRF-UNet")
+RESULTS = {name: HERE / f"{name}.json" for name in ("longer", "full")}
+RESULTS["small"] = HERE / "results.json"
 N_SMOOTHED = 20
 
 logger = logging.getLogger("mrf_unet")
@@ -65,22 +67,26 @@ def main() -> int:
     """Train what is missing, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the data sets")
-    parser.add_argument("--full", action="store_true", help="full.toml, for a GPU")
+    parser.add_argument("--config", choices=RESULTS, default="small", help="which NAME.toml")
+    parser.add_argument("--full", action="store_const", dest="config", const="full")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--report", action="store_true", help="use the results as they are")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    path = HERE / ("full.json" if arguments.full else "results.json")
+    path = RESULTS[arguments.config]
     if not arguments.report:
         if arguments.data is None:
             parser.error("give the folder of the data sets with --data, or --report")
-        with (HERE / ("full.toml" if arguments.full else "small.toml")).open("rb") as file:
+        with (HERE / f"{arguments.config}.toml").open("rb") as file:
             config = tomllib.load(file)
-        command = "python experiments/mrf_unet/run.py --data DATA" + " --full" * arguments.full
+        command = "python experiments/mrf_unet/run.py --data DATA"
+        if arguments.config != "small":
+            command += f" --config {arguments.config}"
         train_missing(config, arguments.data, path, command, torch.device(arguments.device))
-    results = json.loads(path.read_text(encoding="utf-8"))
-    if not arguments.full:
-        write_tables(results)
+    # What the page shows; the results of a GPU stand for themselves.
+    results = read_complete(RESULTS["small"])
+    if results is not None:
+        write_tables(results, read_complete(RESULTS["longer"]))
         write_figures(results)
     return 0
 
@@ -132,8 +138,20 @@ def wanted(config: dict[str, Any]) -> Iterator[tuple[str, str, int, int]]:
     for seed in config["seeds"]:
         for dataset in config["datasets"]:
             for j in config["j"]:
-                for model in MODELS:
+                for model in config.get("models", MODELS):
                     yield dataset, model, j, seed
+
+
+def read_complete(path: Path) -> dict[str, Any] | None:
+    """Results of the seeds of which every run is there; None without any."""
+    if not path.exists():
+        return None
+    results = json.loads(path.read_text(encoding="utf-8"))
+    made = [(run["dataset"], run["model"], run["j"], run["seed"]) for run in results["runs"]]
+    unfinished = {key[-1] for key in wanted(results["config"]) if key not in made}
+    results["seeds"] = [seed for seed in results["config"]["seeds"] if seed not in unfinished]
+    results["runs"] = [run for run in results["runs"] if run["seed"] in results["seeds"]]
+    return results if results["runs"] else None
 
 
 def mean_of(scores: dict[str, list[float | None]]) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from napari_structseg.bench.frames import Frames, find_canvas, wait_until
 from napari_structseg.bench.meanfield import IMAGE, MODEL, MeanFieldSettings
 from napari_structseg.bench.timing import WINDOW_SIZE, percentiles
+from napari_structseg.session.messages import Result, SliceLabels
 from napari_structseg.widgets.explore import ExploreWidget
 
 _WARM_UP_MOVES = 5
@@ -21,7 +22,9 @@ _STRENGTHS = (0.5, 0.75, 1.25, 1.5, 1.75, 1.0)
 
 
 def measure(settings: MeanFieldSettings) -> dict[str, float]:
-    """Move the strength on the demo brain, each time once everything before is done.
+    """Move the strength on the demo brain, each time once the slice has all its iterations.
+
+    What the engine does behind the slice goes on, as it does while somebody works.
 
     Returns
     -------
@@ -38,16 +41,24 @@ def measure(settings: MeanFieldSettings) -> dict[str, float]:
     dock.source.choose_model(MODEL)
     dock.source.run_button.click()
     wait_until(lambda: dock.is_exploring() and not dock.is_busy(), "The model")
-    if dock.layers is None:
+    if dock.layers is None or dock.engine is None:
         raise RuntimeError(f"the dock shows nothing: {dock.banner.message}")
+    finished: list[SliceLabels] = []
+
+    def hear(result: Result) -> None:
+        if isinstance(result, SliceLabels) and result.is_final:
+            finished.append(result)
+
+    dock.engine.result.connect(hear)
     frames = Frames(find_canvas())
     frames.watch(dock.layers.segmentation)
     strengths = itertools.cycle(_STRENGTHS)
     seconds = []
     for _ in range(_WARM_UP_MOVES + settings.moves):
         move = partial(dock.neighbours.strength_slider.set_value, next(strengths))
+        finished.clear()
         seconds.append(frames.seconds(move))
-        wait_until(lambda: not dock.is_busy(), "The volume")
+        wait_until(lambda: bool(finished), "The slice")
     viewer.close()
     return percentiles(seconds[_WARM_UP_MOVES:])
 
