@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+# What is noted of the free energy: that before each iteration, or that at the start and then what
+# each iteration changes.
+Energies = Literal["before", "changes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +36,55 @@ class Convergence:
     def n_iterations(self) -> int:
         """T."""
         return len(self.residual)
+
+
+class Curves:
+    """What each iteration of each slab amounts to, as it comes.
+
+    Parameters
+    ----------
+    n_slabs
+        How many slabs there are.
+    """
+
+    def __init__(self, n_slabs: int) -> None:
+        self._n_slabs = n_slabs
+        self._rows: dict[str, list[npt.NDArray[np.float64]]] = {
+            "residual": [],
+            "changed": [],
+            "energy": [],
+        }
+
+    def note(self, name: str, row: int, slab: int, value: float) -> None:
+        """Set an entry of ``residual``, ``changed`` (a number of sites) or ``energy``."""
+        rows = self._rows[name]
+        while len(rows) <= row:
+            rows.append(np.full(self._n_slabs, np.nan))
+        rows[row][slab] = value
+
+    def residual(self, row: int) -> float:
+        """Largest change of a responsibility over all slabs."""
+        return float(self._rows["residual"][row].max())
+
+    def convergence(self, n: int, n_sites: int, energies: Energies | None) -> Convergence:
+        """The curves of the first ``n`` iterations of all slabs.
+
+        Parameters
+        ----------
+        n
+            Iterations that every slab has.
+        n_sites
+            Of the whole image.
+        energies
+            What was noted of the free energy; None: nothing.
+        """
+        residual = np.array([row.max() for row in self._rows["residual"][:n]])
+        changed = np.array([row.sum() for row in self._rows["changed"][:n]]) / n_sites
+        if energies is None:
+            return Convergence(residual, changed)
+        sums = [float(row.sum()) for row in self._rows["energy"][: n + 1]]
+        if energies == "changes":
+            return Convergence(residual, changed, np.cumsum(sums)[1:])
+        # What the last iteration leaves is told by the next one.
+        known = sums[1:]
+        return Convergence(residual, changed, np.array(known + [np.nan] * (n - len(known))))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,9 +21,10 @@ from torch import Tensor
 from napari_structseg.distributions.one_thread import one_thread, team
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.inference.changes import Changes
-from napari_structseg.inference.convergence import Convergence
+from napari_structseg.inference.convergence import Convergence, Curves, Energies
 from napari_structseg.inference.label_history import LabelArray, LabelHistory
 from napari_structseg.inference.neighbourhood import Batch, Neighbourhood, Plane, Sites
+from napari_structseg.inference.site_updates import Heard, Tally, Updated, dilated, labels_of
 from napari_structseg.priors import MarkovPrior, Update, contraction_bound
 
 # A responsibility that moves by less does not move: what it would have moved elsewhere is of the
@@ -132,11 +133,7 @@ class Trajectory:
         self._begun = np.zeros(self.n_slabs, bool)
         self._resting: tuple[Tensor, Tensor] | None = None
         self._energies: dict[int, npt.NDArray[np.float64]] = {}
-        self._curves: dict[str, list[npt.NDArray[np.float64]]] = {
-            "residual": [],
-            "changed": [],
-            "energy": [],
-        }
+        self._curves = Curves(self.n_slabs)
         self._uniform: dict[int, Tensor] = {}
 
     def forget_unaries(self) -> None:
@@ -221,7 +218,7 @@ class Trajectory:
     def is_converged(self) -> bool:
         """Whether the last iteration that every slab has moved next to nothing."""
         n = self.n_complete
-        return n > 0 and float(self._curves["residual"][n - 1].max()) < CONVERGED
+        return n > 0 and self._curves.residual(n - 1) < CONVERGED
 
     def responsibilities(self, slab: int) -> Tensor:
         """R of a slab after its last iteration, ``(K, Y, X)``."""
@@ -230,24 +227,10 @@ class Trajectory:
 
     def convergence(self) -> Convergence:
         """Curves over the iterations that every slab has."""
-        n = self.n_complete
-        residual = [row.max() for row in self._curves["residual"][:n]]
-        changed = [row.sum() for row in self._curves["changed"][:n]]
-        energy = None
+        energies: Energies | None = None
         if self._has_energy:
-            energy = self._energy_curve(n)
-        size = self.n_slabs * self._n_sites
-        return Convergence(np.array(residual), np.array(changed) / size, energy)
-
-    def _energy_curve(self, n: int) -> npt.NDArray[np.float64]:
-        """F after each iteration; NaN where the next iteration has yet to tell."""
-        rows = self._curves["energy"]
-        if self.settings.update == "coloured":
-            # The first row is F at the start, the others what each sweep changed.
-            return np.cumsum([row.sum() for row in rows[: n + 1]])[1:]
-        # Each step tells the energy that it started from.
-        known = [row.sum() for row in rows[1 : n + 1]]
-        return np.array(known + [np.nan] * (n - len(known)))
+            energies = "changes" if self.settings.update == "coloured" else "before"
+        return self._curves.convergence(self.n_complete, self.n_slabs * self._n_sites, energies)
 
     def _lagging(self, slab: int) -> int | None:
         """A neighbour that must go first."""
@@ -277,7 +260,7 @@ class Trajectory:
                 )
             self._unaries[slab] = unary
         unary = self._unaries[slab]
-        self.history.begin(slab, _labels_of(unary.flatten(1)))
+        self.history.begin(slab, labels_of(unary.flatten(1)))
 
     def _step(self, slab: int) -> None:
         """One iteration of all sites at once."""
@@ -285,7 +268,7 @@ class Trajectory:
         iteration = self.reached(slab) + 1
         if self._has_energy and iteration == 1:
             self._energies[slab] = np.zeros(self._n_sites)
-        tally = _Tally(self._moved[iteration % 2, slab].reshape(-1))
+        tally = Tally(self._moved[iteration % 2, slab].reshape(-1))
         tally.moved[:] = False
         halo = self._around.halo
         old, new = self._field(iteration - 1), self._field(iteration)
@@ -294,7 +277,7 @@ class Trajectory:
             start = message.new_tensor(1 / self.prior.n_classes)
             self._update_all(
                 self._around.batches(np.ones(self._plane, bool)),
-                lambda batch: _Sites(slab, batch, batch.of(message), start),
+                lambda batch: Heard(slab, batch, batch.of(message), start),
                 new,
                 tally,
             )
@@ -318,9 +301,9 @@ class Trajectory:
                 inside.fill_(1 / self.prior.n_classes)
         iteration = self.reached(slab) + 1
         field, waiting = self._field(iteration), self._moved[0]
-        tally = _Tally(np.zeros(self._n_sites, bool))
+        tally = Tally(np.zeros(self._n_sites, bool))
         if iteration == 1 and self._has_energy:
-            self._set_curve("energy", 0, slab, self._energy_at_start(slab))
+            self._curves.note("energy", 0, slab, self._energy_at_start(slab))
         for rows, columns in ((0, 0), (0, 1), (1, 0), (1, 1)):
             colour = np.zeros(self._plane, bool)
             colour[rows::2, columns::2] = True
@@ -329,33 +312,33 @@ class Trajectory:
             tally.moved[:] = False
             batches = self._around.batches(active, step=2)
             self._update_all(batches, partial(self._listen, field, slab), field, tally)
-            disturbed = _dilated(tally.moved.reshape(self._plane))
+            disturbed = dilated(tally.moved.reshape(self._plane))
             near = slice(max(slab - 1, 0), slab + 2) if self._around.halo else slice(slab, slab + 1)
             waiting[near] |= disturbed
         self._finish(slab, iteration, tally)
 
-    def _listen(self, field: Tensor, slab: int, batch: Batch) -> _Sites:
+    def _listen(self, field: Tensor, slab: int, batch: Batch) -> Heard:
         """Sites with what their neighbours say."""
         message = self._around.message(field, slab, batch)
-        return _Sites(slab, batch, message, self._around.read(field, slab, batch))
+        return Heard(slab, batch, message, self._around.read(field, slab, batch))
 
     def _update_all(
         self,
         batches: Iterable[Batch],
-        listen: Callable[[Batch], _Sites],
+        listen: Callable[[Batch], Heard],
         field: Tensor,
-        tally: _Tally,
+        tally: Tally,
     ) -> None:
         """Update batches of sites none of which waits for another."""
 
-        def work(batch: Batch) -> _Updated:
+        def work(batch: Batch) -> Updated:
             with torch.inference_mode():
                 return self._update(listen(batch), field)
 
         for done in self._team.map(work, batches):
             tally.add(done)
 
-    def _update(self, at: _Sites, field: Tensor) -> _Updated:
+    def _update(self, at: Heard, field: Tensor) -> Updated:
         """Update sites from their message."""
         settings = self.settings
         unary = at.batch.of(self._unaries[at.slab])
@@ -378,9 +361,9 @@ class Trajectory:
                 f"Mean field left the finite numbers in iteration {self.reached(at.slab) + 1} at "
                 f"strength {settings.strength:g}. Lower the strength; the last result stays."
             )
-        return _Updated(at.batch.sites, moves.cpu().numpy(), _labels_of(new), largest, energy)
+        return Updated(at.batch.sites, moves.cpu().numpy(), labels_of(new), largest, energy)
 
-    def _tell_energy(self, at: _Sites, unary: Tensor, new: Tensor) -> float:
+    def _tell_energy(self, at: Heard, unary: Tensor, new: Tensor) -> float:
         """Note the energy of sites; what it changes by, where that is known."""
         message = self.settings.strength * at.message
         if self.settings.update == "coloured":
@@ -392,24 +375,18 @@ class Trajectory:
         self._energies[at.slab][at.batch.sites] = terms.sum(dim=0).double().cpu().numpy()
         return 0.0
 
-    def _finish(self, slab: int, iteration: int, tally: _Tally) -> None:
+    def _finish(self, slab: int, iteration: int, tally: Tally) -> None:
         sites = np.concatenate(tally.sites) if tally.sites else np.zeros(0, np.int64)
         labels = np.concatenate(tally.labels) if tally.labels else np.zeros(0, np.uint8)
         changed = self.history.append(slab, sites, labels)
-        self._set_curve("residual", iteration - 1, slab, tally.residual)
-        self._set_curve("changed", iteration - 1, slab, changed)
+        self._curves.note("residual", iteration - 1, slab, tally.residual)
+        self._curves.note("changed", iteration - 1, slab, changed)
         if self._has_energy and self.settings.update == "coloured":
-            self._set_curve("energy", iteration, slab, tally.energy)
+            self._curves.note("energy", iteration, slab, tally.energy)
         elif self._has_energy:
             energy = float(self._energies[slab].sum())
-            self._set_curve("energy", iteration - 1, slab, energy)
+            self._curves.note("energy", iteration - 1, slab, energy)
         self._at[slab] = iteration
-
-    def _set_curve(self, name: str, row: int, slab: int, value: float) -> None:
-        rows = self._curves[name]
-        while len(rows) <= row:
-            rows.append(np.full(self.n_slabs, np.nan))
-        rows[row][slab] = value
 
     def _energy_at_start(self, slab: int) -> float:
         n_classes = self.prior.n_classes
@@ -428,8 +405,8 @@ class Trajectory:
         """Sites with somebody around them, or themselves, who moved in the last iteration."""
         moved = self._moved[(iteration - 1) % 2]
         if not self._around.halo:
-            return _dilated(moved[slab])
-        return _dilated(moved[max(slab - 1, 0) : slab + 2].any(axis=0))
+            return dilated(moved[slab])
+        return dilated(moved[max(slab - 1, 0) : slab + 2].any(axis=0))
 
     def _at_rest(self, slab: int) -> Plane:
         """Sites all of whose neighbours are as certain as the corner of the image after one step.
@@ -448,83 +425,20 @@ class Trajectory:
         slabs = field[slab : slab + 1 + 2 * halo, 1:-1, 1:-1]
         away = ((slabs - corner).abs_().amax(dim=-1) > STILL).any(dim=0).cpu().numpy()
         inner = (slice(1, -1), slice(1, -1))
-        result[inner] = ~_dilated(away)[inner]
+        result[inner] = ~dilated(away)[inner]
         return result
 
-    def _rest(self, slab: int, sites: Sites, field: Tensor, tally: _Tally) -> None:
+    def _rest(self, slab: int, sites: Sites, field: Tensor, tally: Tally) -> None:
         """Update sites that all hear the same message."""
         if self._resting is None or not len(sites):
             return
         corner, message = self._resting
         old = corner[:, None].expand(-1, len(sites))
         self._update_all(
-            [Batch(sites)], lambda batch: _Sites(slab, batch, message, old), field, tally
+            [Batch(sites)], lambda batch: Heard(slab, batch, message, old), field, tally
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Sites:
-    """Sites of a slab, their message and their responsibilities, both ``(K, n)`` or the like."""
-
-    slab: int
-    batch: Batch
-    message: Tensor
-    old: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class _Updated:
-    """What became of a batch: its sites, which moved, their labels; all ``(n,)``."""
-
-    sites: Sites
-    moved: npt.NDArray[np.bool_]
-    labels: LabelArray
-    residual: float
-    energy: float
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What an iteration of a slab amounts to so far."""
-
-    moved: npt.NDArray[np.bool_]
-    residual: float = 0.0
-    energy: float = 0.0
-    sites: list[Sites] = field(default_factory=list)
-    labels: list[LabelArray] = field(default_factory=list)
-
-    def add(self, done: _Updated) -> None:
-        """Count a batch."""
-        self.moved[done.sites] = done.moved
-        self.residual = max(self.residual, done.residual)
-        self.energy += done.energy
-        self.sites.append(done.sites)
-        self.labels.append(done.labels)
 
 
 def _bound(prior: MarkovPrior) -> float:
     """The proximal weight per unit of strength: where no energy gives a bound, 1."""
     return contraction_bound(prior.kernel()) if prior.kind == "energy" else 1.0
-
-
-def _labels_of(scores: Tensor) -> LabelArray:
-    """Class with the largest score of each site ``(K, n)``, the lower one of two.
-
-    A small multiple of what the additions cost; torch's own argmax takes ten times as long.
-    """
-    n_classes = len(scores)
-    backwards = torch.arange(n_classes, 0, -1, dtype=torch.uint8, device=scores.device)
-    is_largest = (scores == scores.amax(dim=0)).view(torch.uint8)
-    labels: LabelArray = (n_classes - (is_largest * backwards[:, None]).amax(dim=0)).cpu().numpy()
-    return labels
-
-
-def _dilated(mask: Plane) -> Plane:
-    """A mask grown by one site in every direction of the plane."""
-    rows = mask.copy()
-    rows[1:] |= mask[:-1]
-    rows[:-1] |= mask[1:]
-    result = rows.copy()
-    result[:, 1:] |= rows[:, :-1]
-    result[:, :-1] |= rows[:, 1:]
-    return result
