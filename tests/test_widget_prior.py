@@ -180,8 +180,8 @@ def test_keys(exploring, qtbot) -> None:
 
     panel = exploring.widget.neighbours
     acts = {shortcut.key: shortcut.act for shortcut in SHORTCUTS}
-    acts["Shift-Period"](exploring.widget)
+    acts["Shift-I"](exploring.widget)
     assert panel.iterations == 5
-    acts["Shift-Comma"](exploring.widget)
-    acts["Shift-Comma"](exploring.widget)
+    acts["Shift-U"](exploring.widget)
+    acts["Shift-U"](exploring.widget)
     assert panel.iterations == 3

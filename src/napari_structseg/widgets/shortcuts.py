@@ -61,11 +61,9 @@ SHORTCUTS = (
         "Temperature down",
         lambda dock: dock.spread.step_temperature(-_TEMPERATURE_STEP),
     ),
+    Shortcut("Shift-I", "⇧ I", "More iterations", lambda dock: dock.neighbours.step_iterations(1)),
     Shortcut(
-        "Shift-Period", "⇧ .", "More iterations", lambda dock: dock.neighbours.step_iterations(1)
-    ),
-    Shortcut(
-        "Shift-Comma", "⇧ ,", "Fewer iterations", lambda dock: dock.neighbours.step_iterations(-1)
+        "Shift-U", "⇧ U", "Fewer iterations", lambda dock: dock.neighbours.step_iterations(-1)
     ),
     Shortcut("Shift-R", "⇧ R", "Reset all sliders", lambda dock: dock.spread.reset()),
     Shortcut("Shift-B", "⇧ B", "Show labels", lambda dock: dock.show_panel.choose(Show.LABELS)),
