@@ -96,19 +96,21 @@ class Neighbourhood:
         step
             2 where all that are wanted lie on every other row and every other column.
         """
-        rows, columns = (np.flatnonzero(wanted.any(axis=axis)) for axis in (1, 0))
+        rows = np.flatnonzero(wanted.any(axis=1))
         if not len(rows):
             return
-        left, right = int(columns[0]), int(columns[-1]) + 1
-        across = slice(left, right, step)
-        n_lines = max(1, CHUNK // len(range(left, right, step))) * step
-        for top in range(int(rows[0]), int(rows[-1]) + 1, n_lines):
-            down = slice(top, min(top + n_lines, int(rows[-1]) + 1), step)
+        bottom = int(rows[-1]) + 1
+        n_lines = max(1, CHUNK // self._grid.shape[1]) * step
+        for top in range(int(rows[0]), bottom, n_lines):
+            down = slice(top, min(top + n_lines, bottom), step)
+            columns = np.flatnonzero(wanted[down].any(axis=0))
+            if not len(columns):
+                continue
+            across = slice(int(columns[0]), int(columns[-1]) + 1, step)
             inside = wanted[down, across]
-            n_wanted = int(inside.sum())
-            if n_wanted > _WORTH_A_WINDOW * inside.size:
+            if int(inside.sum()) > _WORTH_A_WINDOW * inside.size:
                 yield Batch(self._grid[down, across].ravel(), (down, across))
-            elif n_wanted:
+            else:
                 yield Batch(self._grid[down, across][inside])
 
     def message(self, field: Tensor, slab: int, batch: Batch) -> Tensor:

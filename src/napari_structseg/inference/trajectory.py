@@ -23,7 +23,8 @@ from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.inference.changes import Changes
 from napari_structseg.inference.convergence import Convergence, Curves, Energies
 from napari_structseg.inference.label_history import LabelArray, LabelHistory
-from napari_structseg.inference.neighbourhood import Batch, Neighbourhood, Plane, Sites
+from napari_structseg.inference.neighbourhood import Batch, Neighbourhood, Plane
+from napari_structseg.inference.rest import Rest
 from napari_structseg.inference.site_updates import Heard, Tally, Updated, dilated, labels_of
 from napari_structseg.priors import MarkovPrior, Update, contraction_bound
 
@@ -131,7 +132,9 @@ class Trajectory:
         self._at = np.zeros(self.n_slabs, np.int64)
         self._moved = np.ones((2, self.n_slabs, *self._plane), bool)
         self._begun = np.zeros(self.n_slabs, bool)
-        self._resting: tuple[Tensor, Tensor] | None = None
+        self._rest: Rest | None = None
+        if settings.update == "parallel" and settings.damping == 1 and not self._has_energy:
+            self._rest = Rest(self._around, self._field(1), settings.strength, STILL)
         self._energies: dict[int, npt.NDArray[np.float64]] = {}
         self._curves = Curves(self.n_slabs)
         self._uniform: dict[int, Tensor] = {}
@@ -253,7 +256,8 @@ class Trajectory:
         self._begun[slab] = True
         if slab not in self._unaries:
             unary = torch.log_softmax(self._unary_of(slab), dim=0)
-            if not torch.isfinite(unary).all():
+            # A sum is finite only if all its terms are, and costs a tenth of looking at each.
+            if not math.isfinite(float(unary.sum())):
                 raise InputError(
                     "The model's logits are not all finite, so that no prior can refine them. "
                     "Check the image and the model."
@@ -282,14 +286,15 @@ class Trajectory:
                 tally,
             )
         else:
-            new[slab + halo] = old[slab + halo]
             active = self._disturbed(slab, iteration)
-            resting = self._at_rest(slab) if iteration == 2 else np.zeros(self._plane, bool)
-            batches = list(self._around.batches(active & ~resting))
-            self._update_all(batches, partial(self._listen, old, slab), new, tally)
-            for batch in batches:
-                resting.flat[batch.sites] = False
-            self._rest(slab, np.flatnonzero(resting), new, tally)
+            if iteration == 2:
+                # From here on both fields hold what does not move.
+                new[slab + halo] = old[slab + halo]
+                if self._rest is not None:
+                    active &= ~self._rest.of(slab)
+            self._update_all(
+                self._around.batches(active), partial(self._listen, old, slab), new, tally
+            )
         self._finish(slab, iteration, tally)
 
     def _sweep(self, slab: int) -> None:
@@ -342,7 +347,7 @@ class Trajectory:
         """Update sites from their message."""
         settings = self.settings
         unary = at.batch.of(self._unaries[at.slab])
-        logits = unary + settings.strength * at.message
+        logits = torch.add(unary, at.message, alpha=settings.strength)
         if self._tau:
             held = logits.add(at.old.clamp(min=1e-30).log(), alpha=self._tau)
             new = torch.softmax(held.div_(1 + self._tau), dim=0)
@@ -352,7 +357,8 @@ class Trajectory:
                 new = new.mul_(settings.damping).add_(at.old, alpha=1 - settings.damping)
         change = (new - at.old).abs_().amax(dim=0)
         moves = change > STILL
-        new = torch.where(moves, new, at.old)
+        if not moves.all():
+            new = torch.where(moves, new, at.old)
         self._around.write(field, at.slab, at.batch, new)
         energy = self._tell_energy(at, unary, new) if self._has_energy else 0.0
         largest = float(change.max())
@@ -407,36 +413,6 @@ class Trajectory:
         if not self._around.halo:
             return dilated(moved[slab])
         return dilated(moved[max(slab - 1, 0) : slab + 2].any(axis=0))
-
-    def _at_rest(self, slab: int) -> Plane:
-        """Sites all of whose neighbours are as certain as the corner of the image after one step.
-
-        Around a head that is most of the image, and the message there is one and the same.
-        """
-        result = np.zeros(self._plane, bool)
-        halo = self._around.halo
-        if halo and not 0 < slab < self.n_slabs - 1:
-            return result
-        field = self._field(1)
-        if self._resting is None:
-            corner = field[slab + halo, 1, 1].clone()
-            self._resting = (corner, self._around.message_of(corner))
-        corner = self._resting[0]
-        slabs = field[slab : slab + 1 + 2 * halo, 1:-1, 1:-1]
-        away = ((slabs - corner).abs_().amax(dim=-1) > STILL).any(dim=0).cpu().numpy()
-        inner = (slice(1, -1), slice(1, -1))
-        result[inner] = ~dilated(away)[inner]
-        return result
-
-    def _rest(self, slab: int, sites: Sites, field: Tensor, tally: Tally) -> None:
-        """Update sites that all hear the same message."""
-        if self._resting is None or not len(sites):
-            return
-        corner, message = self._resting
-        old = corner[:, None].expand(-1, len(sites))
-        self._update_all(
-            [Batch(sites)], lambda batch: Heard(slab, batch, message, old), field, tally
-        )
 
 
 def _bound(prior: MarkovPrior) -> float:
