@@ -98,7 +98,8 @@ def train_missing(
     runs: list[dict[str, Any]] = []
     if path.exists():
         known = json.loads(path.read_text(encoding="utf-8"))
-        if known["config"] != config:
+        # More seeds may be added to what is there.
+        if known["config"] | {"seeds": config["seeds"]} != config:
             raise SystemExit(f"{path} was made with another configuration: move it away first.")
         runs = known["runs"]
     if device.type == "cpu":
