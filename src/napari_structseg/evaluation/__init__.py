@@ -1,5 +1,36 @@
-"""How good segmentations are, measured against references."""
+"""How good segmentations, and sets of them, are, measured against readers."""
 
+from napari_structseg.evaluation.calibration import Reliability, brier_score, reliability
 from napari_structseg.evaluation.dice import Overlap, dice_per_class, mean_dice, overlap
+from napari_structseg.evaluation.energy import diversity, energy_distance
+from napari_structseg.evaluation.matching import matched_iou
+from napari_structseg.evaluation.modes import (
+    mode_frequencies,
+    reader_frequency_error,
+    total_variation,
+)
+from napari_structseg.evaluation.overlaps import PairwiseOverlap, pairwise_overlap
+from napari_structseg.evaluation.samples import best_of_samples, better_than_mean
+from napari_structseg.evaluation.surfaces import SurfaceDistances, surface_distances
 
-__all__ = ["Overlap", "dice_per_class", "mean_dice", "overlap"]
+__all__ = [
+    "Overlap",
+    "PairwiseOverlap",
+    "Reliability",
+    "SurfaceDistances",
+    "best_of_samples",
+    "better_than_mean",
+    "brier_score",
+    "dice_per_class",
+    "diversity",
+    "energy_distance",
+    "matched_iou",
+    "mean_dice",
+    "mode_frequencies",
+    "overlap",
+    "pairwise_overlap",
+    "reader_frequency_error",
+    "reliability",
+    "surface_distances",
+    "total_variation",
+]

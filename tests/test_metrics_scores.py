@@ -1,0 +1,99 @@
+"""All metrics of one case together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_structseg.evaluation import (
+    brier_score,
+    dice_per_class,
+    diversity,
+    energy_distance,
+    pairwise_overlap,
+    surface_distances,
+)
+from napari_structseg.evaluation.metrics import METRICS, metric_of
+from napari_structseg.evaluation.scores import Drawn, ScoreSettings, score_case
+
+NAMES = ("background", "myocardium", "ventricle", "scar")
+SPACING = (2.0, 0.7, 0.5)
+
+
+@pytest.fixture
+def case():
+    """Seven samples and three readers of four classes, the last of which nobody has."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (8, 3, 5, 6)).astype(np.uint8)
+    readers = rng.integers(0, 3, (3, 3, 5, 6)).astype(np.uint8)
+    probability = np.moveaxis(rng.dirichlet(np.ones(4), (3, 5, 6)), -1, 0).astype(np.float32)
+    return Drawn(labels, 7, probability), readers
+
+
+@pytest.mark.parametrize("absent", ["agree", "ignore"])
+def test_metrics_of_sets_are_those_of_their_functions(case, absent) -> None:
+    drawn, readers = case
+    settings = ScoreSettings(NAMES, counts=(1, 4), absent=absent)
+    found = score_case(drawn, readers, SPACING, settings).values
+
+    def distances(first, second):
+        return pairwise_overlap(first, second, 4).distances(absent)
+
+    for name, n, statistic in (("ged", 7, "v"), ("ged_u", 7, "u"), ("ged_4", 4, "v")):
+        samples = drawn.samples[:n]
+        within = distances(samples, samples), distances(readers, readers)
+        wanted = energy_distance(distances(samples, readers), *within, statistic)
+        assert found[name] == [pytest.approx(wanted)]
+    assert found["reader_diversity"] == [diversity(distances(readers, readers))]
+
+
+def test_metrics_of_masks_come_by_class_and_together(case) -> None:
+    drawn, readers = case
+    found = score_case(drawn, readers, SPACING, ScoreSettings(NAMES, tolerance=0.6)).values
+    by_reader = np.array([dice_per_class(drawn.mean, one, 4)[1:] for one in readers])
+    for index, name in enumerate(NAMES[1:]):
+        np.testing.assert_array_equal(found[f"dice: {name}"], by_reader[:, index])
+    np.testing.assert_array_equal(found["dice"], by_reader.T.ravel())
+    assert np.isnan(found["dice: scar"]).all()
+    apart = surface_distances(drawn.mean == 2, readers[1] == 2, SPACING)
+    for name, wanted in (("hd95", apart.hd95()), ("nsd", apart.nsd(0.6))):
+        assert found[f"{name}: ventricle"][1] == wanted
+    best = [max(dice_per_class(s, readers[0], 4)[1] for s in drawn.samples)]
+    assert found["best_dice: myocardium"][:1] == best
+    assert found["brier"] == [brier_score(drawn.probability, readers)]
+    # Every name can be looked up.
+    assert {metric_of(name) for name in found} <= set(METRICS.values())
+
+
+def test_one_sample_stands_for_all_of_a_deterministic_model(case) -> None:
+    drawn, readers = case
+    mean = drawn.labels[:1]
+    settings = ScoreSettings(NAMES, counts=(2,))
+    one, all_alike = (
+        score_case(Drawn(labels, 5, drawn.probability), readers, SPACING, settings).values
+        for labels in (mean.repeat(2, axis=0), mean.repeat(6, axis=0))
+    )
+    assert one.keys() == all_alike.keys()
+    for name, values in one.items():
+        np.testing.assert_allclose(values, all_alike[name])
+    assert one["sample_diversity"] == [0]
+
+
+def test_a_single_reader_has_no_unbiased_distance(case) -> None:
+    drawn, readers = case
+    found = score_case(drawn, readers[:1], SPACING, ScoreSettings(NAMES)).values
+    assert np.isnan(found["ged_u"]).all()
+    assert not np.isnan(found["ged"]).any()
+
+
+def test_more_samples_than_there_are_cannot_be_counted(case) -> None:
+    with pytest.raises(ValueError, match="need more than 7 samples"):
+        score_case(*case, SPACING, ScoreSettings(NAMES, counts=(8,)))
+
+
+def test_readers_of_lidc_disagree_about_as_much_as_in_the_literature(data_dir) -> None:
+    with np.load(data_dir / "lidc" / "first" / "masks_packbits.npz") as arrays:
+        masks = np.unpackbits(arrays["masks"], axis=-1)
+    found = [diversity(pairwise_overlap(one, one, 2).distances()) for one in masks]
+    # Monteiro 2020 has .399 on other slices of the same nodules.
+    assert np.mean(found) == pytest.approx(0.399, abs=0.03)
