@@ -6,11 +6,12 @@ Sliders, command line options and the recipe of a saved result all come from her
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from napari_structseg.distributions import Noise
+from napari_structseg.distributions import LogitDistribution, Noise
 from napari_structseg.errors import ConfigError
 from napari_structseg.priors import Update
 
@@ -20,9 +21,12 @@ CLASS_SCALE_MAX = 3.0
 ITERATIONS_MAX = 50
 MRF_STRENGTH_MAX = 5.0
 DAMPING_MIN = 0.05
+LATENT_MAX = 10.0
 NUDGE_MAX = 5.0
 
 ClassScale = Annotated[float, Field(ge=-CLASS_SCALE_MAX, le=CLASS_SCALE_MAX, allow_inf_nan=False)]
+
+Coordinate = Annotated[float, Field(ge=-LATENT_MAX, le=LATENT_MAX, allow_inf_nan=False)]
 
 
 class Nudge(BaseModel):
@@ -49,7 +53,8 @@ class Controls(BaseModel):
 
     Shown logits are ``mu_c + temperature * class_scale_c * deviation_c``. Scaling the
     deviations scales the covariance to S Sigma S with S = diag(temperature * class_scale): the
-    noise is not drawn again (Monteiro 2020, and the authors' WeightedSampler).
+    noise is not drawn again (Monteiro 2020, and the authors' WeightedSampler). Where a network
+    decodes the noise (Probabilistic U-Net), temperature scales the noise instead.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,6 +90,12 @@ class Controls(BaseModel):
         ),
     )
 
+    latent: tuple[Coordinate, ...] = Field(
+        (),
+        title="Latent position",
+        description="A chosen position in the latent space instead of a sample, in standard "
+        "deviations of the prior from its mean. Empty: the sample.",
+    )
     iterations: int = Field(
         0,
         ge=0,
@@ -127,8 +138,47 @@ class Controls(BaseModel):
 
     @property
     def noise(self) -> Noise | None:
-        """The noise of the chosen sample; None for the mean."""
+        """The noise of the chosen position or sample, not tempered; None for the mean."""
+        if self.latent:
+            return Noise(self.seed, MEAN, position=self.latent)
         return None if self.sample == MEAN else Noise(self.seed, self.sample)
+
+    def tempered(self, noise: Noise, distribution: LogitDistribution) -> Noise:
+        """Noise as a distribution is to see it at this temperature.
+
+        Parameters
+        ----------
+        noise
+            Of any sample.
+        distribution
+            If it tempers noise, the temperature goes into the noise; otherwise it is among the
+            :meth:`weights_of` the deviation.
+
+        Raises
+        ------
+        ConfigError
+            If a latent position was chosen that the distribution does not have.
+        """
+        if noise.position and len(noise.position) != distribution.n_latents:
+            has = f"has {distribution.n_latents} latent dimensions"
+            raise ConfigError(
+                f"A latent position with {len(noise.position)} coordinates was chosen, but the "
+                f"model {has if distribution.n_latents else 'has no latent space'}. Choose a "
+                "sample instead."
+            )
+        return replace(noise, scale=self.temperature) if distribution.tempers_noise else noise
+
+    def weights_of(self, distribution: LogitDistribution) -> tuple[float, ...]:
+        """What the deviation of each class is multiplied with, after :meth:`tempered` noise.
+
+        Raises
+        ------
+        ConfigError
+            If ``class_scale`` was set for another number of classes.
+        """
+        untempered = self.model_copy(update={"temperature": 1.0})
+        controls = untempered if distribution.tempers_noise else self
+        return controls.weights(distribution.n_classes)
 
     def weights(self, n_classes: int) -> tuple[float, ...]:
         """What the deviation of each class is multiplied with.

@@ -1,12 +1,19 @@
 """Distributions over logits, and the noise their samples are made of."""
 
 from napari_structseg.distributions.base import LogitDistribution
+from napari_structseg.distributions.combination import Combination
+from napari_structseg.distributions.finite import FiniteSet
+from napari_structseg.distributions.latent import LatentDecoder, LatentNormal
 from napari_structseg.distributions.low_rank import LowRankNormal
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.point import PointLogits
 from napari_structseg.distributions.region import Region, region_shape, slabs, slice_region, whole
 
 __all__ = [
+    "Combination",
+    "FiniteSet",
+    "LatentDecoder",
+    "LatentNormal",
     "LogitDistribution",
     "LowRankNormal",
     "Noise",

@@ -16,7 +16,8 @@ class LogitDistribution(Protocol):
     """p(eta | x): what a model gives for one image.
 
     A sample is ``mean(region) + deviation(noise, region)``. The two are separate so that
-    temperature and class scales act on the deviation alone, without drawing again.
+    class scales act on the deviation alone, without drawing again. So does temperature, unless
+    the distribution :attr:`tempers_noise`.
     """
 
     @property
@@ -37,6 +38,21 @@ class LogitDistribution(Protocol):
     @property
     def is_stochastic(self) -> bool:
         """Whether samples differ from the mean."""
+        ...
+
+    @property
+    def tempers_noise(self) -> bool:
+        """Whether temperature scales the noise, and the deviation follows.
+
+        Of a normal the deviation is proportional to the noise: temperature can multiply either,
+        and multiplying the deviation draws nothing again. Where a network decodes the noise it
+        cannot.
+        """
+        ...
+
+    @property
+    def n_latents(self) -> int:
+        """Dimensions of the latent space L; 0 where there is none to choose a position in."""
         ...
 
     def mean(self, region: Region | None = None) -> Tensor:

@@ -88,6 +88,16 @@ class LowRankNormal:
         """True."""
         return True
 
+    @property
+    def tempers_noise(self) -> bool:
+        """False: temperature multiplies the deviation."""
+        return False
+
+    @property
+    def n_latents(self) -> int:
+        """0: there is no latent space."""
+        return 0
+
     def mean(self, region: Region | None = None) -> Tensor:
         """Mean logits mu of a region, ``(C, *region)``, float32."""
         return self._mean[self._index(region)].float()

@@ -20,7 +20,7 @@ from napari_structseg.distributions.one_thread import chunks, inverse_error_func
 from napari_structseg.distributions.region import Region, region_shape, whole
 
 _MASK64 = (1 << 64) - 1
-_VOXEL_STREAM, _FACTOR_STREAM = 0, 1
+_VOXEL_STREAM, _FACTOR_STREAM, _MEMBER_STREAM = 0, 1, 2
 _BELOW_ONE = 1 - 2.0**-23
 
 
@@ -34,6 +34,10 @@ class Noise:
         Which series of samples.
     sample
         Which sample of the series, from 1.
+    scale
+        What all numbers are multiplied with: the temperature, where it acts on the noise.
+    position
+        Chosen values of the factors, before they are scaled; empty: they are drawn.
 
     Examples
     --------
@@ -46,11 +50,35 @@ class Noise:
 
     seed: int
     sample: int
+    scale: float = 1.0
+    position: tuple[float, ...] = ()
 
     def factors(self, rank: int, device: torch.device | str = "cpu") -> Tensor:
-        """The low-rank coordinates z ~ N(0, I), shape ``(R,)``, float32."""
-        counters = torch.arange(rank, dtype=torch.int32)
-        return _normal(counters, self._key(_FACTOR_STREAM)).to(device)
+        """The low-rank or latent coordinates z ~ N(0, I), shape ``(R,)``, float32.
+
+        Raises
+        ------
+        ValueError
+            If another number of coordinates was chosen.
+        """
+        if self.position:
+            if len(self.position) != rank:
+                raise ValueError(f"{len(self.position)} coordinates were chosen for rank {rank}")
+            z = torch.tensor(self.position)
+        else:
+            z = _normal(torch.arange(rank, dtype=torch.int32), self._key(_FACTOR_STREAM))
+        return (z * self.scale).to(device)
+
+    def member(self, n_members: int) -> int:
+        """Which member of a finite set the sample is, from 0.
+
+        Every member once, in an order of its own, in each run of ``n_members`` samples: the
+        first few samples already show all there is, and frequencies are exact.
+        """
+        block, place = divmod(self.sample - 1, n_members)
+        key = _splitmix64(self._key(_MEMBER_STREAM, block))
+        order = sorted(range(n_members), key=lambda member: _splitmix64(key ^ member))
+        return order[place]
 
     def voxels(
         self,
@@ -85,11 +113,13 @@ class Noise:
         for part in chunks(index.numel(), index.device):
             for label in range(n_classes):
                 result[label, part] = _normal(index[part] + _int32(label * n_voxels), key)
+        if self.scale != 1:
+            result *= self.scale
         return result.reshape(n_classes, *region_shape(spatial_shape, region))
 
-    def _key(self, stream: int) -> int:
+    def _key(self, stream: int, sample: int | None = None) -> int:
         mixed = 0
-        for part in (self.seed, self.sample, stream):
+        for part in (self.seed, self.sample if sample is None else sample, stream):
             mixed = _splitmix64(mixed ^ part)
         return mixed
 

@@ -42,6 +42,16 @@ class PointLogits:
         """False: every sample is the mean."""
         return False
 
+    @property
+    def tempers_noise(self) -> bool:
+        """False: temperature multiplies the deviation."""
+        return False
+
+    @property
+    def n_latents(self) -> int:
+        """0: there is no latent space."""
+        return 0
+
     def mean(self, region: Region | None = None) -> Tensor:
         """Logits of a region, ``(C, *region)``."""
         region = whole(self.spatial_shape) if region is None else region

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import EllipsisType
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from napari_structseg.inference.preprocess import resample
 from napari_structseg.models import HeadSpec, LogitParameters
 
 # Logit of background where no network is run.
-_CERTAIN = 20.0
+CERTAIN = 20.0
 # The factor is R times as large as the mean, and what half precision rounds (a 2,000th of each
 # value) is far below what training leaves open. Mean and diagonal keep full precision.
 _FACTOR_DTYPE = torch.float16
@@ -22,9 +23,47 @@ _FACTOR_DTYPE = torch.float16
 _Index = tuple[EllipsisType | slice, ...]
 
 
+class ParameterMaps(Protocol):
+    """Parameters of every voxel of an image, for one kind of distribution."""
+
+    def clear(self, region: Region) -> None:
+        """Set a region to 0, so that tiles can be added there."""
+        ...
+
+    def add(
+        self,
+        region: Region,
+        parameters: LogitParameters,
+        weight: Tensor,
+        inside: Tensor | None = None,
+    ) -> None:
+        """Add a tile.
+
+        Parameters
+        ----------
+        region
+            Where it lies.
+        parameters
+            What the network says about it, a batch of one.
+        weight
+            Its share of each voxel, ``(*region)``.
+        inside
+            Where it counts, ``(*region)``; elsewhere background is certain. None: everywhere.
+        """
+        ...
+
+    def resampled(self, shape: Sequence[int]) -> ParameterMaps:
+        """The same maps on another grid over the same field of view."""
+        ...
+
+    def distribution(self) -> LogitDistribution:
+        """The distribution with these parameters; it sees what is added later."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class ParameterMaps:
-    """Parameters of every voxel of an image.
+class NormalMaps:
+    """The maps of a point or a low-rank normal.
 
     Attributes
     ----------
@@ -46,10 +85,10 @@ class ParameterMaps:
     @classmethod
     def background(
         cls, head: HeadSpec, n_classes: int, shape: Sequence[int], device: torch.device
-    ) -> ParameterMaps:
+    ) -> NormalMaps:
         """Maps that are background with certainty everywhere."""
         mean = torch.zeros((n_classes, *shape), device=device)
-        mean[0] = _CERTAIN
+        mean[0] = CERTAIN
         if head.kind == "point":
             return cls(mean)
         diagonal = torch.full_like(mean, head.epsilon)
@@ -80,22 +119,10 @@ class ParameterMaps:
         weight: Tensor,
         inside: Tensor | None = None,
     ) -> None:
-        """Add a tile.
-
-        Parameters
-        ----------
-        region
-            Where it lies.
-        parameters
-            What the network says about it, a batch of one.
-        weight
-            Its share of each voxel, ``(*region)``.
-        inside
-            Where it counts, ``(*region)``; elsewhere background is certain. None: everywhere.
-        """
+        """Add a tile."""
         index: _Index = (Ellipsis, *region)
         certain = weight.new_zeros((self.mean.shape[0], *[1] * weight.ndim))
-        certain[0] = _CERTAIN
+        certain[0] = CERTAIN
         diagonal, factor = weight.new_tensor(self.epsilon), weight.new_tensor(0.0)
         for maps, part, outside in (
             (self.mean, parameters.mean, certain),
@@ -106,12 +133,12 @@ class ParameterMaps:
                 values = part[0] if inside is None else torch.where(inside, part[0], outside)
                 maps[index] += values * weight
 
-    def resampled(self, shape: Sequence[int]) -> ParameterMaps:
+    def resampled(self, shape: Sequence[int]) -> NormalMaps:
         """The same maps on another grid over the same field of view."""
         if self.diagonal is None or self.factor is None:
-            return ParameterMaps(resample(self.mean, shape))
+            return NormalMaps(resample(self.mean, shape))
         factor = resample(self.factor.flatten(0, 1), shape)
-        return ParameterMaps(
+        return NormalMaps(
             resample(self.mean, shape),
             resample(self.diagonal, shape),
             factor.reshape(*self.factor.shape[:2], *shape),

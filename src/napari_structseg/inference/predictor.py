@@ -12,11 +12,13 @@ from torch import Tensor
 from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.errors import Cancelled, InputError, MemoryLimitError
 from napari_structseg.image import Image
+from napari_structseg.inference.kinds import background_maps, tile_parameters, voxel_bytes
 from napari_structseg.inference.parameter_maps import ParameterMaps
 from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
+from napari_structseg.inference.refinement import refinement_bytes
 from napari_structseg.inference.tiling import Tile, make_tiles
 from napari_structseg.memory import check_memory
-from napari_structseg.models import ModelSpec, SegmentationNetwork
+from napari_structseg.models import LatentNetwork, ModelSpec, SegmentationNetwork
 from napari_structseg.priors import MarkovPrior, mirrored
 
 _OVERLAP_FRACTION = 4
@@ -52,6 +54,10 @@ class Predictor:
     overlapping tiles, and the *parameters* of the distribution (mean, factor, diagonal) are
     blended and brought back to the image's own grid. Voxels outside the bounding box of the
     image's nonzero voxels are background with certainty.
+
+    A latent vector is one for the whole image, whatever its size. Its prior comes first: what the
+    prior net says about each tile is averaged, weighted by the tile's share of the voxels, which
+    is its average over the whole image, since all that follows the average over space is linear.
 
     Parameters
     ----------
@@ -126,8 +132,9 @@ class Predictor:
                 f"least one axis, but at its voxel size {image.name!r} has {grid_shape}. Open a "
                 "larger image."
             )
+        refinement = refinement_bytes(self.spec.n_classes, image.spatial_shape)
         check_memory(
-            self._required_bytes(image) + refined * self._refinement_bytes(image),
+            self._required_bytes(image) + refined * refinement,
             f"Running {self.spec.name!r} on {image.name!r}",
             torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None,
         )
@@ -179,7 +186,8 @@ class Predictor:
         Yields
         ------
         Prediction
-            After every tile. Once ``first`` is done each carries the growing distribution;
+            After every tile, where there is a latent prior first after each of its tiles. Once
+            ``first`` is done each carries the growing distribution;
             where the image has to be resampled, only the last does.
         """
         self.check(image)
@@ -200,15 +208,21 @@ class Predictor:
         flips = [axis - image.ndim for axis in image.geometry.axes_against_ras]
         cropped = data[(slice(None), *box)]
         try:
-            maps = ParameterMaps.background(
-                self.spec.head, self.spec.n_classes, grid_shape, self.device
-            )
+            before, total, prior = 0, len(tiles), None
+            if isinstance(self.network, LatentNetwork):
+                before, total = len(tiles), 2 * len(tiles)
+                statistics = torch.zeros(2 * self.spec.head.latent_size, device=self.device)
+                for done, tile in enumerate(tiles, start=1):
+                    statistics += self._latent_share(self.network, cropped, tile, flips)
+                    yield Prediction(done, total, None)
+                prior = statistics / cropped[0].numel()
+            maps = background_maps(self.network, self.spec, grid_shape, prior)
             maps.clear(box)
             growing = None if resampled else maps.distribution()
             for done, tile in enumerate(tiles, start=1):
                 self._add(cropped, tile, maps, box, flips)
                 if done < len(tiles):
-                    yield Prediction(done, len(tiles), growing if done >= n_first else None)
+                    yield Prediction(before + done, total, growing if done >= n_first else None)
             if growing is None:
                 growing = maps.resampled(image.spatial_shape).distribution()
         except torch.OutOfMemoryError as error:
@@ -216,14 +230,23 @@ class Predictor:
                 f"The device {self.device} ran out of memory on {image.name!r}. Choose the CPU as "
                 "device, close other programs that use the GPU, or crop the image."
             ) from error
-        yield Prediction(len(tiles), len(tiles), growing)
+        yield Prediction(total, total, growing)
+
+    def _latent_share(
+        self, network: LatentNetwork, data: Tensor, tile: Tile, flips: list[int]
+    ) -> Tensor:
+        """What a tile adds to the latent statistics of the image, times its voxels, ``(2L,)``."""
+        with torch.inference_mode():
+            patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
+            share: Tensor = network.latent_statistics(patch[None])[0] * tile.weight.sum().item()
+        return share
 
     def _add(
         self, data: Tensor, tile: Tile, maps: ParameterMaps, box: Region, flips: list[int]
     ) -> None:
         with torch.inference_mode():
             patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
-            parameters = self.network(patch[None]).flip(flips)
+            parameters = tile_parameters(self.network, patch[None]).flip(flips)
             inside = (patch != 0).any(dim=0).flip(flips) if self.spec.roi else None
             maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device), inside)
 
@@ -235,14 +258,9 @@ class Predictor:
         voxels = math.prod(image.spatial_shape)
         if grid_shape != image.spatial_shape:
             voxels += math.prod(grid_shape)
-        stored = ParameterMaps.voxel_bytes(self.spec.head, self.spec.n_classes)
+        stored = voxel_bytes(self.spec)
         # One float32 deviation and the image itself come on top.
         return voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
-
-    def _refinement_bytes(self, image: Image) -> int:
-        # Log-likelihoods, responsibilities of two iterations and a sample's deviations, float32;
-        # labels of the first, the last and the shown iteration, and who moved in the last two.
-        return math.prod(image.spatial_shape) * (4 * self.spec.n_classes * 4 + 5)
 
 
 def prior_for(network: SegmentationNetwork, image: Image) -> MarkovPrior | None:

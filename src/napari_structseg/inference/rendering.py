@@ -107,8 +107,10 @@ def render_labels(
     ndarray
         ``(*region)``, uint8.
     """
-    deviation = None if noise is None else distribution.deviation(noise, region)
-    weights = controls.weights(distribution.n_classes)
+    deviation = None
+    if noise is not None:
+        deviation = distribution.deviation(controls.tempered(noise, distribution), region)
+    weights = controls.weights_of(distribution)
     labels = argmax_labels(distribution.mean(region), deviation, weights)
     result: LabelArray = labels.cpu().numpy()
     return result
@@ -171,7 +173,10 @@ class Renderer:
         """Logits of several samples of the visible region, each ``(C, *region)``."""
         visible = self._look_at(region)
         weights = self._weights(controls)
-        return [combine(visible.mean, visible.deviation(noise), weights) for noise in noises]
+        return [
+            combine(visible.mean, visible.deviation(self._tempered(controls, noise)), weights)
+            for noise in noises
+        ]
 
     def visible_labels(self, controls: Controls, region: Region) -> LabelArray:
         """Labels of the visible region, ``(*region)``, uint8."""
@@ -215,10 +220,14 @@ class Renderer:
         return result
 
     def _weights(self, controls: Controls) -> tuple[float, ...]:
-        return controls.weights(self.distribution.n_classes)
+        return controls.weights_of(self.distribution)
+
+    def _tempered(self, controls: Controls, noise: Noise) -> Noise:
+        return controls.tempered(noise, self.distribution)
 
     def _active_noise(self, controls: Controls) -> Noise | None:
-        return controls.noise if self.distribution.is_stochastic else None
+        noise = controls.noise if self.distribution.is_stochastic else None
+        return None if noise is None else self._tempered(controls, noise)
 
     def _look_at(self, region: Region) -> _Visible:
         if self._visible is None or self._visible.region != region:

@@ -99,7 +99,7 @@ def render_results(
     voxels
         Labels, uint8, or the entropy in nats, float32; ``(*spatial)``. Overwritten by the next.
     """
-    weights = controls.weights(distribution.n_classes)
+    weights = controls.weights_of(distribution)
     shape = distribution.spatial_shape
     regions = list(slabs(shape, SLAB_VOXELS))
     total = torch.zeros((distribution.n_classes, *shape), device=distribution.device)
@@ -111,7 +111,7 @@ def render_results(
         # Samples of a deterministic model are its mean: one trajectory serves all.
         drawn = sample if distribution.is_stochastic else MEAN
         shown = controls.model_copy(update={"sample": drawn})
-        noise = shown.noise
+        noise = None if shown.noise is None else shown.tempered(shown.noise, distribution)
         if refinement is not None:
             with torch.inference_mode():
                 labels = refinement.render_volume(shown)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_structseg.distributions import LogitDistribution, Noise, Region, region_shape, slabs
+from napari_structseg.distributions import LogitDistribution, Noise, Region, slabs
 from napari_structseg.distributions.one_thread import CHUNK, chunks
+from napari_structseg.inference.lattice import Lattice
 from napari_structseg.inference.rendering import argmax_labels, combine
 
 # 20 samples: 5 % and 95 % are exactly one sample in and one sample out.
@@ -112,10 +112,9 @@ def class_volumes(
 class VolumeDistribution:
     """The distribution of each class's volume over samples, fast enough for a slider.
 
-    Volumes are counted on a lattice of voxels, every ``step``-th along each axis, whose
-    deviations are kept once drawn. Moving a slider then costs no drawing. With the lattice at
-    ``step`` 1 (images up to 200,000 voxels) the volumes are exact; otherwise they are estimates
-    with the sampling error of the lattice.
+    Volumes are counted on a :class:`~napari_structseg.inference.lattice.Lattice`. Moving a slider
+    then costs no drawing. Where it has every voxel (images up to 200,000 voxels) the volumes are
+    exact; otherwise they are estimates with the sampling error of the lattice.
 
     Parameters
     ----------
@@ -130,31 +129,17 @@ class VolumeDistribution:
     def __init__(
         self, distribution: LogitDistribution, noises: Sequence[Noise], voxel_volume_ml: float
     ) -> None:
-        shape = distribution.spatial_shape
-        self.step = 1
-        while math.prod(-(-size // self.step) for size in shape) > _LATTICE_VOXELS:
-            self.step += 1
-        offsets = [min(self.step // 2, size - 1) for size in shape]
-        region = tuple(
-            slice(offset, size, self.step) for offset, size in zip(offsets, shape, strict=True)
-        )
-        lattice = distribution.crop(region)
-        n_voxels = math.prod(region_shape(shape, region))
-        self._voxel_ml = voxel_volume_ml * math.prod(shape) / n_voxels
-        self._lattice = lattice
-        self._mean = lattice.mean()
+        self._lattice = Lattice(distribution, _LATTICE_VOXELS)
+        self._voxel_ml = voxel_volume_ml * self._lattice.voxels_per_point
         self._noises = tuple(noises)
-        self._deviations: dict[Noise, Tensor] = {}
 
     def volumes_ml(self, weights: Sequence[float]) -> Iterator[npt.NDArray[np.float64]]:
         """Volumes in mL of each class, ``(C,)``, sample by sample."""
         for noise in self._noises:
-            if noise not in self._deviations:
-                self._deviations[noise] = self._lattice.deviation(noise)
-            labels = argmax_labels(self._mean, self._deviations[noise], weights).cpu().numpy()
-            yield class_volumes(labels, self._mean.shape[0], self._voxel_ml)
+            labels = self._lattice.labels(noise, weights)
+            yield class_volumes(labels, self._lattice.n_classes, self._voxel_ml)
 
     @property
     def exact(self) -> bool:
         """Whether every voxel is counted."""
-        return self.step == 1
+        return self._lattice.exact

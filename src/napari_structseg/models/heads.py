@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_structseg.distributions import Combination
+from napari_structseg.models.parameters import LogitParameters
 from napari_structseg.models.spec import HeadSpec
 
 _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -17,38 +17,6 @@ INITIAL_LOG_DIAGONAL = -1.0
 INITIAL_FACTOR_SCALE = 0.1
 # exp of more overflows in float32; a variance that large is noise and nothing else.
 _LARGEST_LOG_DIAGONAL = 80.0
-
-
-@dataclass(frozen=True, slots=True)
-class LogitParameters:
-    """What a network says about a batch of images.
-
-    Attributes
-    ----------
-    mean
-        Mean logits, ``(B, C, *spatial)``.
-    factor
-        Covariance factor P, rank-major, ``(B, R, C, *spatial)``; None without one.
-    diagonal
-        Diagonal D of the covariance (a variance, not its logarithm),
-        ``(B, C, *spatial)``; None for a point.
-    """
-
-    mean: Tensor
-    factor: Tensor | None = None
-    diagonal: Tensor | None = None
-
-    def flip(self, axes: list[int]) -> LogitParameters:
-        """Mirrored along spatial axes, given as negative dimensions."""
-        return LogitParameters(
-            self.mean.flip(axes),
-            None if self.factor is None else self.factor.flip(axes),
-            None if self.diagonal is None else self.diagonal.flip(axes),
-        )
-
-    def mean_only(self) -> LogitParameters:
-        """The same mean with no spread."""
-        return LogitParameters(self.mean)
 
 
 class PointHead(nn.Module):
@@ -113,3 +81,89 @@ class StochasticHead(nn.Module):
             flat = self.factor(features)
             factor = flat.unflatten(1, (self.rank, self.n_classes))
         return LogitParameters(self.mean(features), factor, diagonal)
+
+
+class MultiHead(nn.Module):
+    """M heads on the same features, each a hypothesis of its own: the M-Heads baseline.
+
+    Kohl et al., *A Probabilistic U-Net*, NeurIPS 2018, after Rupprecht et al., ICCV 2017.
+
+    Parameters
+    ----------
+    dimensions
+        2 or 3.
+    n_features
+        Channels of the backbone's features.
+    n_classes
+        Number of classes C.
+    n_heads
+        Number of heads M.
+    """
+
+    def __init__(self, dimensions: int, n_features: int, n_classes: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.mean = _CONVOLUTION[dimensions](n_features, n_heads * n_classes, 1)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits of every head, ``(B, M, C, *spatial)``."""
+        logits: Tensor = self.mean(features)
+        members: Tensor = logits.unflatten(1, (self.n_heads, -1))
+        return members
+
+    def forward(self, features: Tensor) -> LogitParameters:
+        """Map features ``(B, F, *spatial)`` to the members of a finite set."""
+        return LogitParameters.of_members(self.logits(features).unbind(1))
+
+
+class LatentHead(nn.Module):
+    """Three 1x1 layers that combine features and a latent vector: f_comb.
+
+    The first is split into a part of the features, which all samples of an image share, and one
+    of the latents, which is a number a channel. Kohl et al., NeurIPS 2018, section 2.
+
+    Parameters
+    ----------
+    dimensions
+        2 or 3.
+    n_features
+        Channels of the backbone's features, and of the two inner layers.
+    n_classes
+        Number of classes C.
+    n_latents
+        Dimensions L of the latent space.
+    """
+
+    def __init__(self, dimensions: int, n_features: int, n_classes: int, n_latents: int) -> None:
+        super().__init__()
+        convolution = _CONVOLUTION[dimensions]
+        self.first = convolution(n_features, n_features, 1)
+        self.latent = nn.Linear(n_latents, n_features, bias=False)
+        self.second = convolution(n_features, n_features, 1)
+        self.mean = convolution(n_features, n_classes, 1)
+
+    def forward(self, first: Tensor, z: Tensor) -> Tensor:
+        """Logits ``(B, C, *spatial)``.
+
+        Parameters
+        ----------
+        first
+            ``self.first(features)``, ``(B, H, *spatial)``.
+        z
+            ``(B, L)``.
+        """
+        bias = self.latent(z)
+        hidden = functional.relu(first + bias.reshape(*bias.shape, *[1] * (first.ndim - 2)))
+        logits: Tensor = self.mean(functional.relu(self.second(hidden)))
+        return logits
+
+    def combination(self) -> Combination:
+        """The layers after the first one's features, as matrices without gradients."""
+        own = {name: one.detach().float() for name, one in self.named_parameters()}
+        return Combination(
+            latent=own["latent.weight"],
+            second=own["second.weight"].flatten(1),
+            second_bias=own["second.bias"],
+            last=own["mean.weight"].flatten(1),
+            last_bias=own["mean.bias"],
+        )

@@ -1,15 +1,11 @@
-"""A segmentation network: a backbone, a head and perhaps a prior, built from a specification."""
+"""A segmentation network: a backbone, a head and perhaps a prior."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from napari_structseg.models.heads import LogitParameters, PointHead, StochasticHead
-from napari_structseg.models.spec import ModelSpec
-from napari_structseg.models.unet import UNet
-from napari_structseg.priors import MarkovPrior, build_prior
-
-__all__ = ["LogitParameters", "SegmentationNetwork", "build_network"]
+from napari_structseg.models.parameters import LogitParameters
+from napari_structseg.priors import MarkovPrior
 
 
 class SegmentationNetwork(nn.Module):
@@ -38,28 +34,3 @@ class SegmentationNetwork(nn.Module):
         """Parameters of p(eta | x) for a batch ``(B, channels, *spatial)``."""
         parameters: LogitParameters = self.head(self.backbone(x))
         return parameters
-
-
-def build_network(spec: ModelSpec) -> SegmentationNetwork:
-    """Build the network a specification describes, with fresh weights.
-
-    Parameters
-    ----------
-    spec
-        The model's specification.
-
-    Returns
-    -------
-    SegmentationNetwork
-        On the CPU, in training mode, initialised from torch's global generator.
-    """
-    backbone = UNet(spec.dimensions, len(spec.channels), spec.backbone)
-    head: nn.Module
-    if spec.head.kind == "point":
-        head = PointHead(spec.dimensions, backbone.n_features, spec.n_classes)
-    else:
-        head = StochasticHead(spec.dimensions, backbone.n_features, spec.n_classes, spec.head)
-    prior = None
-    if spec.prior is not None:
-        prior = build_prior(spec.prior, spec.dimensions, spec.n_classes)
-    return SegmentationNetwork(backbone, head, prior)

@@ -10,6 +10,8 @@ from napari_structseg.priors import PriorSpec
 
 FORMAT_VERSION: Literal[1] = 1
 
+FINITE_KINDS = frozenset({"heads", "ensemble", "dropout", "image2image_vae"})
+
 PositiveInt = Annotated[int, Field(gt=0)]
 HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
@@ -52,8 +54,13 @@ class BackboneSpec(_Spec):
 class HeadSpec(_Spec):
     """How features become the parameters of a distribution over logits."""
 
-    kind: Literal["point", "low_rank"] = Field(
-        "low_rank", description="point: deterministic; low_rank: SSN (Monteiro 2020)."
+    kind: Literal[
+        "point", "low_rank", "latent", "heads", "ensemble", "dropout", "image2image_vae"
+    ] = Field(
+        "low_rank",
+        description="point: deterministic; low_rank: SSN (Monteiro 2020); latent: Probabilistic "
+        "U-Net (Kohl 2018); its baselines: heads, several last layers; ensemble, several U-Nets; "
+        "dropout, several masks; image2image_vae, latents fed to the U-Net.",
     )
     rank: PositiveInt = Field(10, description="Rank of the covariance factor.")
     diagonal_only: bool = Field(
@@ -62,11 +69,44 @@ class HeadSpec(_Spec):
     epsilon: Annotated[float, Field(gt=0)] = Field(
         1e-5, description="Added to the diagonal of the covariance."
     )
+    latent_size: PositiveInt = Field(
+        6, description="Dimensions of the latent space of latent and image2image_vae."
+    )
+    members: Annotated[int, Field(ge=2, le=100)] = Field(
+        4,
+        description="Members of a finite set: heads, U-Nets of an ensemble, masks of dropout, "
+        "or latents of image2image_vae.",
+    )
+    dropout: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5,
+        description="Probability of dropout, in the three innermost blocks on the way down and up.",
+    )
 
     @property
     def factor_rank(self) -> int:
         """Columns of the covariance factor; 0 without one."""
-        return 0 if self.kind == "point" or self.diagonal_only else self.rank
+        return self.rank if self.kind == "low_rank" and not self.diagonal_only else 0
+
+    @property
+    def title(self) -> str:
+        """The kind in words."""
+        size = f"{self.latent_size} latent dimensions"
+        if self.kind == "low_rank":
+            rank = "diagonal" if self.diagonal_only else f"rank {self.rank}"
+            return f"Stochastic Segmentation Network ({rank})"
+        return {
+            "point": "deterministic",
+            "latent": f"Probabilistic U-Net ({size})",
+            "heads": f"M-Heads ({self.members} heads)",
+            "ensemble": f"ensemble of {self.members}",
+            "dropout": f"dropout of {self.dropout:g} ({self.members} masks)",
+            "image2image_vae": f"Image2Image VAE ({size}, {self.members} samples)",
+        }[self.kind]
+
+    @property
+    def n_members(self) -> int:
+        """Members of the finite set that the head gives; 0 where it is none."""
+        return self.members if self.kind in FINITE_KINDS else 0
 
 
 class IntensitySpec(_Spec):

@@ -6,6 +6,8 @@ Segmentation*, MICCAI 2015.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,9 +15,10 @@ from torch.nn import functional
 from napari_structseg.models.spec import BackboneSpec
 
 NEGATIVE_SLOPE = 0.01
+N_INNERMOST = 3
 _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_POOL = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
+POOL = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
 _UPSAMPLING = {2: "bilinear", 3: "trilinear"}
 
 
@@ -29,7 +32,8 @@ def _norm(kind: str, dimensions: int, width: int) -> list[nn.Module]:
     return []
 
 
-def _level(n: int, n_in: int, width: int, norm: str, dimensions: int) -> nn.Sequential:
+def convolutions(n: int, n_in: int, width: int, norm: str, dimensions: int) -> nn.Sequential:
+    """Convolutions of one level, each with normalisation and leaky ReLU."""
     layers: list[nn.Module] = []
     for index in range(n):
         convolution = _CONVOLUTION[dimensions](
@@ -68,7 +72,7 @@ class UNet(nn.Module):
         self.stride = 2 ** (len(spec.widths) - 1)
         inputs = (n_channels, *spec.widths[:-1])
         self.down = nn.ModuleList(
-            _level(n, n_in, width, spec.norm, dimensions)
+            convolutions(n, n_in, width, spec.norm, dimensions)
             for n, n_in, width in zip(spec.convolutions, inputs, spec.widths, strict=True)
         )
         finer = list(zip(spec.convolutions, spec.widths, spec.widths[1:], strict=False))[::-1]
@@ -76,11 +80,20 @@ class UNet(nn.Module):
             _CONVOLUTION[dimensions](coarse, width, 1) for _, width, coarse in finer
         )
         self.up = nn.ModuleList(
-            _level(n, 2 * width, width, spec.norm, dimensions) for n, width, _ in finer
+            convolutions(n, 2 * width, width, spec.norm, dimensions) for n, width, _ in finer
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, n_channels, *spatial)`` to ``(B, n_features, *spatial)``."""
+    def forward(self, x: Tensor, innermost: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Map ``(B, n_channels, *spatial)`` to ``(B, n_features, *spatial)``.
+
+        Parameters
+        ----------
+        x
+            The image.
+        innermost
+            Applied to what comes out of the three innermost blocks on the way down and on the
+            way up, such as dropout; None: nothing.
+        """
         spatial = x.shape[2:]
         padding = [p for size in reversed(spatial) for p in (0, -size % self.stride)]
         if any(padding):
@@ -88,15 +101,19 @@ class UNet(nn.Module):
         skips: list[Tensor] = []
         for index, level in enumerate(self.down):
             if index:
-                x = _POOL[self.dimensions](x, 2)
+                x = POOL[self.dimensions](x, 2)
             x = level(x)
+            if innermost is not None and index >= len(self.down) - N_INNERMOST:
+                x = innermost(x)
             skips.append(x)
         skips.pop()
-        for reduce, level in zip(self.reduce, self.up, strict=True):
+        for index, (reduce, level) in enumerate(zip(self.reduce, self.up, strict=True)):
             skip = skips.pop()
             x = functional.interpolate(
                 reduce(x), size=skip.shape[2:], mode=_UPSAMPLING[self.dimensions]
             )
             x = level(torch.cat([x, skip], dim=1))
+            if innermost is not None and index < N_INNERMOST:
+                x = innermost(x)
         inside: tuple[slice, ...] = tuple(slice(0, size) for size in spatial)
         return x[(slice(None), slice(None), *inside)]

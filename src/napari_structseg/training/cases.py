@@ -76,7 +76,13 @@ def prepare_case(
     MemoryLimitError
         If the case does not fit into memory.
     """
-    image = _read_image(case, dataset, dimensions)
+    image = read_case_image(case, dataset)
+    if image.ndim != dimensions:
+        raise ConfigError(
+            f"The configuration has dimensions = {dimensions}, but {case.images[0]} is "
+            f"{image.ndim}-D with shape {image.spatial_shape}. Set dimensions = {image.ndim}, "
+            "or use other images."
+        )
     if spacing is not None and case.images[0].name.endswith(PNG_SUFFIX):
         raise ConfigError(
             f"{case.images[0]} has no voxel size, since it is a PNG, so it cannot be resampled. "
@@ -93,7 +99,8 @@ def prepare_case(
         raise InputError(f"{case.images[0]}: {error}") from error
     labels = []
     for path in case.labels:
-        raw = torch.from_numpy(_read_labels(path, image, dataset))
+        flipped = _flipped_to_ras(read_case_labels(path, image, dataset)[None], image)
+        raw = torch.from_numpy(flipped[0])
         labels.append(resample(raw[None], size, nearest=True)[0].numpy())
     actual = tuple(
         n_old * step / n_new
@@ -110,18 +117,20 @@ def in_ras(image: Image) -> npt.NDArray[Any]:
     data
         ``(C, *spatial)``.
     """
-    axes = tuple(1 + axis for axis in image.geometry.axes_against_ras)
-    return np.ascontiguousarray(np.flip(image.data, axes))
+    return _flipped_to_ras(image.data, image)
 
 
-def _read_image(case: Case, dataset: Dataset, dimensions: int) -> Image:
+def read_case_image(case: Case, dataset: Dataset) -> Image:
+    """Read the image of a case, on its own grid.
+
+    Raises
+    ------
+    ConfigError
+        If it has other channels than dataset.json says.
+    InputError, MemoryLimitError
+        If a file cannot be used.
+    """
     image = read_channels(case.images)
-    if image.ndim != dimensions:
-        raise ConfigError(
-            f"The configuration has dimensions = {dimensions}, but {case.images[0]} is "
-            f"{image.ndim}-D with shape {image.spatial_shape}. Set dimensions = {image.ndim}, "
-            "or use other images."
-        )
     if image.n_channels != len(dataset.channels):
         raise ConfigError(
             f"The case {case.name!r} has {image.n_channels} channels (the first file is "
@@ -131,7 +140,14 @@ def _read_image(case: Case, dataset: Dataset, dimensions: int) -> Image:
     return image
 
 
-def _read_labels(path: Path, image: Image, dataset: Dataset) -> npt.NDArray[np.uint8]:
+def read_case_labels(path: Path, image: Image, dataset: Dataset) -> npt.NDArray[np.uint8]:
+    """Read the labels of one rater, ``(*spatial)``, on the grid of the image.
+
+    Raises
+    ------
+    InputError
+        If they lie on another grid, or hold values that dataset.json does not name.
+    """
     labels = read_channels([path])
     if labels.n_channels != 1:
         raise InputError(
@@ -153,8 +169,14 @@ def _read_labels(path: Path, image: Image, dataset: Dataset) -> npt.NDArray[np.u
             f"{len(dataset.classes) - 1} ({', '.join(dataset.classes)}). Renumber the labels, or "
             "name them all in dataset.json."
         )
-    result: npt.NDArray[np.uint8] = in_ras(labels)[0].astype(np.uint8)
+    result: npt.NDArray[np.uint8] = labels.data[0].astype(np.uint8)
     return result
+
+
+def _flipped_to_ras(data: npt.NDArray[Any], image: Image) -> npt.NDArray[Any]:
+    """Arrays ``(C, *spatial)`` on the grid of an image."""
+    axes = tuple(1 + axis for axis in image.geometry.axes_against_ras)
+    return np.ascontiguousarray(np.flip(data, axes))
 
 
 def _mm(image: Image) -> str:

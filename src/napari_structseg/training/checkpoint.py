@@ -51,6 +51,8 @@ class CheckpointState(BaseModel):
         Time spent on steps.
     history
         Validation scores so far.
+    geco_average, geco_log_weight
+        Of :class:`~napari_structseg.training.latent_losses.Geco`; None without.
     channels, classes
         Names from the data; None in a checkpoint that does not record them.
     """
@@ -60,6 +62,8 @@ class CheckpointState(BaseModel):
     config_json: str
     seconds: float = 0.0
     history: list[ValidationScore] = Field(default_factory=list)
+    geco_average: float | None = None
+    geco_log_weight: float | None = None
     channels: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
 

@@ -12,6 +12,9 @@ from napari_structseg.errors import ConfigError
 from napari_structseg.models.spec import BackboneSpec, HeadSpec, HexColor, IntensitySpec
 from napari_structseg.priors import PriorSpec
 
+LATENT_KINDS = frozenset({"latent", "image2image_vae"})
+_WITH_PRIOR = frozenset({"point", "low_rank"})
+
 Positive = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -36,7 +39,7 @@ class OptimiserConfig(_Config):
 
 
 class LossConfig(_Config):
-    """The Monte Carlo likelihood, or cross-entropy for a point or a prior."""
+    """The loss of the head's kind: likelihood, cross-entropy, or evidence lower bound."""
 
     samples: Annotated[int, Field(gt=0)] = Field(default=20, description="Monte Carlo samples M.")
     antithetic: bool = Field(default=False, description="Mirror half the samples about the mean.")
@@ -46,6 +49,22 @@ class LossConfig(_Config):
     )
     roi: bool = Field(
         default=False, description="Count only voxels where the image is not 0 in every channel."
+    )
+
+    beta: Positive = Field(
+        default=1.0, description="Weight of the KL divergence, for latent and image2image_vae."
+    )
+    geco_target: Positive | None = Field(
+        default=None,
+        description="Cross-entropy per voxel to reach; its weight is moved until it is (GECO). "
+        "None: the weight is 1.",
+    )
+    geco_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.99, description="Decay of GECO's moving average."
+    )
+    geco_rate: Positive = Field(default=1e-2, description="Rate at which GECO moves the weight.")
+    heads_epsilon: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.05, description="Share of all heads but the best one, for heads."
     )
 
     @model_validator(mode="after")
@@ -92,6 +111,9 @@ class AugmentationConfig(_Config):
 
     flip_axes: tuple[int, ...] = Field(
         default=(), description="Spatial axes that may be mirrored; 0 is the first of the patch."
+    )
+    quarter_turns: bool = Field(
+        default=False, description="Turn by 0, 90, 180 or 270 degrees in the last two axes."
     )
     rotation: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="Largest rotation about each axis, in degrees."
@@ -154,11 +176,18 @@ class TrainConfig(_Config):
     foreground: Probability = Field(
         default=0.5, description="Fraction of patches centred on a voxel that is not background."
     )
+    rater: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Train on this rater of each case alone, counted from 0; none: on one at "
+        "random for each patch.",
+    )
     seed: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Fixes the initial weights and every random choice."
     )
     validation_cases: Annotated[int, Field(ge=0)] = Field(
-        default=2, description="Cases held out for validation: the last ones, in order of name."
+        default=2,
+        description="Cases held out for validation: the last ones, in order of name; of a stack, "
+        "so many of its validation split.",
     )
     validate_every: Annotated[int, Field(gt=0)] = Field(
         default=250, description="Steps between validations."
@@ -184,6 +213,21 @@ class TrainConfig(_Config):
             raise ValueError(
                 f"augmentation.flip_axes {list(self.augmentation.flip_axes)} must lie "
                 f"between 0 and {self.dimensions - 1}"
+            )
+        if self.augmentation.quarter_turns and self.patch[-1] != self.patch[-2]:
+            raise ValueError(
+                f"augmentation.quarter_turns needs a patch {list(self.patch)} whose last two "
+                "sizes are equal"
+            )
+        if self.loss.geco_target is not None and self.head.kind not in LATENT_KINDS:
+            raise ValueError(
+                f"loss.geco_target belongs to the heads {', '.join(sorted(LATENT_KINDS))}, but "
+                f"head.kind is {self.head.kind!r}"
+            )
+        if self.prior is not None and not self.model_frozen and self.head.kind not in _WITH_PRIOR:
+            raise ValueError(
+                f"a model with head.kind {self.head.kind!r} cannot be trained together with a "
+                "prior: train it first, then the prior with prior.freeze_model = true and --start"
             )
         if self.loss.mean_only_steps > self.steps:
             raise ValueError(

@@ -18,20 +18,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_structseg.errors import ConfigError
 
 RATER_SEPARATOR = "__"
-_DESCRIPTION = "dataset.json"
+DESCRIPTION = "dataset.json"
 _MAX_CLASSES = 255
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
-class _Description(BaseModel):
-    """dataset.json of nnU-Net, version 2 or 1."""
+class Description(BaseModel):
+    """dataset.json of nnU-Net, version 2 or 1; `raters` and `spacing` are for stacks alone."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -40,6 +40,8 @@ class _Description(BaseModel):
     labels: dict[str, Any]
     file_ending: Literal[".nii.gz", ".nii", ".png"] = ".nii.gz"
     n_training: int | None = Field(default=None, alias="numTraining")
+    raters: tuple[str, ...] = ()
+    spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,9 @@ def read_dataset(folder: Path) -> Dataset:
         If a folder or a file is missing, superfluous or misnamed, or dataset.json is not valid;
         naming the file, and what to do.
     """
-    description = _read_description(folder / _DESCRIPTION)
-    channels = _channels(description, folder)
-    classes = _classes(description, folder)
+    description = read_description(folder / DESCRIPTION)
+    channels = channels_of(description, folder)
+    classes = classes_of(description, folder)
     ending = description.file_ending
     images = _images(folder / "imagesTr", ending)
     labels = _labels(folder / "labelsTr", ending, images)
@@ -113,21 +115,28 @@ def read_dataset(folder: Path) -> Dataset:
     cases = tuple(Case(name, images[name], labels[name]) for name in sorted(images))
     if description.n_training not in (None, len(cases)):
         raise ConfigError(
-            f"{folder / _DESCRIPTION} says numTraining = {description.n_training}, but "
+            f"{folder / DESCRIPTION} says numTraining = {description.n_training}, but "
             f"{folder / 'imagesTr'} holds {len(cases)} cases. Copy the missing cases, or correct "
             "the number."
         )
     return Dataset(folder, channels, classes, cases)
 
 
-def _read_description(path: Path) -> _Description:
+def read_description(path: Path) -> Description:
+    """Read dataset.json.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or is not valid.
+    """
     if not path.parent.is_dir():
         raise ConfigError(f"There is no folder {path.parent}. Give the folder of a data set.")
     try:
-        return _Description.model_validate_json(path.read_bytes())
+        return Description.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(
-            f"Cannot read {path}: {error.strerror}. A data set needs a {_DESCRIPTION}, as in "
+            f"Cannot read {path}: {error.strerror}. A data set needs a {DESCRIPTION}, as in "
             "nnU-Net's raw layout; docs/training.md shows one."
         ) from error
     except ValidationError as error:
@@ -140,17 +149,19 @@ def _read_description(path: Path) -> _Description:
         ) from error
 
 
-def _channels(description: _Description, folder: Path) -> tuple[str, ...]:
+def channels_of(description: Description, folder: Path) -> tuple[str, ...]:
+    """Names of the channels, or ConfigError if they are not numbered from 0."""
     names = description.channel_names or description.modality or {}
     if not names or sorted(names) != list(range(len(names))):
         raise ConfigError(
-            f'{folder / _DESCRIPTION} must name the channels, as in "channel_names": {{"0": "T1", '
+            f'{folder / DESCRIPTION} must name the channels, as in "channel_names": {{"0": "T1", '
             f'"1": "FLAIR"}}, counted from 0; it has {sorted(names) or "none"}.'
         )
     return tuple(names[index] for index in sorted(names))
 
 
-def _classes(description: _Description, folder: Path) -> tuple[str, ...]:
+def classes_of(description: Description, folder: Path) -> tuple[str, ...]:
+    """Names of the labels 0, 1, ..., or ConfigError if there are gaps or doubles."""
     # Version 1 maps numbers to names, version 2 names to numbers.
     first_version = all(isinstance(value, str) for value in description.labels.values())
     pairs = [
@@ -160,24 +171,24 @@ def _classes(description: _Description, folder: Path) -> tuple[str, ...]:
     for value, name in pairs:
         if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)):
             raise ConfigError(
-                f"{folder / _DESCRIPTION}: the label {name!r} must be one whole number, but it is "
+                f"{folder / DESCRIPTION}: the label {name!r} must be one whole number, but it is "
                 f"{value!r}. Regions of several labels are not supported: give each its own number."
             )
         by_value[int(value)] = name
     if "ignore" in by_value.values():
         raise ConfigError(
-            f"{folder / _DESCRIPTION} has an 'ignore' label, which is not supported. Remove it, "
+            f"{folder / DESCRIPTION} has an 'ignore' label, which is not supported. Remove it, "
             "and give the voxels that have it another label."
         )
     if len(pairs) < 2 or sorted(by_value) != list(range(len(pairs))):
         raise ConfigError(
-            f"{folder / _DESCRIPTION} must name at least two labels, numbered 0 (background), 1, "
+            f"{folder / DESCRIPTION} must name at least two labels, numbered 0 (background), 1, "
             f"2, ... without gaps; it has {sorted(by_value)}."
         )
     names = tuple(by_value[value] for value in sorted(by_value))
     if len(set(names)) < len(names) or not all(names) or len(names) > _MAX_CLASSES:
         raise ConfigError(
-            f"{folder / _DESCRIPTION} must give each label a name of its own, and have at most "
+            f"{folder / DESCRIPTION} must give each label a name of its own, and have at most "
             f"{_MAX_CLASSES} labels; it has {', '.join(map(repr, names))}."
         )
     return names
@@ -194,7 +205,7 @@ def _files(folder: Path, ending: str) -> list[tuple[str, Path]]:
         if not path.is_file() or not path.name.endswith(ending):
             raise ConfigError(
                 f"{path} does not belong in a data set of {ending} files. Move it elsewhere, or "
-                f"correct file_ending in {_DESCRIPTION}."
+                f"correct file_ending in {DESCRIPTION}."
             )
         found.append((path.name.removesuffix(ending), path))
     return found

@@ -1,4 +1,7 @@
-"""Losses: the Monte Carlo likelihood of SSN, and cross-entropy for a point or a prior."""
+"""Losses: the Monte Carlo likelihood of SSN, and cross-entropy for a point or a prior.
+
+Those of the Probabilistic U-Net and its baselines are in `latent_losses`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_structseg.models.heads import LogitParameters
+from napari_structseg.models import LogitParameters
 from napari_structseg.priors import MarkovPrior, refine, uniform
 
 # Logit of background where there is no data, as in prediction.

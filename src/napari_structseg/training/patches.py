@@ -40,11 +40,12 @@ class ImagePatches:
     def __init__(self, cases: Sequence[PreparedCase], config: TrainConfig) -> None:
         if not cases:
             raise ValueError("at least one case is needed")
-        self.cases = tuple(cases)
+        self.cases = cases
         self.size = config.patch
         self.foreground = config.foreground
         self.augmentation = config.augmentation
-        self._voxels = [[_foreground(labels) for labels in case.labels] for case in self.cases]
+        self.rater = config.rater
+        self._voxels: dict[tuple[int, int], npt.NDArray[np.integer]] = {}
 
     def patch(self, rng: np.random.Generator) -> tuple[Array, Labels]:
         """Draw one patch.
@@ -63,8 +64,10 @@ class ImagePatches:
         """
         index = int(rng.integers(len(self.cases)))
         case = self.cases[index]
-        rater = int(rng.integers(len(case.labels)))
-        start = self._start(case.labels[rater].shape, self._voxels[index][rater], rng)
+        rater = int(rng.integers(len(case.labels))) if self.rater is None else self.rater
+        if (index, rater) not in self._voxels:
+            self._voxels[index, rater] = _foreground(case.labels[rater])
+        start = self._start(case.labels[rater].shape, self._voxels[index, rater], rng)
         if moves_voxels(self.augmentation):
             image, labels = self._interpolated(case, rater, start, rng)
         else:
@@ -72,7 +75,10 @@ class ImagePatches:
         image = change_intensities(image, self.augmentation, rng)
         flips = random_flips(self.augmentation, rng)
         image = np.flip(image, tuple(axis + 1 for axis in flips))
-        return np.ascontiguousarray(image), np.ascontiguousarray(np.flip(labels, flips))
+        labels = np.flip(labels, flips)
+        turns = int(rng.integers(4)) if self.augmentation.quarter_turns else 0
+        image, labels = np.rot90(image, turns, (-2, -1)), np.rot90(labels, turns, (-2, -1))
+        return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
     def _start(
         self, shape: tuple[int, ...], voxels: npt.NDArray[np.integer], rng: np.random.Generator

@@ -17,6 +17,14 @@ from napari_structseg.training.cases import in_ras, prepare_case
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.dataset import read_dataset
 from napari_structseg.training.patches import ImagePatches
+from napari_structseg.training.stack import (
+    TRAIN,
+    VALIDATION,
+    Stack,
+    StackCases,
+    is_stack,
+    read_stack,
+)
 from napari_structseg.training.synthesis import TISSUE_NAMES, BrainSynthesis, LabelMap
 from napari_structseg.training.trainer import PatchSource, Validator
 from napari_structseg.training.validation import validate_on_cases, validate_on_patches
@@ -41,7 +49,8 @@ def build_run(config: TrainConfig, folder: Path, report: Report | None = None) -
     config
         The configuration.
     folder
-        For ``source = "images"``, a data set in nnU-Net's raw layout; for
+        For ``source = "images"``, a data set in nnU-Net's raw layout or a stack, see
+        :mod:`~napari_structseg.training.stack`; for
         ``source = "brain-label-maps"``, a folder of NIfTI files with FreeSurfer's labels.
     report
         Called after each case that was read, with its number, the number of all, and its name.
@@ -53,7 +62,8 @@ def build_run(config: TrainConfig, folder: Path, report: Report | None = None) -
     source
         Patches of the cases to train on.
     validator
-        Dice on the last ``config.validation_cases`` cases, in order of name; None without.
+        Dice on the last ``config.validation_cases`` cases, in order of name, or on as many of
+        the validation split of a stack; None without.
 
     Raises
     ------
@@ -69,9 +79,13 @@ def _silent(_done: int, _total: int, _name: str) -> None:
 
 
 def _from_images(config: TrainConfig, folder: Path, report: Report) -> Run:
+    if is_stack(folder):
+        return _from_stack(config, read_stack(folder), report)
     dataset = read_dataset(folder)
     n_training = _n_training(config, len(dataset.cases), folder)
     spec = _spec(config, dataset.channels, dataset.classes)
+    for case in dataset.cases:
+        _check_rater(config, len(case.labels), f"the case {case.name!r}")
     cases = []
     for case in dataset.cases:
         cases.append(
@@ -87,6 +101,41 @@ def _from_images(config: TrainConfig, folder: Path, report: Report) -> Run:
     held_out = cases[n_training:]
     validator = validate_on_cases(held_out, spec) if held_out else None
     return spec, ImagePatches(cases[:n_training], config), validator
+
+
+def _from_stack(config: TrainConfig, stack: Stack, report: Report) -> Run:
+    if stack.ndim != config.dimensions:
+        raise ConfigError(
+            f"The configuration has dimensions = {config.dimensions}, but the images of "
+            f"{stack.folder} are {stack.ndim}-D. Set dimensions = {stack.ndim}."
+        )
+    if config.spacing not in (None, stack.spacing):
+        raise ConfigError(
+            f"The images of {stack.folder} have the spacing {list(stack.spacing)} mm and are not "
+            f"resampled, but the configuration says {list(config.spacing or ())}. Resample them "
+            "before they are stacked, or remove spacing from the configuration."
+        )
+    _check_rater(config, len(stack.raters), str(stack.folder))
+    training, validation = stack.of_split(TRAIN), stack.of_split(VALIDATION)
+    if not training:
+        raise ConfigError(f"No case of {stack.folder} is in the split {TRAIN!r}. Name some.")
+    n_held = min(config.validation_cases, len(validation))
+    # Spread evenly, since neighbours in the table are often of one patient.
+    held_out = [validation[index * len(validation) // n_held] for index in range(n_held)]
+    report(len(training), len(stack.cases), stack.folder.name)
+    spec = _spec(config, stack.channels, stack.classes)
+    validator = None
+    if held_out:
+        validator = validate_on_cases(StackCases(stack, held_out, config.intensity), spec)
+    return spec, ImagePatches(StackCases(stack, training, config.intensity), config), validator
+
+
+def _check_rater(config: TrainConfig, n_raters: int, what: str) -> None:
+    if config.rater is not None and config.rater >= n_raters:
+        raise ConfigError(
+            f"rater = {config.rater} asks for rater {config.rater + 1}, counted from 1, but {what} "
+            f"has {n_raters}. Choose from 0 to {n_raters - 1}, or leave rater out to train on all."
+        )
 
 
 def _from_label_maps(config: TrainConfig, folder: Path, report: Report) -> Run:

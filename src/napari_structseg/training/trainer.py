@@ -30,7 +30,7 @@ from napari_structseg.training.checkpoint import (
 )
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.interrupts import deferred_interrupt
-from napari_structseg.training.objective import PATCH_STREAM, training_loss
+from napari_structseg.training.objective import PATCH_STREAM, Objective
 from napari_structseg.training.start import adopt, check_prior, require_start
 
 logger = logging.getLogger(__name__)
@@ -152,6 +152,7 @@ class Trainer:
         self.network = network.to(self.device)
         prior = self.network.prior if config.model_frozen else None
         self._learning: nn.Module = self.network if prior is None else prior
+        self._objective = Objective(config)
         self._n_skipped = 0
         self._saved_step: int | None = None
         self.optimiser = torch.optim.Adam(
@@ -254,15 +255,23 @@ class Trainer:
                     upcoming = executor.submit(self._batch, self.step + 1)
                 loss = self._update(images.to(self.device), labels.to(self.device))
                 elapsed = time.perf_counter() - started
-                self._state = self._state.model_copy(
-                    update={"step": self.step + 1, "seconds": self._state.seconds + elapsed}
-                )
+                self._advance(elapsed)
                 score = None
                 if self.step % config.validate_every == 0 or self.step == config.steps:
                     score = self._score(loss)
                 if self.step % config.checkpoint_every == 0:
                     self.save()
                 yield Progress(self.step, config.steps, loss, elapsed, score)
+
+    def _advance(self, seconds: float) -> None:
+        progress: dict[str, float] = {
+            "step": self.step + 1,
+            "seconds": self._state.seconds + seconds,
+        }
+        geco = self._objective.geco
+        if geco is not None:
+            progress |= {"geco_average": geco.average, "geco_log_weight": geco.log_weight}
+        self._state = self._state.model_copy(update=progress)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         patches = [
@@ -281,7 +290,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         try:
             # Per voxel, so that one clipping norm suits every patch size.
-            loss = training_loss(self.network, images, labels, self.config, self.step)
+            loss = self._objective(self.network, images, labels, self.step)
             loss = loss / labels[0].numel()
             torch.autograd.backward(loss)
         except torch.OutOfMemoryError as error:
@@ -331,6 +340,10 @@ class Trainer:
         self._state = checkpoint.state.model_copy(
             update={"channels": self.spec.channels, "classes": self.spec.class_names}
         )
+        average, log_weight = checkpoint.state.geco_average, checkpoint.state.geco_log_weight
+        geco = self._objective.geco
+        if geco is not None and average is not None and log_weight is not None:
+            geco.average, geco.log_weight = average, log_weight
 
 
 def _mean_dice(score: ValidationScore) -> float:

@@ -1,0 +1,213 @@
+"""The latent decoder of a Probabilistic U-Net: one latent vector for a whole segmentation.
+
+Kohl et al., *A Probabilistic U-Net for Segmentation of Ambiguous Images*, NeurIPS 2018.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions.combination import Combination, decode
+from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.one_thread import CHUNK, chunks, compact
+from napari_structseg.distributions.region import Region, whole
+
+
+@dataclass(frozen=True, slots=True)
+class LatentNormal:
+    """The prior p(z | x) of one image, a normal with independent coordinates.
+
+    Attributes
+    ----------
+    mean, sigma
+        ``(L,)``, float32.
+    """
+
+    mean: Tensor
+    sigma: Tensor
+
+
+class LatentDecoder:
+    """Logits as a function of one latent vector z ~ N(mu, sigma^2) for the whole image.
+
+    The mean is the decoded mean of the prior, and a sample's deviation is what it decodes to
+    beyond that: z = mu + sigma * noise. Temperature scales the noise; class scales multiply the
+    deviation.
+
+    Parameters
+    ----------
+    first
+        W_f f + b, the features' part of the first 1x1 layer, ``(H, *spatial)``.
+    combination
+        The rest of the layers.
+    prior
+        p(z | x).
+    mean
+        Logits at the prior's mean, ``(C, *spatial)``; None: computed. Given, it must follow
+        ``first``.
+    inside
+        Where the decoder speaks, ``(*spatial)``, boolean; elsewhere every sample is the mean.
+        None: everywhere.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    """
+
+    def __init__(
+        self,
+        first: Tensor,
+        combination: Combination,
+        prior: LatentNormal,
+        *,
+        mean: Tensor | None = None,
+        inside: Tensor | None = None,
+    ) -> None:
+        n_latents = combination.latent.shape[1]
+        if len(first) != len(combination.latent) or prior.mean.shape != (n_latents,):
+            raise ValueError(
+                f"first layer {tuple(first.shape)} and prior {tuple(prior.mean.shape)} do not fit "
+                f"a combination of {tuple(combination.latent.shape)}"
+            )
+        self._first = first
+        self._combination = combination
+        self._prior = prior
+        self._inside = inside
+        if mean is None:
+            mean = decode(combination, first, [prior.mean])[0]
+        self._mean = mean
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        return tuple(self._first.shape[1:])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes C."""
+        return len(self._combination.last)
+
+    @property
+    def n_latents(self) -> int:
+        """Dimensions of the latent space L."""
+        return int(self._combination.latent.shape[1])
+
+    @property
+    def latent_mean(self) -> Tensor:
+        """Mean of the prior, ``(L,)``."""
+        return self._prior.mean
+
+    @property
+    def latent_sigma(self) -> Tensor:
+        """Standard deviation of the prior, ``(L,)``."""
+        return self._prior.sigma
+
+    @property
+    def device(self) -> torch.device:
+        """Where the features live."""
+        return self._first.device
+
+    @property
+    def is_stochastic(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def tempers_noise(self) -> bool:
+        """True: temperature widens the prior, and what it decodes to is no multiple of it."""
+        return True
+
+    def mean(self, region: Region | None = None) -> Tensor:
+        """Logits of a region at the prior's mean, ``(C, *region)``, float32."""
+        return self._mean[self._index(region)].float()
+
+    def latent(self, noise: Noise) -> Tensor:
+        """Z of a sample, mu + sigma * noise, ``(L,)``."""
+        return self._prior.mean + self._prior.sigma * noise.factors(self.n_latents, self.device)
+
+    def decode(self, z: Tensor, region: Region | None = None) -> Tensor:
+        """Logits of a region at any latent vector.
+
+        Parameters
+        ----------
+        z
+            ``(L,)``.
+        region
+            None: everywhere.
+
+        Returns
+        -------
+        Tensor
+            ``(C, *region)``, float32.
+        """
+        return self.mean(region) + self._beyond_mean([z], region)[0]
+
+    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+        """What a sample decodes to beyond the mean, ``(C, *region)``, float32."""
+        return self.deviations([noise], region)[0]
+
+    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+        """What several samples decode to beyond the mean, ``(N, C, *region)``, float32."""
+        return self._beyond_mean([self.latent(noise) for noise in noises], region)
+
+    def directions(self, region: Region | None = None) -> tuple[Tensor, Tensor]:
+        """Latent directions by how much they change the segmentation, around the mean.
+
+        The right singular vectors of the Jacobian of all class probabilities with respect to
+        the noise. Give a region with steps: a lattice of voxels is enough.
+
+        Parameters
+        ----------
+        region
+            Where to look; None: everywhere.
+
+        Returns
+        -------
+        directions
+            ``(L, L)``: row k is the k-th direction, a unit vector in units of the prior's
+            standard deviations; its largest coordinate is positive.
+        strength
+            ``(L,)``, descending: root mean square change of a probability for one standard
+            deviation along it.
+        """
+        index = self._index(region)
+        first = self._first[index].flatten(1)
+        inside = None if self._inside is None else self._inside[index[1:]].flatten()
+        gram = first.new_zeros((self.n_latents, self.n_latents), dtype=torch.float64)
+        for part in chunks(first.shape[1], self.device, CHUNK // self._combination.widest):
+            slope = self._combination.jacobian(first[:, part].float(), self._prior.mean)
+            if inside is not None:
+                slope = slope[:, inside[part]]
+            rows = (slope * self._prior.sigma).flatten(0, 1).double()
+            gram += rows.T @ rows
+        values, vectors = torch.linalg.eigh(gram)
+        directions = vectors.flip(1).T
+        largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+        strength = values.flip(0).clamp(min=0) / max(1, first.shape[1] * self.n_classes)
+        return (directions * largest.sign()).float(), strength.sqrt().float()
+
+    def crop(self, region: Region) -> LatentDecoder:
+        """The decoder of a region, its features compact in memory and in single precision."""
+        index = self._index(region)
+        return LatentDecoder(
+            compact(self._first[index].float()),
+            self._combination,
+            self._prior,
+            mean=compact(self._mean[index]),
+            inside=None if self._inside is None else compact(self._inside[index[1:]]),
+        )
+
+    def _beyond_mean(self, latents: list[Tensor], region: Region | None) -> Tensor:
+        index = self._index(region)
+        result = decode(self._combination, self._first[index], latents)
+        result -= self._mean[index]
+        if self._inside is not None:
+            result *= self._inside[index[1:]]
+        return result
+
+    def _index(self, region: Region | None) -> tuple[slice, ...]:
+        return (slice(None), *(whole(self.spatial_shape) if region is None else region))

@@ -1,0 +1,167 @@
+"""Networks with a latent vector: the Probabilistic U-Net, and the Image2Image VAE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_structseg.distributions import LatentNormal, Noise
+from napari_structseg.models.encoder import LatentEncoder, mean_and_sigma
+from napari_structseg.models.heads import LatentHead, PointHead
+from napari_structseg.models.network import SegmentationNetwork
+from napari_structseg.models.parameters import LogitParameters
+from napari_structseg.models.spec import ModelSpec
+from napari_structseg.models.unet import UNet
+from napari_structseg.priors import MarkovPrior
+
+# The members of an Image2Image VAE are the first samples of this series, always.
+_MEMBER_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """What a training step needs: labels decoded from a latent of the posterior.
+
+    Attributes
+    ----------
+    logits
+        ``(B, C, *spatial)``.
+    posterior, prior
+        Mean and standard deviation, each ``(B, L)``, of q(z | x, y) and p(z | x).
+    """
+
+    logits: Tensor
+    posterior: tuple[Tensor, Tensor]
+    prior: tuple[Tensor, Tensor]
+
+
+class LatentNetwork(SegmentationNetwork):
+    """The Probabilistic U-Net.
+
+    Features of a U-Net and a latent vector for the whole image, combined by three 1x1 layers.
+    The posterior net is for training alone: nothing runs it in prediction, but it stays in the
+    weights file, since training cannot go on without it.
+
+    Kohl et al., *A Probabilistic U-Net for Segmentation of Ambiguous Images*, NeurIPS 2018.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    prior
+        A Markov random field over the labels, or None.
+    """
+
+    head: LatentHead
+
+    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
+        n_channels, n_latents = len(spec.channels), spec.head.latent_size
+        backbone = UNet(spec.dimensions, n_channels, spec.backbone)
+        head = LatentHead(spec.dimensions, backbone.n_features, spec.n_classes, n_latents)
+        super().__init__(backbone, head, prior)
+        self.prior_encoder = LatentEncoder(spec.dimensions, n_channels, n_latents, spec.backbone)
+        self.posterior_encoder = LatentEncoder(
+            spec.dimensions, n_channels + spec.n_classes, n_latents, spec.backbone
+        )
+
+    def first(self, x: Tensor) -> Tensor:
+        """The features' part of the first combining layer, ``(B, H, *spatial)``."""
+        first: Tensor = self.head.first(self.backbone(x))
+        return first
+
+    def latent_statistics(self, x: Tensor) -> Tensor:
+        """Mean and log sigma of the prior, as the encoder gives them: ``(B, 2L)``."""
+        statistics: Tensor = self.prior_encoder(x)
+        return statistics
+
+    def forward(self, x: Tensor) -> LogitParameters:
+        """Logits at the prior's mean, and the features' part of the first layer."""
+        first = self.first(x)
+        mean, _ = mean_and_sigma(self.latent_statistics(x))
+        return LogitParameters(self.head(first, mean), first=first)
+
+    def reconstruct(self, x: Tensor, labels: Tensor, generator: torch.Generator) -> Reconstruction:
+        """Decode a latent vector drawn from the posterior.
+
+        Parameters
+        ----------
+        x, labels
+            ``(B, channels, *spatial)`` and ``(B, *spatial)``.
+        generator
+            Source of randomness, on the same device.
+        """
+        seen = torch.cat([x, _centred(labels, self.head.mean.out_channels)], dim=1)
+        posterior = mean_and_sigma(self.posterior_encoder(seen))
+        prior = mean_and_sigma(self.latent_statistics(x))
+        return Reconstruction(
+            self.head(self.first(x), _drawn(posterior, generator)), posterior, prior
+        )
+
+
+class ImageToImageVAE(SegmentationNetwork):
+    """The Image2Image VAE: a U-Net whose input is the image and a latent vector, tiled.
+
+    The prior is N(0, I) whatever the image, and the posterior sees the segmentation alone. Since
+    every sample runs the whole U-Net, predictions are a finite set of latent vectors, the same
+    for every image. A baseline of Kohl et al., NeurIPS 2018, after Zhu et al., NeurIPS 2017.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    prior
+        A Markov random field over the labels, or None.
+    """
+
+    head: PointHead
+
+    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
+        n_latents = spec.head.latent_size
+        backbone = UNet(spec.dimensions, len(spec.channels) + n_latents, spec.backbone)
+        super().__init__(
+            backbone, PointHead(spec.dimensions, backbone.n_features, spec.n_classes), prior
+        )
+        self.n_latents = n_latents
+        self.n_members = spec.head.members
+        self.posterior_encoder = LatentEncoder(
+            spec.dimensions, spec.n_classes, n_latents, spec.backbone
+        )
+
+    def logits(self, x: Tensor, z: Tensor) -> Tensor:
+        """Logits ``(B, C, *spatial)`` of images with latent vectors ``(B, L)``."""
+        tiled = z.reshape(*z.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+        logits: Tensor = self.head(self.backbone(torch.cat([x, tiled.to(x.dtype)], dim=1))).mean
+        return logits
+
+    def forward(self, x: Tensor) -> LogitParameters:
+        """The members of a finite set, one for each of the fixed latent vectors."""
+        noises = [Noise(_MEMBER_SEED, sample) for sample in range(1, self.n_members + 1)]
+        latents = [noise.factors(self.n_latents, x.device).expand(len(x), -1) for noise in noises]
+        return LogitParameters.of_members([self.logits(x, z) for z in latents])
+
+    def reconstruct(self, x: Tensor, labels: Tensor, generator: torch.Generator) -> Reconstruction:
+        """Decode a latent vector drawn from the posterior, as in :class:`LatentNetwork`."""
+        seen = _centred(labels, self.head.mean.out_channels)
+        posterior = mean_and_sigma(self.posterior_encoder(seen))
+        mean, sigma = posterior
+        prior = (torch.zeros_like(mean), torch.ones_like(sigma))
+        return Reconstruction(self.logits(x, _drawn(posterior, generator)), posterior, prior)
+
+
+def latent_normal(statistics: Tensor) -> LatentNormal:
+    """The prior of one image from ``(2L,)`` statistics."""
+    return LatentNormal(*mean_and_sigma(statistics))
+
+
+def _centred(labels: Tensor, n_classes: int) -> Tensor:
+    """One-hot minus a half, ``(B, C, *spatial)``, as the authors' code has it."""
+    return functional.one_hot(labels.long(), n_classes).movedim(-1, 1).float() - 0.5
+
+
+def _drawn(normal: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+    mean, sigma = normal
+    noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
+    return mean + sigma * noise

@@ -1,0 +1,94 @@
+"""Networks whose samples are a finite set: dropout and ensembles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from napari_structseg.models.heads import PointHead
+from napari_structseg.models.network import SegmentationNetwork
+from napari_structseg.models.parameters import LogitParameters
+from napari_structseg.models.spec import ModelSpec
+from napari_structseg.models.unet import UNet
+from napari_structseg.priors import MarkovPrior
+
+
+class DropoutNetwork(SegmentationNetwork):
+    """A U-Net with dropout in its innermost blocks, in training and in prediction.
+
+    The members of the finite set are the same masks for every image; where tiles overlap, what
+    each mask makes of them is blended. Kendall et al., *Bayesian SegNet*, BMVC 2017, with the
+    settings of Kohl et al., NeurIPS 2018.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    prior
+        A Markov random field over the labels, or None.
+    """
+
+    head: PointHead
+
+    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
+        backbone = UNet(spec.dimensions, len(spec.channels), spec.backbone)
+        head = PointHead(spec.dimensions, backbone.n_features, spec.n_classes)
+        super().__init__(backbone, head, prior)
+        self.n_members = spec.head.members
+        self.probability = spec.head.dropout
+
+    def logits(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Logits ``(B, C, *spatial)`` under masks from ``generator``, one for each image."""
+        features = self.backbone(x, _dropout(self.probability, generator))
+        logits: Tensor = self.head(features).mean
+        return logits
+
+    def forward(self, x: Tensor) -> LogitParameters:
+        """The members of a finite set, one for each mask."""
+        masks = (torch.Generator(x.device).manual_seed(seed) for seed in range(self.n_members))
+        return LogitParameters.of_members([self.logits(x, mask) for mask in masks])
+
+
+class EnsembleNetwork(SegmentationNetwork):
+    """Several U-Nets in one, each with initial weights of its own.
+
+    Lakshminarayanan et al., *Simple and Scalable Predictive Uncertainty Estimation using Deep
+    Ensembles*, NeurIPS 2017.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    prior
+        A Markov random field over the labels, or None.
+    """
+
+    backbone: nn.ModuleList
+    head: nn.ModuleList
+
+    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
+        backbones = [
+            UNet(spec.dimensions, len(spec.channels), spec.backbone)
+            for _ in range(spec.head.members)
+        ]
+        heads = [PointHead(spec.dimensions, net.n_features, spec.n_classes) for net in backbones]
+        super().__init__(nn.ModuleList(backbones), nn.ModuleList(heads), prior)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits of every member, ``(B, M, C, *spatial)``."""
+        pairs = zip(self.backbone, self.head, strict=True)
+        return torch.stack([head(backbone(x)).mean for backbone, head in pairs], dim=1)
+
+    def forward(self, x: Tensor) -> LogitParameters:
+        """The members of a finite set, one for each U-Net."""
+        return LogitParameters.of_members(self.logits(x).unbind(1))
+
+
+def _dropout(probability: float, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    def drop(x: Tensor) -> Tensor:
+        drawn = torch.rand(x.shape, device=x.device, generator=generator)
+        return x * (drawn >= probability).to(x.dtype) / (1 - probability)
+
+    return drop

@@ -1,0 +1,197 @@
+"""Losses of the Probabilistic U-Net and its baselines.
+
+Kohl et al., *A Probabilistic U-Net for Segmentation of Ambiguous Images*, NeurIPS 2018.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_structseg.models.latent import Reconstruction
+
+# How far GECO may weigh the reconstruction up or down.
+_GECO_RANGE = math.log(1e3)
+
+
+def summed_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Cross-entropy of each image, summed over voxels.
+
+    A sum: reconstruction and KL divergence are nats per image both. With the mean over voxels
+    the KL divergence weighs as much as the whole segmentation, and the latents learn nothing.
+
+    Parameters
+    ----------
+    logits
+        ``(B, C, *spatial)``.
+    target
+        ``(B, *spatial)``.
+    mask
+        Voxels that count, ``(B, *spatial)``; None: all.
+
+    Returns
+    -------
+    Tensor
+        ``(B,)``, float32 or better.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    voxelwise = functional.cross_entropy(logits, target.long(), reduction="none")
+    if mask is not None:
+        voxelwise = voxelwise.masked_fill(~mask, 0)
+    return voxelwise.flatten(1).sum(dim=1)
+
+
+def normal_divergence(posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor]) -> Tensor:
+    """KL(Q || P) of normals with independent coordinates, in closed form.
+
+    Parameters
+    ----------
+    posterior, prior
+        Mean and standard deviation, each ``(B, L)``.
+
+    Returns
+    -------
+    Tensor
+        ``(B,)``, nats, float32 or better.
+    """
+    dtype = torch.promote_types(posterior[0].dtype, torch.float32)
+    (mean_q, sigma_q), (mean_p, sigma_p) = (
+        (mean.to(dtype), sigma.to(dtype)) for mean, sigma in (posterior, prior)
+    )
+    ratio = (sigma_q / sigma_p).square()
+    distance = ((mean_q - mean_p) / sigma_p).square()
+    return 0.5 * (ratio + distance - 1 - ratio.log()).sum(dim=1)
+
+
+@dataclass
+class Geco:
+    """The weight of the reconstruction, so that it reaches a given quality: GECO.
+
+    Rezende and Viola, *Taming VAEs*, 2018; settings of Kohl et al., *A Hierarchical
+    Probabilistic U-Net*, 2019. The weight grows by ``exp(rate * (average / target - 1))`` with
+    each step, where the average is that of the cross-entropy per voxel.
+
+    Attributes
+    ----------
+    target
+        Cross-entropy per voxel to reach, kappa.
+    decay
+        Of the moving average.
+    rate
+        Of the weight's growth.
+    average
+        So far; NaN before the first step.
+    log_weight
+        Logarithm of the weight.
+    """
+
+    target: float
+    decay: float = 0.99
+    rate: float = 1e-2
+    average: float = math.nan
+    log_weight: float = 0.0
+
+    def weight(self, reconstruction: float) -> float:
+        """The weight of a step with this cross-entropy per voxel, which is taken note of."""
+        if not math.isfinite(reconstruction):
+            return math.exp(self.log_weight)
+        known = not math.isnan(self.average)
+        decay = self.decay if known else 0.0
+        self.average = decay * (self.average if known else 0.0) + (1 - decay) * reconstruction
+        # One bad batch does not outweigh a hundred good ones.
+        violation = min(self.average / self.target - 1, 1.0)
+        grown = self.log_weight + self.rate * violation
+        self.log_weight = min(max(grown, -_GECO_RANGE), _GECO_RANGE)
+        return math.exp(self.log_weight)
+
+
+def elbo_loss(
+    reconstruction: Reconstruction,
+    target: Tensor,
+    *,
+    beta: float = 1.0,
+    geco: Geco | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    r"""Negative evidence lower bound.
+
+    .. math:: L = \frac1B\sum_b \Big[-\sum_i \log p(y_i \mid z, x)
+        + \beta\,\mathrm{KL}(q(z \mid x, y)\,\|\,p(z \mid x))\Big]
+
+    Parameters
+    ----------
+    reconstruction
+        What was decoded from the posterior, and both normals.
+    target
+        Labels ``(B, *spatial)``.
+    beta
+        Weight of the KL divergence.
+    geco
+        Weighs the cross-entropy, and moves on by a step; None: by 1.
+    mask
+        Voxels that count; None: all.
+
+    Returns
+    -------
+    Tensor
+        Scalar, in nats per image.
+    """
+    voxelwise = summed_cross_entropy(reconstruction.logits, target, mask).mean()
+    divergence = normal_divergence(reconstruction.posterior, reconstruction.prior).mean()
+    weight = 1.0
+    if geco is not None:
+        n_voxels = target[0].numel() if mask is None else max(1.0, float(mask.sum()) / len(mask))
+        weight = geco.weight(float(voxelwise.detach()) / n_voxels)
+    return weight * voxelwise + beta * divergence
+
+
+def heads_loss(
+    logits: Tensor, target: Tensor, *, epsilon: float = 0.05, mask: Tensor | None = None
+) -> Tensor:
+    """The loss of M-Heads: the best head of each image learns, the others a little.
+
+    The head with the least cross-entropy weighs 1 - epsilon, each other epsilon / (M - 1).
+    Rupprecht et al., *Learning in an Uncertain World*, ICCV 2017.
+
+    Parameters
+    ----------
+    logits
+        Of every head, ``(B, M, C, *spatial)``, M at least 2.
+    target
+        Labels ``(B, *spatial)``.
+    epsilon
+        Share of the heads that are not the best.
+    mask
+        Voxels that count; None: all.
+
+    Returns
+    -------
+    Tensor
+        Scalar, in nats per image.
+    """
+    losses = members_cross_entropy(logits, target, mask)
+    n_heads = losses.shape[1]
+    best = functional.one_hot(losses.argmin(dim=1), n_heads)
+    share = epsilon / (n_heads - 1)
+    weights = share + (1 - epsilon - share) * best
+    return (weights * losses).sum(dim=1).mean()
+
+
+def members_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Cross-entropy of each member and image, summed over voxels: ``(B, M)``.
+
+    Parameters
+    ----------
+    logits
+        ``(B, M, C, *spatial)``.
+    target
+        ``(B, *spatial)``.
+    mask
+        Voxels that count; None: all.
+    """
+    losses = [summed_cross_entropy(one, target, mask) for one in logits.unbind(1)]
+    return torch.stack(losses, dim=1)

@@ -1,0 +1,109 @@
+"""Losses of the Probabilistic U-Net and its baselines, against closed forms and by hand."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from napari_structseg.models.latent import Reconstruction
+from napari_structseg.training.latent_losses import (
+    Geco,
+    elbo_loss,
+    heads_loss,
+    members_cross_entropy,
+    normal_divergence,
+    summed_cross_entropy,
+)
+
+
+def drawn(*size: int, seed: int = 0) -> Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
+
+
+def normals(n_images: int = 3, n_latents: int = 4) -> list[tuple[Tensor, Tensor]]:
+    return [
+        (drawn(n_images, n_latents, seed=k), drawn(n_images, n_latents, seed=k + 9).exp())
+        for k in (1, 2)
+    ]
+
+
+def test_divergence_is_that_of_torch() -> None:
+    posterior, prior = normals()
+    expected = kl_divergence(Normal(*posterior), Normal(*prior)).sum(dim=1)
+    torch.testing.assert_close(normal_divergence(posterior, prior), expected)
+
+
+def test_divergence_is_the_mean_of_log_ratios_over_samples() -> None:
+    (mean, sigma), prior = normals(1)
+    q, p = Normal(mean, sigma), Normal(*prior)
+    z = mean + sigma * drawn(200_000, 4, seed=5)
+    ratios = (q.log_prob(z) - p.log_prob(z)).sum(dim=1)
+    error = float(ratios.mean() - normal_divergence((mean, sigma), prior)[0])
+    assert abs(error) < 6 * float(ratios.std()) / math.sqrt(len(ratios))
+
+
+def test_divergence_is_computed_in_single_precision() -> None:
+    halves = [(mean.bfloat16(), sigma.bfloat16()) for mean, sigma in normals()]
+    assert normal_divergence(*halves).dtype == torch.float32
+    same = halves[0]
+    assert not normal_divergence(same, same).any()
+
+
+def test_elbo_is_cross_entropy_and_weighted_divergence() -> None:
+    posterior, prior = normals(2)
+    logits, labels = drawn(2, 3, 4, 5), torch.arange(40).reshape(2, 4, 5) % 3
+    loss = elbo_loss(Reconstruction(logits, posterior, prior), labels, beta=0.5)
+    nats = -torch.log_softmax(logits, dim=1).gather(1, labels[:, None]).sum() / 2
+    torch.testing.assert_close(loss, nats + 0.5 * normal_divergence(posterior, prior).mean())
+
+
+def test_voxels_outside_the_mask_do_not_count() -> None:
+    logits, labels = drawn(2, 3, 4, 5), torch.zeros((2, 4, 5), dtype=torch.uint8)
+    mask = torch.zeros((2, 4, 5), dtype=torch.bool)
+    mask[:, 1:3] = True
+    torch.testing.assert_close(
+        summed_cross_entropy(logits, labels, mask),
+        summed_cross_entropy(logits[:, :, 1:3], labels[:, 1:3]),
+    )
+
+
+def test_best_head_weighs_most() -> None:
+    logits, labels = drawn(2, 3, 2, 4, 4), torch.ones((2, 4, 4), dtype=torch.uint8)
+    losses = members_cross_entropy(logits, labels)
+    assert losses.shape == (2, 3)
+    expected = 0.0
+    for row in losses:
+        others = row.sum() - row.min()
+        expected += float(0.9 * row.min() + 0.05 * others) / 2
+    assert float(heads_loss(logits, labels, epsilon=0.1)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_geco_weighs_more_until_the_target_is_reached() -> None:
+    geco = Geco(target=0.1)
+    far = [geco.weight(0.5) for _ in range(50)]
+    assert all(b > a for a, b in pairwise(far))
+    for _ in range(3000):
+        weight = geco.weight(0.01)
+    assert weight < far[-1]
+    assert weight >= 1e-3
+
+
+def test_geco_ignores_what_is_not_finite() -> None:
+    geco = Geco(target=0.1)
+    before = geco.weight(0.5)
+    assert geco.weight(math.nan) == geco.weight(math.inf) == before
+    assert geco.average == 0.5
+
+
+def test_geco_weighs_the_reconstruction_alone() -> None:
+    posterior, prior = normals(2)
+    logits, labels = drawn(2, 3, 4, 5), torch.zeros((2, 4, 5), dtype=torch.uint8)
+    loss = elbo_loss(Reconstruction(logits, posterior, prior), labels, geco=Geco(target=0.1))
+    nats = summed_cross_entropy(logits, labels).mean()
+    divergence = normal_divergence(posterior, prior).mean()
+    torch.testing.assert_close(loss, math.exp(1e-2) * nats + divergence)
