@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 
 from napari_structseg.commands.bench import bench
 from napari_structseg.commands.demo import demo
+from napari_structseg.commands.evaluate import evaluate
 from napari_structseg.commands.info import info
 from napari_structseg.commands.predict import predict
 from napari_structseg.commands.train import train
@@ -29,6 +30,7 @@ app = App(
 # The modules of the commands import what is heavy, torch above all, inside their functions.
 app.command(bench)
 app.command(demo)
+app.command(evaluate)
 app.command(info)
 app.command(predict)
 app.command(train)

@@ -1,0 +1,1 @@
+"""Models on every case of a data set: `structseg evaluate`."""

@@ -1,0 +1,175 @@
+"""What a model says about an image, as labels and probabilities on the image's grid."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_structseg.controls import MEAN, Controls
+from napari_structseg.distributions import LogitDistribution, slabs
+from napari_structseg.evaluation.scores import Drawn
+from napari_structseg.image import Image
+from napari_structseg.inference.predictor import Predictor, prior_for
+from napari_structseg.inference.refinement import Refinement
+from napari_structseg.inference.rendering import SLAB_VOXELS, argmax_labels, combine
+from napari_structseg.inference.summaries import noises_of
+from napari_structseg.memory import check_memory
+from napari_structseg.priors import MarkovPrior
+
+# For each voxel: what calibration needs beside labels and probabilities.
+_SCORING_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DrawSettings:
+    """How samples are drawn.
+
+    Attributes
+    ----------
+    n_samples
+        How many of each case, at least 1.
+    seed
+        From which the seed of each case follows.
+    temperature
+        How far samples stray from the mean.
+    iterations
+        Iterations of mean field of models that have a prior; None: each model's own number.
+    batch
+        Samples that are drawn at a time.
+    """
+
+    n_samples: int
+    seed: int = 7
+    temperature: float = 1.0
+    iterations: int | None = None
+    batch: int = 16
+
+    def controls(self, case: str, own_iterations: int) -> Controls:
+        """Controls of a case, with a seed of its own.
+
+        One seed for all would give every case of one shape the same noise, and the mean over
+        cases an error that does not shrink with their number.
+
+        Parameters
+        ----------
+        case
+            Its name.
+        own_iterations
+            Of the model's prior; 0 without one.
+        """
+        digest = hashlib.sha256(f"{self.seed}/{case}".encode()).digest()
+        iterations = own_iterations if self.iterations is None else self.iterations
+        return Controls(
+            seed=int.from_bytes(digest[:4], "little") >> 1,
+            temperature=self.temperature,
+            iterations=iterations if own_iterations else 0,
+        )
+
+
+def draw_case(predictor: Predictor, image: Image, case: str, settings: DrawSettings) -> Drawn:
+    """Run a model on an image and draw its samples.
+
+    Probabilities are those of the model without its prior, as `structseg predict` writes their
+    entropy.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    image
+        On its own grid.
+    case
+        Its name, from which its seed follows.
+    settings
+        How samples are drawn.
+
+    Raises
+    ------
+    InputError, MemoryLimitError
+        If the model cannot take the image, or its samples do not fit into memory.
+    """
+    spec = predictor.spec
+    controls = settings.controls(case, spec.prior.iterations if spec.prior else 0)
+    check_samples(image, spec.n_classes, settings.n_samples)
+    distribution = predictor.predict(image)
+    with torch.inference_mode():
+        labels, probability = _draw(distribution, controls, settings)
+        prior = prior_for(predictor.network, image)
+        if prior is not None and controls.refines:
+            _refine(distribution, prior, controls, labels)
+    return Drawn(labels, settings.n_samples, probability)
+
+
+def check_samples(image: Image, n_classes: int, n_samples: int) -> None:
+    """Refuse samples that would not fit into memory.
+
+    Raises
+    ------
+    MemoryLimitError
+        Before anything is allocated.
+    """
+    per_voxel = n_samples + 1 + 4 * n_classes + _SCORING_BYTES
+    check_memory(
+        math.prod(image.spatial_shape) * per_voxel, f"Keeping {n_samples} samples of {image.name!r}"
+    )
+
+
+def _draw(
+    distribution: LogitDistribution, controls: Controls, settings: DrawSettings
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Labels of the mean and of the samples, and the mean of the samples' probabilities."""
+    shape, is_stochastic = distribution.spatial_shape, distribution.is_stochastic
+    n_drawn = settings.n_samples if is_stochastic else 1
+    labels = np.empty((1 + n_drawn, *shape), np.uint8)
+    probability = np.empty((distribution.n_classes, *shape), np.float32)
+    for region in slabs(shape, SLAB_VOXELS):
+        index = (slice(None), *region)
+        part = distribution.crop(region)
+        logits = part.mean()
+        labels[index] = argmax_labels(logits, None, ()).cpu().numpy()
+        if is_stochastic:
+            total = _draw_region(part, logits, controls, settings, labels[index][1:])
+        else:
+            total = logits.softmax(dim=0)
+        probability[index] = total.cpu().numpy()
+    return labels, probability
+
+
+def _draw_region(
+    part: LogitDistribution,
+    mean: Tensor,
+    controls: Controls,
+    settings: DrawSettings,
+    labels: npt.NDArray[np.uint8],
+) -> Tensor:
+    """Fill in the labels of each sample, ``(N, *region)``; gives their mean probability."""
+    weights = controls.weights_of(part)
+    noises = [controls.tempered(one, part) for one in noises_of(controls.seed, len(labels))]
+    total = torch.zeros_like(mean)
+    for start in range(0, len(noises), settings.batch):
+        deviations = part.deviations(noises[start : start + settings.batch])
+        for row, deviation in zip(labels[start:], deviations, strict=False):
+            row[...] = argmax_labels(mean, deviation, weights).cpu().numpy()
+            total += combine(mean, deviation, weights).softmax(dim=0)
+    return total / len(noises)
+
+
+def _refine(
+    distribution: LogitDistribution,
+    prior: MarkovPrior,
+    controls: Controls,
+    labels: npt.NDArray[np.uint8],
+) -> None:
+    """Replace labels of the mean, and of the samples, by those after mean field."""
+    refinement = Refinement(distribution, prior)
+    labels[...] = refinement.render_volume(controls)
+    if distribution.is_stochastic:
+        for number in range(MEAN + 1, len(labels)):
+            shown = controls.model_copy(update={"sample": number})
+            labels[number] = refinement.render_volume(shown)

@@ -1,0 +1,230 @@
+"""`structseg evaluate` without the terminal: models on a data set, rows and a summary."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from napari_structseg.cohort.cases import Cohort, ReadCase
+from napari_structseg.cohort.draws import DrawSettings, check_samples, draw_case
+from napari_structseg.cohort.facts import CohortFacts, Report, read_facts
+from napari_structseg.cohort.rows import Row, RowFile, defined
+from napari_structseg.cohort.settings import (
+    Evaluation,
+    check_compared,
+    check_outputs,
+    check_settings,
+    command_of,
+)
+from napari_structseg.cohort.summary import ModelTally, compare_models, summarise_model, tally
+from napari_structseg.errors import ConfigError, WeightsError
+from napari_structseg.evaluation.bootstrap import N_RESAMPLES
+from napari_structseg.evaluation.metrics import metric_of
+from napari_structseg.evaluation.scores import ScoreSettings, score_case
+from napari_structseg.inference.devices import resolve_device
+from napari_structseg.inference.predictor import Predictor
+from napari_structseg.io.atomic import atomic_path
+from napari_structseg.io.weights import find_model, load_weights, weights_hash
+
+_PACKAGES = ("napari-structseg", "torch", "numpy", "scipy")
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model that is loaded."""
+
+    label: str
+    sha256: str
+    predictor: Predictor
+
+
+def evaluate(
+    evaluation: Evaluation,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Evaluate models on a data set.
+
+    Each case of each model is a row, on disk as soon as it is computed, in a file beside the
+    summary. In memory are one case, and a few numbers for each patient and metric.
+
+    Parameters
+    ----------
+    evaluation
+        What, and how.
+    out
+        File for the summary, ``*.json``; the rows are in ``*.rows.jsonl`` beside it.
+    resume
+        Go on with the rows that are there.
+    overwrite
+        Replace an earlier evaluation.
+    report
+        Told about progress.
+
+    Returns
+    -------
+    summary
+        What was written.
+
+    Raises
+    ------
+    ConfigError, InputError, WeightsError, MemoryLimitError
+        If settings, data or models do not fit, before anything is computed.
+    """
+    tell = report or _tell_nobody
+    check_settings(evaluation)
+    rows_path = check_outputs(out, resume=resume, overwrite=overwrite)
+    cohort = Cohort(evaluation.dataset, evaluation.selection)
+    check_compared(evaluation, cohort)
+    models = _load(evaluation, cohort.class_names)
+
+    def accept(case: ReadCase) -> None:
+        for model in models:
+            spec = model.predictor.spec
+            model.predictor.check(case.image, refined=spec.prior is not None)
+            check_samples(case.image, spec.n_classes, evaluation.drawing.n_samples)
+
+    facts = read_facts(cohort, accept, tell)
+    settings = _settings(evaluation, cohort, facts)
+    if overwrite:
+        # No summary may stand beside rows that are not its own.
+        out.unlink(missing_ok=True)
+    with RowFile(rows_path, settings, resume=resume) as rows:
+        _compute(evaluation, cohort, models, rows, tell)
+        tallies = tally(rows, [model.sha256 for model in models])
+    summary = {
+        "format_version": 1,
+        "command": command_of(evaluation, out),
+        "versions": {name: version(name) for name in _PACKAGES},
+        "data": {"name": evaluation.dataset.resolve().name, **facts.as_json()},
+        "settings": settings,
+        "metrics": _explained(tallies[models[0].sha256]),
+        "bootstrap": {"resamples": N_RESAMPLES, "level": 0.95, "unit": "patient"},
+        "models": [_described(model, tallies[model.sha256]) for model in models],
+        "comparisons": compare_models(
+            {model.label: tallies[model.sha256] for model in models}, evaluation.compared
+        ),
+    }
+    with atomic_path(out) as temporary:
+        text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return summary
+
+
+def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
+    paths = [find_model(name) for name in evaluation.models]
+    hashes = [weights_hash(path) for path in paths]
+    if len(set(hashes)) < len(hashes):
+        raise ConfigError("One model was given twice. Give each once.")
+    device = resolve_device(evaluation.device)
+    loaded = [load_weights(path, device) for path in paths]
+    names = Counter(spec.name for _, spec in loaded)
+    models = []
+    for (network, spec), sha256 in zip(loaded, hashes, strict=True):
+        if [name.casefold() for name in spec.class_names] != [
+            name.casefold() for name in class_names
+        ]:
+            raise WeightsError(
+                f"The model {spec.name!r} has the {spec.n_classes} classes "
+                f"{', '.join(spec.class_names)}, but the data set has {len(class_names)}: "
+                f"{', '.join(class_names)}. Evaluate it on labels of its own classes, in the same "
+                "order; dataset.json names them."
+            )
+        label = spec.name if names[spec.name] == 1 else f"{spec.name} ({sha256[:8]})"
+        models.append(_Model(label, sha256, Predictor(network, spec)))
+    if evaluation.drawing.iterations is not None and not any(
+        spec.prior is not None for _, spec in loaded
+    ):
+        raise ConfigError(
+            "--iterations needs a model with a prior, but no model has one. Leave it out: "
+            "'structseg info' tells which have."
+        )
+    return models
+
+
+def _settings(evaluation: Evaluation, cohort: Cohort, facts: CohortFacts) -> dict[str, Any]:
+    """What every row depends on, and must agree where an evaluation goes on."""
+    drawing, selection = evaluation.drawing, evaluation.selection
+    return {
+        "samples": drawing.n_samples,
+        "seed": drawing.seed,
+        "temperature": drawing.temperature,
+        "iterations": drawing.iterations,
+        "counts": list(evaluation.counts),
+        "absent": evaluation.absent,
+        "tolerance": evaluation.tolerance,
+        "unit": cohort.unit,
+        "classes": list(cohort.class_names),
+        "readers": list(selection.readers) or "all",
+        "split": selection.split,
+        "data": facts.sha256,
+    }
+
+
+def _compute(
+    evaluation: Evaluation, cohort: Cohort, models: Sequence[_Model], rows: RowFile, tell: Report
+) -> None:
+    settings = ScoreSettings(
+        cohort.class_names, evaluation.counts, evaluation.absent, evaluation.tolerance
+    )
+    total = len(cohort) * len(models)
+    done = 0
+    for entry in cohort.cases:
+        missing = [model for model in models if (model.sha256, entry.name) not in rows.done]
+        done += len(models) - len(missing)
+        if missing:
+            case = cohort.read(entry)
+        for model in missing:
+            rows.append(_row(model, case, evaluation.drawing, settings))
+            done += 1
+            tell("Evaluating", done, total)
+    tell("Evaluating", done, total)
+
+
+def _row(model: _Model, case: ReadCase, drawing: DrawSettings, settings: ScoreSettings) -> Row:
+    drawn = draw_case(model.predictor, case.image, case.name, drawing)
+    scores = score_case(drawn, case.readers, case.image.spacing, settings)
+    counts = scores.reliability
+    return Row(
+        model=model.sha256,
+        case=case.name,
+        patient=case.patient,
+        seed=drawing.controls(case.name, 0).seed,
+        scores={name: defined(values) for name, values in scores.values.items()},
+        reliability=(
+            counts.count.tolist(),
+            counts.confidence.tolist(),
+            counts.correct.tolist(),
+        ),
+    )
+
+
+def _explained(model: ModelTally) -> dict[str, dict[str, str | None]]:
+    """Which way each metric is better, and when it is undefined."""
+    return {
+        name: {"better": metric_of(name).better, "undefined_if": metric_of(name).undefined or None}
+        for name in model.metrics
+    }
+
+
+def _described(model: _Model, counted: ModelTally) -> dict[str, Any]:
+    spec = model.predictor.spec
+    return {
+        "label": model.label,
+        "sha256": model.sha256,
+        "kind": spec.head.kind,
+        "steps": spec.training.steps,
+        **summarise_model(counted),
+    }
+
+
+def _tell_nobody(what: str, done: int, total: int) -> None:
+    """Report nothing."""

@@ -1,0 +1,176 @@
+"""`structseg evaluate`: how good models are on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# More do not fit into 80 columns.
+_MOST_WITH_INTERVALS = 2
+
+Several = Parameter(negative="", consume_multiple=True)
+Flag = Parameter(negative="")
+
+
+def evaluate(
+    dataset: Path,
+    /,
+    *,
+    model: Annotated[list[str], Several],
+    samples: int,
+    json: Path,
+    counts: Annotated[list[int] | None, Several] = None,
+    seed: int = 7,
+    temperature: float = 1.0,
+    iterations: int | None = None,
+    split: str | None = None,
+    table: Path | None = None,
+    patient_separator: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    reader: Annotated[list[str] | None, Several] = None,
+    mixed_readers: Annotated[bool, Flag] = False,
+    limit: int | None = None,
+    absent: Literal["agree", "ignore"] = "agree",
+    tolerance: float = 1.0,
+    compare: Annotated[list[str] | None, Several] = None,
+    batch: int = 16,
+    device: str = "auto",
+    resume: Annotated[bool, Flag] = False,
+    overwrite: Annotated[bool, Flag] = False,
+) -> None:
+    """Evaluate models on a data set with one or several readers.
+
+    Everything is read and checked before the first case is computed. Every case of every model
+    is a row in *.rows.jsonl beside the summary; Ctrl-C keeps the rows that are there.
+
+    Parameters
+    ----------
+    dataset
+        Folder of a data set, as structseg train reads it.
+    model
+        Names of models that come with the program, or .safetensors files.
+    samples
+        Samples of each case.
+    json
+        File for the summary, *.json.
+    counts
+        Numbers of samples for which the energy distance is given besides all of them.
+    seed
+        From which the seed of each case follows.
+    temperature
+        How far samples stray from the mean, from 0 to 3.
+    iterations
+        Iterations of mean field, from 0 to 50; the model's own number if not given.
+    split
+        Only cases of this split of the table or the data set.
+    table
+        CSV file with the columns case, patient and split; patient or split may be missing.
+    patient_separator
+        The patient is what comes before this in a case's name.
+    reader
+        Only these readers, by name.
+    mixed_readers
+        Accept cases with different numbers of readers.
+    limit
+        At most so many cases, spread evenly over them in order of name.
+    absent
+        A class that neither of two segmentations has: agree counts as an IoU of 1, ignore leaves
+        it out.
+    tolerance
+        Of the surface Dice, in mm.
+    compare
+        Metrics by which models are compared; ged and dice if not given.
+    batch
+        Samples that are drawn at a time.
+    device
+        auto (a GPU if there is one), cpu, cuda:0, ...
+    resume
+        Continue an evaluation that was interrupted, or add a model to it.
+    overwrite
+        Replace an earlier evaluation.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from napari_structseg.cohort.cases import Selection
+    from napari_structseg.cohort.draws import DrawSettings
+    from napari_structseg.cohort.run import evaluate as run
+    from napari_structseg.cohort.settings import COMPARED, Evaluation
+
+    evaluation = Evaluation(
+        dataset,
+        tuple(model),
+        DrawSettings(samples, seed, temperature, iterations, batch),
+        Selection(table, split, patient_separator, tuple(reader or ()), mixed_readers, limit),
+        tuple(counts or ()),
+        absent,
+        tolerance,
+        tuple(compare or COMPARED),
+        device,
+    )
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
+        tasks = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done)
+
+        try:
+            summary = run(evaluation, json, resume=resume, overwrite=overwrite, report=report)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(
+                "Stopped. The rows that were computed are kept; continue with the same command "
+                "and --resume."
+            ) from interrupt
+    console.print(_said_of_data(summary["data"]), markup=False)
+    Console(highlight=False).print(_table(summary))
+    console.print(f"All metrics, with what was left out of each, are in {json}", markup=False)
+
+
+def _said_of_data(data: dict[str, Any]) -> str:
+    said = f"{data['cases']} cases of {data['patients']} patients"
+    if data["empty_masks"]:
+        said += (
+            f"; {data['empty_masks']} masks of readers are empty, and nobody marked anything in "
+            f"{data['cases_that_nobody_marked']} cases"
+        )
+    return said
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    models = summary["models"]
+    with_interval = len(models) <= _MOST_WITH_INTERVALS
+    table = Table()
+    table.add_column("metric", no_wrap=True)
+    for model in models:
+        table.add_column(model["label"], justify="right")
+    table.caption = "mean (95 % interval over patients)" if with_interval else "mean"
+    for name in summary["metrics"]:
+        # Single classes are in the file.
+        if ":" not in name:
+            cells = (_cell(model["metrics"][name], with_interval) for model in models)
+            table.add_row(name, *cells)
+    return table
+
+
+def _cell(metric: dict[str, Any], with_interval: bool) -> str:
+    if metric["mean"] is None:
+        return "undefined"
+    if metric["low"] is None or not with_interval:
+        return f"{metric['mean']:.3f}"
+    return f"{metric['mean']:.3f} ({metric['low']:.3f}–{metric['high']:.3f})"
