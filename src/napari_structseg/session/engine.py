@@ -1,8 +1,9 @@
 """The rendering engine: one worker that always answers the newest request.
 
 Order of work: the visible slice; what is drawn over it; then, once no new request has come for
-a moment, the distribution of volumes, the thumbnails and the rest of the volume, slab by slab.
-Between steps a newer request takes over, and whatever is still valid is kept.
+a moment, the thumbnails, the distribution of volumes, the modes of the samples, and the rest of
+the volume, slab by slab. Between steps a newer request takes over, and whatever is still valid is
+kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_structseg.controls import MEAN, Controls
-from napari_structseg.distributions import LogitDistribution, Region
+from napari_structseg.distributions import LatentDecoder, LogitDistribution, Noise, Region
 from napari_structseg.errors import StructSegError
 from napari_structseg.inference.rendering import LabelArray, Renderer
 from napari_structseg.inference.summaries import (
@@ -27,6 +28,7 @@ from napari_structseg.inference.summaries import (
     summarise_volume,
 )
 from napari_structseg.priors import MarkovPrior
+from napari_structseg.session.hypotheses import HypothesisWork
 from napari_structseg.session.messages import (
     ClassVolumes,
     Lines,
@@ -42,6 +44,7 @@ from napari_structseg.session.messages import (
 )
 from napari_structseg.session.overlays import (
     contour_sets,
+    latent_space,
     map_values,
     outline_sets,
     summarise_visible,
@@ -239,6 +242,7 @@ class _Work:
     ) -> None:
         self._refined = None if prior is None else RefinedWork(distribution, prior, voxel_volume_ml)
         self._renderer = Renderer(distribution)
+        self._hypotheses = HypothesisWork(self._renderer, voxel_volume_ml)
         self._voxel_volume_ml = voxel_volume_ml
         self._slice_only = slice_only
         self._delivered: dict[str, Hashable] = {}
@@ -255,6 +259,10 @@ class _Work:
     def _shape(self) -> tuple[int, ...]:
         return self._renderer.spatial_shape
 
+    @property
+    def _is_stochastic(self) -> bool:
+        return self._renderer.distribution.is_stochastic
+
     def refines(self, request: Request) -> bool:
         """Whether a prior has a say: not before the whole distribution is there."""
         return self._refined is not None and request.controls.refines and not self._slice_only
@@ -264,6 +272,7 @@ class _Work:
         if self.redeliver:
             self.redeliver = False
             self._delivered.clear()
+            self._hypotheses.redeliver()
             self._volume_pass = self._map_pass = None
         region = request.view.region(self._shape)
         if self._refined is not None and self.refines(request):
@@ -291,13 +300,19 @@ class _Work:
         region = request.view.region(self._shape)
         key = (_spread_key(request), request.view, request.n_thumbnails, request.thumbnail_size)
         if request.n_thumbnails and self._delivered.get("thumbnails") != key:
-            pictures = thumbnails(self._renderer, request, region)
+            n_samples = request.n_thumbnails if self._is_stochastic else 0
+            pictures = thumbnails(self._renderer, request, region, range(n_samples + 1))
             self._delivered["thumbnails"] = key
-            yield Thumbnails(generation, pictures, request.view.plane(len(self._shape)))
+            yield Thumbnails(generation, pictures, request.view)
         if self._slice_only:
             return
-        if self._renderer.distribution.is_stochastic:
+        distribution = self._renderer.distribution
+        if isinstance(distribution, LatentDecoder) and "latent" not in self._delivered:
+            self._delivered["latent"] = True
+            yield latent_space(distribution, generation)
+        if self._is_stochastic:
             yield from self._volume_spread(generation, request)
+            yield from self._hypotheses.steps(generation, request)
         if self._refined is not None and self.refines(request):
             # The layer is no longer what a pass without the prior left there.
             self._volume_pass = None
@@ -333,28 +348,34 @@ class _Work:
         key = _spread_key(request)
         if self._delivered.get("spread") == key:
             return
-        lattice_key = (request.controls.seed, request.n_samples)
+        lattice_key = self._noises(request)
         if self._spread is None or self._spread[0] != lattice_key:
-            distribution = self._renderer.distribution
-            noises = noises_of(*lattice_key)
-            spread = VolumeDistribution(distribution, noises, self._voxel_volume_ml)
+            spread = VolumeDistribution(
+                self._renderer.distribution, lattice_key, self._voxel_volume_ml
+            )
             self._spread = (lattice_key, spread)
             yield None
         spread = self._spread[1]
         rows = []
-        for row in spread.volumes_ml(request.controls.weights(len(self._counted))):
+        for row in spread.volumes_ml(request.controls.weights_of(self._renderer.distribution)):
             rows.append(row)
             yield None
         self._delivered["spread"] = key
         yield VolumeSpread(generation, np.stack(rows), spread.exact)
 
+    def _noises(self, request: Request) -> tuple[Noise, ...]:
+        """All samples of the series that the request counts, as the distribution sees them."""
+        controls, distribution = request.controls, self._renderer.distribution
+        drawn = noises_of(controls.seed, request.n_samples)
+        return tuple(controls.tempered(noise, distribution) for noise in drawn)
+
     def _map_volume(self, generation: int, request: Request) -> Iterator[Result]:
         key = (_spread_key(request), request.show)
         total = math.prod(self._shape)
         if self._map_pass is None or self._map_pass[0] != key:
-            noises = noises_of(request.controls.seed, request.n_samples)
-            weights = request.controls.weights(len(self._counted))
-            regions = summarise_volume(self._renderer.distribution, noises, weights)
+            distribution = self._renderer.distribution
+            weights = request.controls.weights_of(distribution)
+            regions = summarise_volume(distribution, self._noises(request), weights)
             self._map_pass = (key, regions)
             self._map_done = 0
         for region, summary in self._map_pass[1]:
@@ -370,7 +391,8 @@ def _is_growing(result: Result) -> bool:
 
 def _spread_key(request: Request) -> Hashable:
     """What all samples together depend on: everything but the choice of one."""
-    return request.controls.model_copy(update={"sample": MEAN}), request.n_samples
+    controls = request.controls.model_copy(update={"sample": MEAN, "latent": ()})
+    return controls, request.n_samples
 
 
 def _overlay_key(request: Request) -> Hashable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from napari_structseg.distributions import Region, slice_region, whole
 from napari_structseg.inference.changes import Changes
 from napari_structseg.inference.contours import Segments
 from napari_structseg.inference.convergence import Convergence
+from napari_structseg.inference.hypotheses import Hypotheses
 from napari_structseg.inference.summaries import DEFAULT_SAMPLES
 
 
@@ -24,6 +25,18 @@ class Show(StrEnum):
     CONTOURS = "contours"
     ENTROPY = "entropy"
     AGREEMENT = "agreement"
+
+
+class Modes(IntEnum):
+    """How many modes samples are grouped into."""
+
+    NONE = -1
+    AUTO = 0
+    TWO = 2
+    THREE = 3
+    FOUR = 4
+    FIVE = 5
+    SIX = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,10 @@ class Request:
         Samples in the strip, the mean not counted; 0: no strip.
     thumbnail_size
         Largest side of a thumbnail in pixels.
+    modes
+        How many modes the samples are grouped into.
+    n_grouped
+        Samples that are grouped.
     """
 
     controls: Controls
@@ -91,6 +108,9 @@ class Request:
     n_outlines: int = 5
     n_thumbnails: int = 8
     thumbnail_size: int = 96
+    modes: Modes = Modes.NONE
+    # A multiple of the usual numbers of heads and of members of ensembles.
+    n_grouped: int = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +188,47 @@ class VolumeSpread:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """Small pictures of the current slice: sample number (0 is the mean) to labels (h, w)."""
+    """Small pictures of a slice: sample number (0 is the mean) to labels (h, w)."""
 
     generation: int
     labels: dict[int, npt.NDArray[np.uint8]]
-    plane: tuple[int, int]
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class SampleModes:
+    """The modes of the samples, and the controls by which these were drawn."""
+
+    generation: int
+    hypotheses: Hypotheses
+    controls: Controls
+
+
+@dataclass(frozen=True, slots=True)
+class ModeThumbnails:
+    """Small pictures of a slice in the representatives of modes: sample to labels (h, w)."""
+
+    generation: int
+    labels: dict[int, npt.NDArray[np.uint8]]
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class LatentSpace:
+    """Directions of a latent space by how much they change the segmentation.
+
+    Attributes
+    ----------
+    directions
+        Rows are orthogonal unit vectors in standard deviations of the prior, ``(L, L)``.
+    strength
+        Root mean square change of a probability for one standard deviation along each,
+        descending, ``(L,)``.
+    """
+
+    generation: int
+    directions: npt.NDArray[np.float32]
+    strength: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +283,9 @@ Result = (
     | ClassVolumes
     | VolumeSpread
     | Thumbnails
+    | SampleModes
+    | ModeThumbnails
+    | LatentSpace
     | Lines
     | MapRegion
     | ChangedLabels

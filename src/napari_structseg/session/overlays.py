@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_structseg.distributions import Region
+from napari_structseg.distributions import LatentDecoder, Region
 from napari_structseg.inference.contours import Segments, class_margin, contour_segments
+from napari_structseg.inference.lattice import lattice_region
 from napari_structseg.inference.rendering import LabelArray, Renderer, render_labels
 from napari_structseg.inference.summaries import SampleSummary, noises_of, summarise_logits
-from napari_structseg.session.messages import LineSet, Request, Show, View
+from napari_structseg.session.messages import LatentSpace, LineSet, Request, Show, View
 
 CONFIDENCE_LEVELS = (0.05, 0.5, 0.95)
 # 0.95 * 20 samples are 19 samples, whatever floating point makes of it.
 _ROUNDING = 1e-9
+# Directions hardly depend on which voxels are looked at; this many take some milliseconds.
+_LATENT_VOXELS = 1 << 13
 
 
 def summarise_visible(renderer: Renderer, request: Request, region: Region) -> SampleSummary:
@@ -65,18 +69,26 @@ def contour_sets(renderer: Renderer, request: Request, region: Region) -> tuple[
     return tuple(sets)
 
 
-def thumbnails(renderer: Renderer, request: Request, region: Region) -> dict[int, LabelArray]:
-    """Labels of the mean (0) and of the first samples on a thinned-out visible slice."""
+def thumbnails(
+    renderer: Renderer, request: Request, region: Region, samples: Iterable[int]
+) -> dict[int, LabelArray]:
+    """Labels of samples (0 is the mean) on a thinned-out visible slice."""
     distribution = renderer.visible_distribution(region)
     step = max(1, -(-max(distribution.spatial_shape) // request.thumbnail_size))
     thinned = distribution.crop(tuple(slice(0, size, step) for size in distribution.spatial_shape))
     shape = _plane_shape(request.view, thinned.spatial_shape)
-    n_samples = request.n_thumbnails if distribution.is_stochastic else 0
     pictures = {}
-    for sample in range(n_samples + 1):
-        controls = request.controls.model_copy(update={"sample": sample})
+    for sample in samples:
+        controls = request.controls.model_copy(update={"sample": sample, "latent": ()})
         pictures[sample] = render_labels(thinned, controls.noise, controls).reshape(shape)
     return pictures
+
+
+def latent_space(decoder: LatentDecoder, generation: int) -> LatentSpace:
+    """What moves the segmentation most, looked at on a lattice of voxels."""
+    region = lattice_region(decoder.spatial_shape, _LATENT_VOXELS)
+    directions, strength = decoder.directions(region)
+    return LatentSpace(generation, directions.cpu().numpy(), strength.cpu().numpy())
 
 
 def _plane_shape(view: View, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal
@@ -20,6 +22,31 @@ _PERCENTILES = (5, 50, 95)
 _FONT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange)
 
 
+@dataclass(frozen=True)
+class Measure:
+    """How sizes are written.
+
+    Attributes
+    ----------
+    unit
+        Of volume, or of area for an image with two axes.
+    per_ml
+        What a volume in mL is multiplied with.
+    name
+        What it is a size of.
+    """
+
+    unit: str = "mL"
+    per_ml: float = 1.0
+    name: str = "Volume"
+
+    def write(self, volume_ml: float) -> str:
+        """A volume with its unit."""
+        if volume_ml == 0:
+            return f"0 {self.unit}"
+        return f"{format_ml(self.per_ml * volume_ml)} {self.unit}"
+
+
 class ClassRow(QWidget):
     """A class and its slider.
 
@@ -29,6 +56,11 @@ class ClassRow(QWidget):
         The class.
     is_transparent
         Whether the label layer does not show it.
+
+    Attributes
+    ----------
+    measure
+        How volumes are written from now on.
     """
 
     changed = Signal(float)
@@ -38,6 +70,7 @@ class ClassRow(QWidget):
     ) -> None:
         super().__init__(parent)
         color = QColor(spec.color)
+        self.measure = Measure()
         self.swatch = _Swatch(None if is_transparent else color)
         self.name = QLabel(display_name(spec))
         self.name.setIndent(0)
@@ -78,18 +111,19 @@ class ClassRow(QWidget):
 
     def show_volume(self, volume_ml: float | None) -> None:
         """Show the volume of the segmentation shown; None: not known."""
-        self.volume.setText("" if volume_ml is None else f"{format_ml(volume_ml)} mL")
+        self.volume.setText("" if volume_ml is None else self.measure.write(volume_ml))
         self.plot.show_mark(volume_ml)
 
     def show_spread(self, volumes_ml: npt.NDArray[np.float64], *, is_exact: bool) -> None:
         """Show the volumes of samples, ``(N,)``."""
         low, middle, high = (float(one) for one in np.percentile(volumes_ml, _PERCENTILES))
         self.plot.show_volumes(volumes_ml)
-        self.interval.setText(f"{format_ml(low)}–{format_ml(high)}")
+        write, scale = self.measure.write, self.measure.per_ml
+        self.interval.setText(f"{format_ml(scale * low)}–{format_ml(scale * high)}")
         how = "" if is_exact else " (estimated on a lattice of voxels)"
         tip = (
-            f"Volume over {len(volumes_ml)} samples{how}: 5 % {format_ml(low)} mL, "
-            f"median {format_ml(middle)} mL, 95 % {format_ml(high)} mL."
+            f"{self.measure.name} over {len(volumes_ml)} samples{how}: 5 % {write(low)}, "
+            f"median {write(middle)}, 95 % {write(high)}."
         )
         for widget in (self.volume, self.interval, self.name):
             widget.setToolTip(tip)

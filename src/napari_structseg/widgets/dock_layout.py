@@ -7,7 +7,18 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QScrollBar, QVBoxLayout, QWidget
 
+from napari_structseg.session.messages import (
+    ClassVolumes,
+    LatentSpace,
+    MeanFieldProgress,
+    Result,
+    SampleModes,
+    SliceLabels,
+    VolumeSpread,
+)
 from napari_structseg.widgets.banner import ErrorBanner
+from napari_structseg.widgets.hypotheses_panel import HypothesesPanel
+from napari_structseg.widgets.latent_panel import LatentPanel
 from napari_structseg.widgets.layers import RESULT_KEY
 from napari_structseg.widgets.neighbours_panel import NeighboursPanel
 from napari_structseg.widgets.sample_strip import SampleStrip
@@ -19,6 +30,8 @@ from napari_structseg.widgets.spread_panel import SpreadPanel
 from napari_structseg.widgets.status_line import StatusLine
 
 _MARGIN = 8
+# All sections fit into a window of 1280 x 800, the rarer ones folded.
+_SPACING = 6
 _SIZE = QSize(396, 680)
 _NO_IMAGE = (
     "Open an image to begin: drop a NIfTI file into the window, or choose "
@@ -53,6 +66,8 @@ class DockLayout(QWidget):
         self.banner = ErrorBanner()
         self.welcome = Note()
         self.strip: SampleStrip = SampleStrip()
+        self.latent: LatentPanel = LatentPanel()
+        self.hypotheses: HypothesesPanel = HypothesesPanel()
         self.show_panel: ShowPanel = ShowPanel()
         self.spread: SpreadPanel = SpreadPanel()
         self.neighbours: NeighboursPanel = NeighboursPanel()
@@ -60,13 +75,19 @@ class DockLayout(QWidget):
         self.keys_section = Section("Keyboard", ShortcutList())
         self.keys_section.hide()
         self.status.help_requested.connect(self._toggle_keys)
+        self.hypotheses_section = Section("Hypotheses", self.hypotheses, self.hypotheses.tools)
+        self.latent_section = Section("Latent space", self.latent)
         self.sections = (
-            Section("Hypotheses", self.strip, self.strip.tools),
+            Section("Samples", self.strip, self.strip.tools),
+            self.latent_section,
+            self.hypotheses_section,
             Section("Show", self.show_panel),
             Section("Spread", self.spread, self.spread.reset_button),
             Section("Neighbours", self.neighbours, self.neighbours.reset_button),
         )
-        # Of use to those who want it; the model's own iterations run without it.
+        # Of use to those who want it: hypotheses cost more samples than are drawn otherwise, and
+        # the model's own iterations run without their panel.
+        self.hypotheses_section.set_open(False)
         self.sections[-1].set_open(False)
         self.scroll_area = _KeylessScrollArea()
         self.scroll_area.setWidgetResizable(True)
@@ -94,6 +115,7 @@ class DockLayout(QWidget):
         """Show the panels that have something to say, or what to do first."""
         for section in self.sections:
             section.setVisible(is_exploring)
+        self.latent_section.setVisible(is_exploring and self.latent.n_latents > 0)
         self.welcome.setVisible(not is_exploring)
         has_image = self.source.image_layer is not None
         self.welcome.setText(_NOT_RUN if has_image else _NO_IMAGE)
@@ -103,6 +125,28 @@ class DockLayout(QWidget):
         n = self.neighbours.iterations
         said = f" · {n} iteration{'s' * (n != 1)}" if n else ""
         self.sections[-1].header.setText(f"Neighbours{said}")
+
+    def show_result(self, result: Result) -> None:
+        """Show what was computed in the panel that it belongs to, if it belongs to any."""
+        if isinstance(result, SliceLabels):
+            self.status.slice_seconds = result.seconds
+        elif isinstance(result, ClassVolumes):
+            self.spread.show_volumes(result.volumes_ml)
+            self.status.volume_seconds = result.seconds
+        elif isinstance(result, VolumeSpread):
+            self.spread.show_spread(result.volumes_ml, is_exact=result.exact)
+        elif isinstance(result, LatentSpace):
+            self.latent.show_space(result.directions, result.strength)
+        elif isinstance(result, SampleModes):
+            self.hypotheses.show_hypotheses(result.hypotheses, result.controls)
+        elif isinstance(result, MeanFieldProgress):
+            self.neighbours.show_progress(result.reached, result.target)
+            self.neighbours.show_convergence(result.convergence)
+
+    def step_hypothesis(self, distance: int) -> None:
+        """Show the mode so many on; the first time, look for modes."""
+        self.hypotheses_section.set_open(True)
+        self.hypotheses.step(distance)
 
     def _toggle_keys(self) -> None:
         self.keys_section.setVisible(self.keys_section.isHidden())
@@ -119,7 +163,7 @@ class DockLayout(QWidget):
         page = QWidget()
         layout = QVBoxLayout(page)
         layout.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
-        layout.setSpacing(8)
+        layout.setSpacing(_SPACING)
         for widget in (
             self.source,
             self.banner,

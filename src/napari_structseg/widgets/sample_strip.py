@@ -1,4 +1,4 @@
-"""The strip of hypotheses: the mean and samples, as pictures of the current slice."""
+"""The strip of samples: the mean and samples, as pictures of the current slice."""
 
 from __future__ import annotations
 
@@ -45,6 +45,9 @@ class SampleStrip(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._thumbnails: list[Thumbnail] = []
+        # The strip need not reach it.
+        self._sample = MEAN
+        self._is_aside = False
         self._colors: npt.NDArray[np.float32] = np.zeros((1, 4), np.float32)
         self._group = QButtonGroup(self)
         self._group.idClicked.connect(self._on_click)
@@ -65,12 +68,12 @@ class SampleStrip(QWidget):
         layout.addWidget(self.note)
         self.tools = self._make_tools()
         self._extend_to(2 * COLUMNS - 1)
-        self._thumbnails[MEAN].setChecked(True)
+        self._mark(MEAN)
 
     @property
     def sample(self) -> int:
         """The chosen sample; 0 is the mean."""
-        return max(self._group.checkedId(), MEAN)
+        return self._sample
 
     @property
     def seed(self) -> int:
@@ -88,16 +91,20 @@ class SampleStrip(QWidget):
         return tuple(self._thumbnails)
 
     def select(self, sample: int) -> None:
-        """Choose a sample; the strip grows as far as is needed."""
-        sample = min(max(sample, MEAN), MAX_SAMPLES)
-        if sample > self.n_samples:
+        """Choose a sample; the strip grows by a row where that takes it there."""
+        sample = max(sample, MEAN)
+        if self.n_samples < sample <= self.n_samples + COLUMNS:
             self.extend()
-        if sample == self.sample:
+        if sample == self._sample and not self._is_aside:
             return
-        self._thumbnails[sample].setChecked(True)
-        if any(one.hasFocus() for one in self._thumbnails):
+        self._mark(sample)
+        if sample <= self.n_samples and any(one.hasFocus() for one in self._thumbnails):
             self._thumbnails[sample].setFocus()
         self.sample_chosen.emit(sample)
+
+    def step_aside(self) -> None:
+        """Mark no sample: something else is shown, until one is chosen again."""
+        self._mark(self._sample, is_aside=True)
 
     def step(self, distance: int, _checked: bool = False) -> None:
         """Choose a sample so many places on."""
@@ -108,11 +115,12 @@ class SampleStrip(QWidget):
         """Add a row of samples."""
         if self.n_samples < MAX_SAMPLES:
             self._extend_to(self.n_samples + COLUMNS)
+            self._mark(self._sample, is_aside=self._is_aside)
             self.extended.emit(self.n_samples)
 
     def reset(self) -> None:
         """Choose the mean, and say nothing of it."""
-        self._thumbnails[MEAN].setChecked(True)
+        self._mark(MEAN)
 
     def set_model(self, classes: Sequence[ClassSpec], *, is_stochastic: bool) -> None:
         """Take a model's classes, and empty the pictures.
@@ -126,7 +134,9 @@ class SampleStrip(QWidget):
         for thumbnail in self._thumbnails:
             thumbnail.set_picture(None)
             thumbnail.setVisible(is_stochastic or thumbnail.sample == MEAN)
-        if not is_stochastic:
+        if is_stochastic:
+            self._mark(self._sample)
+        else:
             self.reset()
 
     def set_samples(
@@ -165,7 +175,17 @@ class SampleStrip(QWidget):
         else:
             self.step(distance)
 
+    def _mark(self, sample: int, *, is_aside: bool = False) -> None:
+        self._sample = sample
+        self._is_aside = is_aside
+        # An exclusive group would not let all go.
+        self._group.setExclusive(False)
+        for thumbnail in self._thumbnails:
+            thumbnail.setChecked(thumbnail.sample == sample and not is_aside)
+        self._group.setExclusive(True)
+
     def _on_click(self, sample: int) -> None:
+        self._mark(sample)
         self.sample_chosen.emit(sample)
 
     def _extend_to(self, n_samples: int) -> None:

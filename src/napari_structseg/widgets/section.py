@@ -135,6 +135,11 @@ class Section(QWidget):
         layout.addWidget(content)
         self._fold(True)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is unfolded."""
+        return self.header.isChecked()
+
     def set_open(self, is_open: bool) -> None:
         """Unfold or fold."""
         self.header.setChecked(is_open)

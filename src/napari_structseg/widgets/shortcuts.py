@@ -48,6 +48,7 @@ SHORTCUTS = (
     Shortcut("Shift-Right", "⇧ →", "Next sample", lambda dock: dock.strip.step(1)),
     Shortcut("Shift-Left", "⇧ ←", "Previous sample", lambda dock: dock.strip.step(-1)),
     Shortcut("Shift-M", "⇧ M", "The mean", lambda dock: dock.strip.select(MEAN)),
+    Shortcut("Shift-H", "⇧ H", "Next hypothesis", lambda dock: dock.step_hypothesis(1)),
     Shortcut("Shift-N", "⇧ N", "Next seed", lambda dock: dock.strip.seed_box.stepUp()),
     Shortcut(
         "Shift-Up",

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_structseg.controls import TEMPERATURE_MAX, Controls
 from napari_structseg.models import ClassSpec
-from napari_structseg.widgets.class_row import ClassRow
+from napari_structseg.widgets.class_row import ClassRow, Measure
 from napari_structseg.widgets.scale_slider import ScaleSlider
 from napari_structseg.widgets.section import Note, SmallButton
 
@@ -98,6 +98,11 @@ class SpreadPanel(QWidget):
         """Volumes of samples, ``(N, C)``."""
         for row, volumes in zip(self.rows, volumes_ml.T, strict=True):
             row.show_spread(volumes, is_exact=is_exact)
+
+    def set_measure(self, measure: Measure) -> None:
+        """Write volumes, or areas, so from now on."""
+        for row in self.rows:
+            row.measure = measure
 
     def forget_volumes(self) -> None:
         """Show none until new ones come."""
