@@ -1,13 +1,16 @@
 """What every distribution over logits has to fulfil: suites to inherit.
 
 A kind of distribution subclasses :class:`LogitDistributionContract` and gives its own
-``distribution`` fixture, together with ``covariance``: the dense oracle.
+``distribution`` fixture, together with ``moments``: the dense oracle. A normal subclasses
+:class:`NormalContract` and gives its ``covariance``.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -22,16 +25,47 @@ N_MOMENT_SAMPLES = 1500
 FEW = [Noise(2, sample) for sample in (1, 2, 5)]
 
 
+@dataclass(frozen=True)
+class Moments:
+    """Moments of the flattened deviation under some controls, class-major, float64.
+
+    Attributes
+    ----------
+    first
+        ``(C*S,)``.
+    second
+        Means of products, ``(C*S, C*S)``.
+    spread
+        Standard deviations of these products, or more.
+    """
+
+    first: Tensor
+    second: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(cls, deviations: Tensor, probability: Tensor) -> Moments:
+        """Moments of deviations ``(N, C*S)`` with these probabilities ``(N,)``."""
+        first = probability @ deviations
+        second = deviations.T @ (probability[:, None] * deviations)
+        squares = deviations.square()
+        fourth = squares.T @ (probability[:, None] * squares)
+        return cls(first, second, (fourth - second.square()).clamp(min=0).sqrt())
+
+
+MomentsOf = Callable[[Controls], Moments]
+
+
 class LogitDistributionContract:
-    """Inherit, and give the fixtures ``distribution`` and ``covariance``."""
+    """Inherit, and give the fixtures ``distribution`` and ``moments``."""
 
     @pytest.fixture
     def distribution(self) -> LogitDistribution:
         raise NotImplementedError
 
     @pytest.fixture
-    def covariance(self, distribution: LogitDistribution) -> Tensor:
-        """Covariance of the flattened logits, class-major, ``(C*S, C*S)``, float64."""
+    def moments(self, distribution: LogitDistribution) -> MomentsOf:
+        """Moments of the deviation, scaled as the controls say."""
         raise NotImplementedError
 
     def test_fulfils_the_protocol(self, distribution: LogitDistribution) -> None:
@@ -114,23 +148,56 @@ class LogitDistributionContract:
         assert torch.equal(combine(mean, deviation, (0.0,) * len(weights)), mean)
 
     def test_moments_are_those_of_the_dense_oracle(
-        self, distribution: LogitDistribution, covariance: Tensor
+        self, distribution: LogitDistribution, moments: MomentsOf
     ) -> None:
-        noises = [Noise(11, sample) for sample in range(1, N_MOMENT_SAMPLES + 1)]
-        samples = distribution.deviations(noises).flatten(1).double()
-        n_classes = distribution.n_classes
-        scales = tuple(np.linspace(-2, 3, n_classes).tolist())
+        scales = tuple(np.linspace(-2, 3, distribution.n_classes).tolist())
         for controls in (Controls(), Controls(temperature=0.7, class_scale=scales)):
-            s = torch.tensor(controls.weights(n_classes), dtype=torch.float64)
-            s = s.repeat_interleave(math.prod(distribution.spatial_shape)).to(samples.device)
-            # Scales S make of the covariance Sigma S Sigma S.
-            expected = s[:, None] * covariance * s
-            deviations = expected.diagonal().sqrt()
-            # Six standard errors of a mean, and of a product of two normals, which correlation
-            # at most doubles in variance. 1e-6: parameters are float32.
+            noises = [
+                controls.tempered(Noise(11, sample), distribution)
+                for sample in range(1, N_MOMENT_SAMPLES + 1)
+            ]
+            samples = distribution.deviations(noises).flatten(1).double()
+            scaled = samples * per_voxel(controls, distribution)
+            expected = moments(controls)
+            # Six standard errors. 1e-6: parameters are float32.
             tolerance = 6 / math.sqrt(N_MOMENT_SAMPLES)
-            scaled = samples * s
-            assert (scaled.mean(dim=0).abs() <= tolerance * deviations + 1e-6).all()
-            error = (scaled.T @ scaled / len(scaled) - expected).abs()
-            limit = tolerance * math.sqrt(2) * deviations[:, None] * deviations
-            assert (error <= limit + 1e-6).all()
+            deviations = expected.second.diagonal().sqrt()
+            error = (scaled.mean(dim=0) - expected.first).abs()
+            assert (error <= tolerance * deviations + 1e-6).all()
+            error = (scaled.T @ scaled / len(scaled) - expected.second).abs()
+            assert (error <= tolerance * expected.spread + 1e-6).all()
+
+
+class NormalContract(LogitDistributionContract):
+    """Inherit, and give the fixtures ``distribution`` and ``covariance``."""
+
+    @pytest.fixture
+    def covariance(self, distribution: LogitDistribution) -> Tensor:
+        """Covariance of the flattened logits, class-major, ``(C*S, C*S)``, float64."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def moments(self, distribution: LogitDistribution, covariance: Tensor) -> MomentsOf:
+        def of(controls: Controls) -> Moments:
+            # Scales S make of the covariance Sigma S Sigma S; correlation at most doubles the
+            # variance of a product.
+            s = per_voxel(controls, distribution)
+            second = s[:, None] * covariance * s
+            deviations = second.diagonal().sqrt()
+            spread = math.sqrt(2) * deviations[:, None] * deviations
+            return Moments(torch.zeros_like(deviations), second, spread)
+
+        return of
+
+    def test_temperature_may_multiply_noise_or_deviation(
+        self, distribution: LogitDistribution
+    ) -> None:
+        deviation = distribution.deviation(Noise(4, 2))
+        torch.testing.assert_close(distribution.deviation(Noise(4, 2, scale=1.7)), 1.7 * deviation)
+
+
+def per_voxel(controls: Controls, distribution: LogitDistribution) -> Tensor:
+    """What each entry of the flattened deviation is multiplied with, ``(C*S,)``, float64."""
+    s = torch.tensor(controls.weights_of(distribution), dtype=torch.float64)
+    s = s.repeat_interleave(math.prod(distribution.spatial_shape))
+    return s.to(distribution.device)

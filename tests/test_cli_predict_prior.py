@@ -206,6 +206,7 @@ def test_recipe_gives_the_same_voxels(
     assert run(image, "--model", model, "--out", first, *options) == 0
     recipe = json.loads((first / "recipe.json").read_text())
     assert recipe["controls"]["prior"] == {
+        "source": None,
         "iterations": 5,
         "mrf_strength": 1.3,
         "damping": 0.6,

@@ -1,4 +1,4 @@
-"""Each kind of distribution against the contract, with a dense Gaussian as oracle."""
+"""Point and normal against the contract, with a dense Gaussian as oracle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
-from contracts import LogitDistributionContract
+from contracts import NormalContract
 from napari_structseg.distributions import (
     LogitDistribution,
     LowRankNormal,
@@ -36,7 +36,7 @@ def dense(factor: Tensor, diagonal: Tensor) -> Tensor:
     return p.T @ p + torch.diag(diagonal.flatten().double())
 
 
-class TestPoint(LogitDistributionContract):
+class TestPoint(NormalContract):
     @pytest.fixture
     def distribution(self) -> LogitDistribution:
         return PointLogits(parameters()[0])
@@ -47,7 +47,7 @@ class TestPoint(LogitDistributionContract):
         return torch.zeros((size, size), dtype=torch.float64)
 
 
-class TestLowRank(LogitDistributionContract):
+class TestLowRank(NormalContract):
     @pytest.fixture
     def distribution(self) -> LogitDistribution:
         return LowRankNormal(*parameters())
@@ -73,7 +73,7 @@ class TestLowRank(LogitDistributionContract):
         torch.testing.assert_close(deviation, expected)
 
 
-class TestDiagonalOnly(LogitDistributionContract):
+class TestDiagonalOnly(NormalContract):
     @pytest.fixture
     def distribution(self) -> LogitDistribution:
         return LowRankNormal(*parameters(rank=0))
@@ -83,7 +83,7 @@ class TestDiagonalOnly(LogitDistributionContract):
         return torch.diag(parameters(rank=0)[2].flatten().double())
 
 
-class TestTwoDimensions(LogitDistributionContract):
+class TestTwoDimensions(NormalContract):
     @pytest.fixture
     def distribution(self) -> LogitDistribution:
         return LowRankNormal(*parameters(shape=(4, 5)))
@@ -93,7 +93,7 @@ class TestTwoDimensions(LogitDistributionContract):
         return dense(*parameters(shape=(4, 5))[1:])
 
 
-class TestHalfPrecisionStorage(LogitDistributionContract):
+class TestHalfPrecisionStorage(NormalContract):
     @pytest.fixture
     def distribution(self) -> LogitDistribution:
         mean, factor, diagonal = (part.half() for part in parameters())
@@ -105,7 +105,7 @@ class TestHalfPrecisionStorage(LogitDistributionContract):
         return dense(factor, diagonal)
 
 
-class TestDoublePrecisionStorage(LogitDistributionContract):
+class TestDoublePrecisionStorage(NormalContract):
     @pytest.fixture
     def distribution(self) -> LogitDistribution:
         return LowRankNormal(*(part.double() for part in parameters()))
@@ -115,7 +115,7 @@ class TestDoublePrecisionStorage(LogitDistributionContract):
         return dense(*parameters()[1:])
 
 
-class TestCrop(LogitDistributionContract):
+class TestCrop(NormalContract):
     REGION = (slice(1, 3), slice(0, 2), slice(0, 4, 2))
 
     @pytest.fixture
@@ -130,7 +130,7 @@ class TestCrop(LogitDistributionContract):
         )
 
 
-class TestViewsOfOneTensor(LogitDistributionContract):
+class TestViewsOfOneTensor(NormalContract):
     """How a predictor lays parameters out, here with the axes of the image reversed as well."""
 
     @pytest.fixture
@@ -150,7 +150,7 @@ class TestViewsOfOneTensor(LogitDistributionContract):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
-class TestOnAGpu(LogitDistributionContract):
+class TestOnAGpu(NormalContract):
     @pytest.fixture
     def distribution(self) -> LogitDistribution:
         return LowRankNormal(*(part.cuda() for part in parameters()))

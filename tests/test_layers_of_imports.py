@@ -29,13 +29,23 @@ LAYERS = (
     ("evaluation", "inference"),
     ("session", "training"),
     ("widgets",),
-    ("bench",),
+    ("bench", "cohort"),
     ("demo",),
     ("commands",),
     ("cli",),
 )
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
-PURE = ("controls", "distributions", "priors", "models", "io", "evaluation", "inference", "session")
+PURE = (
+    "controls",
+    "distributions",
+    "priors",
+    "models",
+    "io",
+    "evaluation",
+    "inference",
+    "session",
+    "cohort",
+)
 WINDOWED = {"magicgui", "napari", "pyqtgraph", "qtpy", "superqt", "vispy"}
 
 MODULES = {

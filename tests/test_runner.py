@@ -67,7 +67,7 @@ def test_a_run_says_first_then_finished(model: Path, synchronous: bool) -> None:
     assert kinds.index("progress") < kinds.index("first") < len(kinds) - 1
     outcome = listener.said[-1][1]
     assert isinstance(outcome, RunOutcome)
-    assert outcome.weights_path == model
+    assert outcome.path == model
     assert outcome.spec.name == "m"
     assert outcome.seconds > 0
     expected = Predictor(*load_weights(model)).predict(image)

@@ -22,7 +22,7 @@ from napari_structseg.training.cases import PreparedCase
 from napari_structseg.training.checkpoint import read_checkpoint
 from napari_structseg.training.config import LossConfig, PriorConfig, TrainConfig, read_config
 from napari_structseg.training.losses import cross_entropy, prior_cross_entropy
-from napari_structseg.training.objective import drawn_iterations, training_loss
+from napari_structseg.training.objective import Objective, drawn_iterations
 from napari_structseg.training.start import start_from
 from napari_structseg.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME, Trainer
 from napari_structseg.training.validation import (
@@ -182,8 +182,8 @@ def test_a_stochastic_head_keeps_its_likelihood(step: int) -> None:
     n_iterations = drawn_iterations(both.prior, both.seed, step)
     term = prior_cross_entropy(network.prior, network(images), labels, n_iterations)
     torch.testing.assert_close(
-        training_loss(network, images, labels, both, step),
-        training_loss(network, images, labels, alone, step) + term,
+        Objective(both)(network, images, labels, step),
+        Objective(alone)(network, images, labels, step) + term,
     )
 
 

@@ -101,11 +101,7 @@ def _intensity(spec: ModelSpec) -> str:
 
 def _architecture(spec: ModelSpec) -> str:
     widths = ", ".join(map(str, spec.backbone.widths))
-    backbone = f"U-Net (widths {widths}; {spec.backbone.norm} norm)"
-    if spec.head.kind == "point":
-        return f"{backbone}, deterministic"
-    rank = "diagonal" if spec.head.diagonal_only else f"rank {spec.head.rank}"
-    return f"{backbone}, Stochastic Segmentation Network ({rank})"
+    return f"U-Net (widths {widths}; {spec.backbone.norm} norm), {spec.head.title}"
 
 
 def _prior(spec: ModelSpec, n_parameters: int) -> str:

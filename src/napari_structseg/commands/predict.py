@@ -17,6 +17,8 @@ def predict(
     *,
     out: Path,
     model: str | None = None,
+    probabilities: Annotated[list[Path] | None, Parameter(negative="")] = None,
+    prior: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
     temperature: float | None = None,
@@ -48,6 +50,11 @@ def predict(
         Folder for the results; made if it is missing.
     model
         Name of a model that comes with the program, or a .safetensors file.
+    probabilities
+        Instead of a model: class probabilities on the voxel grid of the image, as a 4-D NIfTI
+        file or, given once for each class, one file for each.
+    prior
+        A model, by name or file, whose prior is used in place of the model's own.
     samples
         How many samples to write; 10 if not given.
     seed
@@ -57,8 +64,8 @@ def predict(
     class_scale
         How far one class strays, from -3 to 3, as NAME=VALUE; 1 for those not given.
     iterations
-        Iterations of mean field with the model's prior, from 0 to 50; the model's own number if
-        not given. This option and the next four need a model with a prior.
+        Iterations of mean field with the prior, from 0 to 50; as many as the prior was made for
+        if not given. This option and the next four need a prior.
     mrf_strength
         How much neighbours count beside the model, from 0 to 5; 1 if not given.
     damping
@@ -95,18 +102,23 @@ def predict(
             of_prior = (iterations, mrf_strength, damping, update, nudge)
             _refuse_controls(samples, seed, temperature, class_scale, *of_prior, threads)
             made = batch.reproduce(
-                recipe, image, out, model=model, device=device, overwrite=overwrite, report=report
-            )
-        elif model is None:
-            raise ConfigError(
-                "No model was given. Name one with --model, for example --model brain-tissue, or "
-                "repeat an earlier prediction with --recipe."
+                recipe,
+                image,
+                out,
+                model=model,
+                probabilities=probabilities,
+                prior=prior,
+                device=device,
+                overwrite=overwrite,
+                report=report,
             )
         else:
             made = batch.predict(
                 image,
                 model,
                 out,
+                probabilities=probabilities,
+                prior=prior,
                 samples=batch.DEFAULT_SAMPLES if samples is None else samples,
                 seed=seed,
                 temperature=1.0 if temperature is None else temperature,

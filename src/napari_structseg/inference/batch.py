@@ -3,59 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from napari_structseg.controls import Controls, make_controls
+from napari_structseg.controls import make_controls
 from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.image import Image
 from napari_structseg.inference.devices import AUTO, resolve_device
-from napari_structseg.inference.predictor import Predictor, prior_for
-from napari_structseg.inference.recipe import (
-    FileReference,
-    ModelReference,
-    Recipe,
-    check_prior,
-    check_same,
-    make_recipe,
-    read_recipe,
-    refer_to,
-    voxel_hash,
-    write_recipe,
-)
-from napari_structseg.inference.results import prepare_folder, remove_results, render_results
-from napari_structseg.io.channels import read_channels
-from napari_structseg.io.nifti import write_volume
-from napari_structseg.io.weights import find_model, load_weights, read_spec
+from napari_structseg.inference.recipe import Recipe, read_recipe
+from napari_structseg.inference.source import FilePath, Source, open_source
+from napari_structseg.inference.task import Report, files, prepare
+from napari_structseg.io.weights import find_model, load_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.priors import Update
 
 DEFAULT_SAMPLES = 10
-
-FilePath = str | os.PathLike[str]
-Report = Callable[[str, float], None]
-"""Told what is being done, and which fraction of it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """A prediction that has passed every check that needs no network."""
-
-    paths: tuple[Path, ...]
-    image: Image
-    images: tuple[FileReference, ...]
-    model: ModelReference
-    network: SegmentationNetwork
-    spec: ModelSpec
-    controls: Controls
-    samples: int
-    threads: int
-    out: Path
 
 
 def load_model(model: FilePath, device: str = AUTO) -> tuple[SegmentationNetwork, ModelSpec]:
@@ -87,9 +51,11 @@ def load_model(model: FilePath, device: str = AUTO) -> tuple[SegmentationNetwork
 
 def predict(
     image: FilePath | Sequence[FilePath],
-    model: FilePath,
+    model: FilePath | None,
     out: FilePath,
     *,
+    probabilities: FilePath | Sequence[FilePath] | None = None,
+    prior: FilePath | None = None,
     samples: int = DEFAULT_SAMPLES,
     seed: int | None = None,
     temperature: float = 1.0,
@@ -118,9 +84,16 @@ def predict(
     image
         A NIfTI or PNG file. For several channels: a 4-D NIfTI file, or one file for each.
     model
-        Name of a shipped model, or a .safetensors file.
+        Name of a shipped model, or a .safetensors file; None with `probabilities`.
     out
         Folder for the results, made if it is missing.
+    probabilities
+        Class probabilities from elsewhere in a model's place: a 4-D NIfTI file, or one file for
+        each class, the background first. On the image's voxel grid, summing to one. Their
+        classes are called as those of the prior's model, or "class 0" and so on.
+    prior
+        Another model, by name or file, whose prior is used in place of the model's own. It has
+        to be for as many classes and dimensions.
     samples
         How many samples to write; may be 0.
     seed, temperature
@@ -128,8 +101,8 @@ def predict(
     class_scale
         Scale of each class by name; 1 for those that are not named.
     iterations
-        Iterations of mean field with the model's prior, 0 for none; None: as many as the model
-        was made for. This and what follows down to `nudges` is for models with a prior only.
+        Iterations of mean field with the prior, 0 for none; None: as many as it was made for.
+        This and what follows down to `nudges` needs a prior.
     mrf_strength, damping, update
         See :class:`Controls`; None: its default.
     nudges
@@ -153,10 +126,11 @@ def predict(
     Raises
     ------
     ConfigError
-        If a control, the number of samples or the device is not valid, or if the model has no
-        prior to control.
+        If a control, the number of samples or the device is not valid, if there is not either a
+        model or probabilities, if the prior does not fit, or if there is no prior to control.
     InputError
-        If the image or the folder cannot be used, or results are there already; or if mean field
+        If the image, the probabilities or the folder cannot be used, or results are there
+        already; or if mean field
         leaves the finite numbers, which stops it wherever it is.
     WeightsError
         If the model cannot be used.
@@ -169,8 +143,12 @@ def predict(
     >>> sorted(recipe.outputs)[:2]  # doctest: +SKIP
     ['entropy.nii.gz', 'mean.nii.gz']
     """
-    path = find_model(os.fspath(model))
-    spec = read_spec(path)
+    if samples < 0:
+        raise ConfigError(f"The number of samples must be 0 or more, but it is {samples}.")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"The number of threads must be 1 or more, but it is {threads}.")
+    maps = () if probabilities is None else files(probabilities)
+    source = open_source(model, maps, prior, resolve_device(device))
     settings: dict[str, Any] = {"temperature": temperature, "class_scale": dict(class_scale or {})}
     if seed is not None:
         settings["seed"] = seed
@@ -181,23 +159,17 @@ def predict(
         "update": update,
         "nudges": nudges,
     }
-    settings.update(_of_prior(spec, asked))
-    controls = make_controls(spec.class_names, **settings)
-    if samples < 0:
-        raise ConfigError(f"The number of samples must be 0 or more, but it is {samples}.")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"The number of threads must be 1 or more, but it is {threads}.")
-    task = _prepare(
+    settings.update(_of_prior(source, asked))
+    task = prepare(
+        source,
         image,
-        os.fspath(model),
-        controls,
+        make_controls(source.spec.class_names, **settings),
         samples=samples,
-        device=device,
         threads=threads or torch.get_num_threads(),
         out=Path(out),
         overwrite=overwrite,
     )
-    return _run(task, report)
+    return task.run(report)
 
 
 def reproduce(
@@ -206,6 +178,8 @@ def reproduce(
     out: FilePath,
     *,
     model: FilePath | None = None,
+    probabilities: FilePath | Sequence[FilePath] | None = None,
+    prior: FilePath | None = None,
     device: str | None = None,
     overwrite: bool = False,
     report: Report | None = None,
@@ -220,8 +194,10 @@ def reproduce(
         The image it was made from, under any name.
     out, overwrite, report
         As for :func:`predict`.
-    model
-        Where the model is, if not where the recipe says.
+    model, prior
+        Where the model is, and the one whose prior was used, if not where the recipe says.
+    probabilities
+        The class probabilities it was made from, under any name.
     device
         Another device than the recipe's. Its results may differ in the last digits, and so in a
         few voxels.
@@ -234,31 +210,37 @@ def reproduce(
     Raises
     ------
     InputError
-        As for :func:`predict`; if the image or the model is not the recipe's; or, after writing
-        them, if the results are not the recipe's to the last voxel.
+        As for :func:`predict`; if the image, the model, the probabilities or the prior is not the
+        recipe's; or, after writing them, if the results are not the recipe's to the last voxel.
     """
     wanted = read_recipe(recipe)
-    name = wanted.model.model if model is None else os.fspath(model)
-    spec = read_spec(find_model(name))
+    maps = () if probabilities is None else files(probabilities)
+    _check_kind(wanted, model, maps, prior)
+    if model is None and wanted.model is not None:
+        model = wanted.model.model
+    if prior is None and wanted.prior_source is not None:
+        prior = wanted.prior_source.model
+    source = open_source(
+        model, maps, prior, resolve_device(wanted.device if device is None else device)
+    )
     controls = make_controls(
-        spec.class_names,
+        source.spec.class_names,
         seed=wanted.seed,
         temperature=wanted.controls.temperature,
         class_scale=dict(wanted.controls.class_scale),
         **wanted.controls.of_prior(),
     )
-    task = _prepare(
+    task = prepare(
+        source,
         image,
-        name,
         controls,
         samples=wanted.samples,
-        device=wanted.device if device is None else device,
         threads=wanted.threads,
         out=Path(out),
         overwrite=overwrite,
         wanted=wanted,
     )
-    made = _run(task, report)
+    made = task.run(report)
     different = sorted(
         name for name, sha256 in wanted.outputs.items() if made.outputs.get(name) != sha256
     )
@@ -274,103 +256,43 @@ def reproduce(
     return made
 
 
-def _of_prior(spec: ModelSpec, asked: dict[str, Any]) -> dict[str, Any]:
-    """Controls of a model's prior: what is not None, and its own number of iterations if not.
+def _of_prior(source: Source, asked: dict[str, Any]) -> dict[str, Any]:
+    """Controls of a prior: what is not None, and its own number of iterations if not.
 
     Raises
     ------
     ConfigError
-        If something was asked for and the model has no prior.
+        If something was asked for and there is no prior.
     """
     given = {name: value for name, value in asked.items() if value is not None}
-    if spec.prior is not None:
-        return {"iterations": spec.prior.iterations, **given}
+    if source.iterations is not None:
+        return {"iterations": source.iterations, **given}
     if given:
         raise ConfigError(
-            f"A model with a prior was expected for {', '.join(given)}, but {spec.name!r} has "
-            "none. Leave that out, or choose a model that was trained with a prior: 'structseg "
-            "info' tells."
+            f"A model with a prior was expected for {', '.join(given)}, but {source.spec.name!r} "
+            "has none. Leave that out, or name a model that was trained with a prior, with "
+            "--model or --prior: 'structseg info' tells."
         )
     return {}
 
 
-def _prepare(
-    image: FilePath | Sequence[FilePath],
-    model: str,
-    controls: Controls,
-    *,
-    samples: int,
-    device: str,
-    threads: int,
-    out: Path,
-    overwrite: bool,
-    wanted: Recipe | None = None,
-) -> _Task:
-    """Check all that can go wrong because of what came in, before anything is computed."""
-    weights = find_model(model)
-    reference = ModelReference(model=model, **refer_to(weights).model_dump())
-    network, spec = load_weights(weights, resolve_device(device))
-    files = [image] if isinstance(image, str | os.PathLike) else image
-    paths = tuple(Path(one) for one in files)
-    opened = read_channels(paths)
-    Predictor(network, spec).check(opened, refined=spec.prior is not None and controls.refines)
-    images = tuple(refer_to(path) for path in paths)
-    if wanted is not None:
-        check_same("model", [reference], [wanted.model])
-        check_same("image", images, wanted.images)
-        check_prior(wanted, spec)
-    prepare_folder(out, paths, overwrite=overwrite)
-    return _Task(paths, opened, images, reference, network, spec, controls, samples, threads, out)
-
-
-def _run(task: _Task, report: Report | None) -> Recipe:
-    tell = report or _tell_nobody
-    predictor = Predictor(task.network, task.spec)
-    outputs = {}
-    with _torch_threads(task.threads):
-        distribution = predictor.predict(
-            task.image, report=lambda fraction: tell("Running the model", fraction)
+def _check_kind(
+    recipe: Recipe, model: FilePath | None, maps: Sequence[FilePath], prior: FilePath | None
+) -> None:
+    """Raise ConfigError unless what was given is of the kind that a recipe was made from."""
+    if recipe.model is None and (model is not None or not maps):
+        names = ", ".join(one.name for one in recipe.probabilities)
+        raise ConfigError(
+            f"The recipe was made from class probabilities ({names}). Give them with "
+            "--probabilities, and no --model."
         )
-        prior = prior_for(task.network, task.image)
-        results = render_results(distribution, task.controls, task.samples, prior)
-        for done, (name, array) in enumerate(results, start=1):
-            if done == 1:
-                # Mean field may fail on its way to the first result.
-                remove_results(task.out)
-            write_volume(
-                task.out / name,
-                array,
-                task.image.geometry,
-                dtype=array.dtype,
-                description=f"napari-structseg {name.partition('.')[0]} of {task.spec.name}",
-            )
-            outputs[name] = voxel_hash(array)
-            tell("Writing results", done / (task.samples + 2))
-    recipe = make_recipe(
-        task.model,
-        task.images,
-        task.controls,
-        task.spec.class_names,
-        has_prior=task.spec.prior is not None,
-        samples=task.samples,
-        device=str(predictor.device),
-        threads=task.threads,
-        outputs=outputs,
-        arguments=[*(str(path) for path in task.paths), "--out", str(task.out)],
-    )
-    write_recipe(task.out, recipe)
-    return recipe
-
-
-@contextmanager
-def _torch_threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _tell_nobody(what: str, fraction: float) -> None:
-    """Report nothing."""
+    if recipe.model is not None and maps:
+        raise ConfigError(
+            f"The recipe was made with the model {recipe.model.model}, not from class "
+            "probabilities. Leave out --probabilities."
+        )
+    if recipe.prior_source is None and prior is not None:
+        raise ConfigError(
+            "The recipe uses no prior of another model. Leave out --prior, or predict without "
+            "--recipe."
+        )

@@ -15,12 +15,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_structseg.controls import Controls
 from napari_structseg.errors import InputError
 from napari_structseg.io.atomic import atomic_path
-from napari_structseg.models import ModelSpec
 from napari_structseg.priors import Update
 
 RECIPE_NAME = "recipe.json"
@@ -54,8 +53,11 @@ class RecipeNudge(_Part):
 
 
 class RecipePrior(_Part):
-    """What the model's prior did to the labels. Entropy is that of the model alone."""
+    """What a prior did to the labels. Entropy is that of the model alone."""
 
+    source: ModelReference | None = Field(
+        None, description="The model that it was trained with; None: the one that was run."
+    )
     iterations: int = Field(description="Iterations of mean field; 0: the model alone.")
     mrf_strength: float
     damping: float
@@ -68,14 +70,14 @@ class RecipeControls(_Part):
 
     temperature: float
     class_scale: dict[str, float] = Field(description="Scale of every class of the model.")
-    prior: RecipePrior | None = Field(None, description="None: the model has no prior.")
+    prior: RecipePrior | None = Field(None, description="None: there was no prior.")
 
     def of_prior(self) -> dict[str, Any]:
         """Fields for :func:`napari_structseg.controls.make_controls`; none without a prior."""
         if self.prior is None:
             return {}
         return {
-            **self.prior.model_dump(exclude={"nudges"}),
+            **self.prior.model_dump(exclude={"nudges", "source"}),
             "nudges": {one.classes: one.amount for one in self.prior.nudges},
         }
 
@@ -88,7 +90,12 @@ class Recipe(_Part):
     """
 
     format_version: Literal[1] = 1
-    model: ModelReference
+    model: ModelReference | None = Field(
+        None, description="None: class probabilities were given in its place."
+    )
+    probabilities: tuple[FileReference, ...] = Field(
+        (), description="The file of class probabilities, or one file for each class."
+    )
     images: tuple[FileReference, ...] = Field(
         min_length=1, description="The image file, or one file for each channel."
     )
@@ -102,6 +109,17 @@ class Recipe(_Part):
     outputs: dict[str, Sha256] = Field(
         description="SHA-256 of the voxels of each file, little-endian in the order of read_image."
     )
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Recipe:
+        if (self.model is None) != bool(self.probabilities):
+            raise ValueError("give either a model or class probabilities")
+        return self
+
+    @property
+    def prior_source(self) -> ModelReference | None:
+        """The other model whose prior refined the labels, if any."""
+        return None if self.controls.prior is None else self.controls.prior.source
 
     def changed_versions(self) -> list[str]:
         """What is installed in another version now, in words."""
@@ -120,12 +138,14 @@ def installed_versions() -> dict[str, str]:
 
 
 def make_recipe(
-    model: ModelReference,
+    model: ModelReference | None,
+    probabilities: Mapping[str, FileReference],
     images: Sequence[FileReference],
     controls: Controls,
     class_names: Sequence[str],
     *,
     has_prior: bool,
+    prior_source: ModelReference | None,
     samples: int,
     device: str,
     threads: int,
@@ -138,21 +158,31 @@ def make_recipe(
     ----------
     model, images, controls, samples, device, threads, outputs
         Of the recipe.
+    probabilities
+        By path; empty for a model.
     class_names
-        Of the model, in label order.
+        In label order.
     has_prior
-        Whether the model has one.
+        Whether there is one.
+    prior_source
+        The other model that it was trained with; None: it is the model's own.
     arguments
         Paths of the command that does the same.
     """
     scales = controls.class_scale or (1.0,) * len(class_names)
     by_name = dict(zip(class_names, scales, strict=True))
-    command = ["structseg", "predict", *arguments, "--model", model.model]
+    command = ["structseg", "predict", *arguments]
+    if model is not None:
+        command += ["--model", model.model]
+    for path in probabilities:
+        command += ["--probabilities", path]
+    if prior_source is not None:
+        command += ["--prior", prior_source.model]
     command += ["--samples", f"{samples}", "--seed", f"{controls.seed}"]
     command += ["--temperature", f"{controls.temperature!r}"]
     for name, scale in by_name.items():
         command += ["--class-scale", f"{name}={scale!r}"]
-    prior = _prior_of(controls, class_names) if has_prior else None
+    prior = _prior_of(controls, class_names, prior_source) if has_prior else None
     if prior is not None:
         command += ["--iterations", f"{prior.iterations}"]
         command += ["--mrf-strength", f"{prior.mrf_strength!r}"]
@@ -162,6 +192,7 @@ def make_recipe(
     command += ["--device", device, "--threads", f"{threads}"]
     return Recipe(
         model=model,
+        probabilities=tuple(probabilities.values()),
         images=tuple(images),
         samples=samples,
         seed=controls.seed,
@@ -174,8 +205,11 @@ def make_recipe(
     )
 
 
-def _prior_of(controls: Controls, class_names: Sequence[str]) -> RecipePrior:
+def _prior_of(
+    controls: Controls, class_names: Sequence[str], source: ModelReference | None
+) -> RecipePrior:
     return RecipePrior(
+        source=source,
         iterations=controls.iterations,
         mrf_strength=controls.mrf_strength,
         damping=controls.damping,
@@ -239,12 +273,12 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         ) from error
 
 
-def check_prior(recipe: Recipe, spec: ModelSpec) -> None:
-    """Raise InputError unless a recipe says what to do with a model's prior, if it has one."""
-    if (recipe.controls.prior is None) != (spec.prior is None):
-        has, says = ("no", "what it did") if spec.prior is None else ("a", "nothing about it")
+def check_prior(recipe: Recipe, name: str, *, has_prior: bool) -> None:
+    """Raise InputError unless a recipe says what to do with a prior, if there is one."""
+    if (recipe.controls.prior is None) == has_prior:
+        has, says = ("a", "nothing about it") if has_prior else ("no", "what it did")
         raise InputError(
-            f"The model {spec.name!r} has {has} prior, but the recipe says {says}. It was edited, "
+            f"The model {name!r} has {has} prior, but the recipe says {says}. It was edited, "
             "or made by an early version that had no priors. Predict anew without --recipe."
         )
 

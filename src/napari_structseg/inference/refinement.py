@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -133,13 +134,14 @@ class _Upstream:
         noise = self.controls.noise if self._distribution.is_stochastic else None
         deviation = None
         if noise is not None:
+            noise = self.controls.tempered(noise, self._distribution)
             if (noise, axis) != self._drawn:
                 self._drawn = (noise, axis)
                 self._deviations.clear()
             if index not in self._deviations:
                 self._deviations[index] = self._distribution.deviation(noise, region)
             deviation = self._deviations[index]
-        weights = self.controls.weights(self._distribution.n_classes)
+        weights = self.controls.weights_of(self._distribution)
         logits = combine(self._distribution.mean(region), deviation, weights)
         return logits if len(shape) == 2 else logits.squeeze(1 + axis)
 
@@ -150,6 +152,13 @@ def _can_go_on(kept: Trajectory, controls: Controls, settings: MeanField, axis: 
         return kept.axis == 0
     is_done = settings == kept.settings and kept.n_complete >= controls.iterations
     return kept.axis == axis or is_done
+
+
+def refinement_bytes(n_classes: int, shape: Sequence[int]) -> int:
+    """Memory that mean field needs beside the logits it refines."""
+    # Log-likelihoods, responsibilities of two iterations and a sample's deviations, float32;
+    # labels of the first, the last and the shown iteration, and who moved in the last two.
+    return math.prod(shape) * (4 * n_classes * 4 + 5)
 
 
 def labels_with_prior(

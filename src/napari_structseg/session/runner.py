@@ -13,9 +13,13 @@ from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.errors import Cancelled, StructSegError
 from napari_structseg.image import Image
 from napari_structseg.inference.devices import AUTO, resolve_device
+from napari_structseg.inference.other_prior import Spec
 from napari_structseg.inference.predictor import Predictor, prior_for
+from napari_structseg.inference.probabilities import ProbabilityMaps
+from napari_structseg.inference.stopping import stopping
+from napari_structseg.io.checks import is_nifti_path
+from napari_structseg.io.nifti import read_image
 from napari_structseg.io.weights import find_model, load_weights
-from napari_structseg.models import ModelSpec
 from napari_structseg.priors import MarkovPrior
 
 
@@ -28,19 +32,19 @@ class RunOutcome:
     distribution
         p(eta | x) on the image's grid.
     prior
-        The model's prior on the image's axes; None if it has none.
+        The model's own prior on the image's axes; None if it has none.
     spec
-        The model's specification.
-    weights_path
-        The model's file.
+        The model's specification, or that of maps of probabilities.
+    path
+        The model's file, or that of the maps.
     seconds
         Since the start of the run, loading included.
     """
 
     distribution: LogitDistribution
     prior: MarkovPrior | None
-    spec: ModelSpec
-    weights_path: Path
+    spec: Spec
+    path: Path
     seconds: float
 
 
@@ -54,7 +58,7 @@ class ModelRun:
     Parameters
     ----------
     model
-        Name of a shipped model, or a file.
+        Name of a shipped model, a file, or a NIfTI file of class probabilities in its place.
     image
         The image.
     device
@@ -80,7 +84,7 @@ class ModelRun:
         first: Region | None = None,
         synchronous: bool = False,
     ) -> None:
-        self._model = str(model)
+        self.model = str(model)
         self._image = image
         self._device = device
         self._first = first
@@ -97,7 +101,7 @@ class ModelRun:
             self._thread.start()
 
     def cancel(self) -> None:
-        """Stop after the current tile."""
+        """Stop after the current layer of the network."""
         self._stop.set()
 
     def is_running(self) -> bool:
@@ -123,18 +127,36 @@ class ModelRun:
 
     def _predict(self) -> RunOutcome:
         started = time.perf_counter()
-        path = find_model(self._model)
         device = resolve_device(self._device)
-        network, spec = load_weights(path, device)
-        prior = prior_for(network, self._image)
+        if is_nifti_path(self.model):
+            path = Path(self.model)
+            maps = ProbabilityMaps(read_image(path), device=device)
+            return self._follow(maps, None, path, started)
+        path = find_model(self.model)
+        predictor = Predictor(*load_weights(path, device))
+        prior = prior_for(predictor.network, self._image)
+        with stopping(predictor.network, self._stop.is_set):
+            return self._follow(predictor, prior, path, started)
+
+    def _follow(
+        self,
+        predictor: Predictor | ProbabilityMaps,
+        prior: MarkovPrior | None,
+        path: Path,
+        started: float,
+    ) -> RunOutcome:
         shown = False
-        for progress in Predictor(network, spec).stream(self._image, self._first):
+        for progress in predictor.stream(self._image, self._first):
             self.progressed.emit(progress.done, progress.total)
             if self._stop.is_set():
                 raise Cancelled("The run was cancelled.")
             if progress.distribution is not None:
                 outcome = RunOutcome(
-                    progress.distribution, prior, spec, path, time.perf_counter() - started
+                    progress.distribution,
+                    prior,
+                    predictor.spec,
+                    path,
+                    time.perf_counter() - started,
                 )
                 if progress.complete:
                     return outcome

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,23 +12,28 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
 from napari_structseg.controls import Controls
+from napari_structseg.distributions import LogitDistribution
 from napari_structseg.image import Image
 from napari_structseg.inference.changes import Changes
+from napari_structseg.inference.other_prior import OtherPrior, open_prior
+from napari_structseg.inference.probabilities import MapSpec
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ChangedLabels,
     Lines,
     MapRegion,
+    Modes,
+    ModeThumbnails,
     Request,
     Result,
     Show,
     SlabLabels,
     SliceLabels,
     Thumbnails,
-    View,
 )
 from napari_structseg.session.runner import ModelRun, RunOutcome
 from napari_structseg.widgets.at_exit import rest_at_exit
+from napari_structseg.widgets.class_row import Measure
 from napari_structseg.widgets.inbox import Inbox
 from napari_structseg.widgets.layers import ResultLayers
 from napari_structseg.widgets.sample_strip import THUMBNAIL_SIZE
@@ -58,6 +64,8 @@ class Wanted:
         Which labels that the prior changed are marked.
     stop_when_converged
         Run the prior no further than until it has converged.
+    modes
+        How many modes the samples are grouped into.
     """
 
     controls: Controls
@@ -65,6 +73,7 @@ class Wanted:
     n_thumbnails: int
     changes: Changes = Changes.NONE
     stop_when_converged: bool = False
+    modes: Modes = Modes.NONE
 
 
 class Exploration:
@@ -103,21 +112,56 @@ class Exploration:
         self.image = image
         self.layer = layer
         self.layers = layers
+        self._own_prior = outcome.prior
+        self._is_complete = is_complete
+        self.other_prior: OtherPrior | None = None
         self.prior = outcome.prior
         self.is_stochastic = outcome.distribution.is_stochastic
-        self.engine = Engine(
-            outcome.distribution,
-            image.voxel_volume_ml,
-            prior=outcome.prior,
-            slice_only=not is_complete,
-        )
-        rest_at_exit(self.engine)
+        self.engine = self._make_engine(outcome.distribution)
         # Those that results are still to come for.
         self._requests: dict[int, Request] = {}
-        self._thumbnail_view = View()
         # None stands for: nothing more to come.
         self._results: Inbox[Result | None] | None = None
         self._errors: Inbox[Exception] | None = None
+
+    @property
+    def iterations(self) -> int | None:
+        """How many iterations the prior is used with; None: there is no prior."""
+        if self.other_prior is not None:
+            return self.other_prior.iterations
+        return None if self.spec.prior is None else self.spec.prior.iterations
+
+    @property
+    def prior_model(self) -> str | None:
+        """The other model whose prior is used; None: the model's own, if it has one."""
+        return None if self.other_prior is None else self.other_prior.model
+
+    def open_prior(self, model: str | None) -> OtherPrior | None:
+        """A model's prior, for :meth:`use_prior`; None stands for the model's own.
+
+        Raises
+        ------
+        ConfigError
+            If the model has no prior, or one for other classes or dimensions.
+        WeightsError
+            If the model cannot be used.
+        """
+        if model is None:
+            return None
+        return open_prior(model, self.spec, self.engine.distribution.device)
+
+    def use_prior(self, other: OtherPrior | None) -> None:
+        """Refine with another model's prior, or with the model's own. Only while stopped.
+
+        A probability map takes the names of the prior's classes.
+        """
+        self.other_prior = other
+        self.prior = self._own_prior if other is None else other.on(self.image)
+        if other is not None and isinstance(self.spec, MapSpec):
+            self.spec = replace(self.spec, classes=other.spec.classes)
+        self.engine.close()
+        self.engine = self._make_engine(self.engine.distribution)
+        self._requests.clear()
 
     def start(
         self,
@@ -200,6 +244,7 @@ class Exploration:
             n_outlines=N_OUTLINES,
             n_thumbnails=wanted.n_thumbnails,
             thumbnail_size=THUMBNAIL_SIZE,
+            modes=wanted.modes,
         )
         generation = self.engine.request(request)
         self._requests[generation] = request
@@ -212,7 +257,17 @@ class Exploration:
         inboxes = [inbox for inbox in (self._results, self._errors) if inbox is not None]
         return not (self.engine.is_idle() and all(inbox.is_empty() for inbox in inboxes))
 
-    def pictures_of(self, thumbnails: Thumbnails) -> tuple[dict[int, Picture], Picture, float]:
+    @property
+    def measure(self) -> Measure:
+        """How sizes are written: in mL, or in mm² where the image has two axes."""
+        if len(self.image.spatial_shape) == 3:
+            return Measure()
+        area = math.prod(self.image.spacing)
+        return Measure("mm²", area / self.image.voxel_volume_ml, "Area")
+
+    def pictures_of(
+        self, thumbnails: Thumbnails | ModeThumbnails
+    ) -> tuple[dict[int, Picture], Picture, float]:
         """Thumbnails as the canvas shows their slice.
 
         Returns
@@ -224,16 +279,27 @@ class Exploration:
         aspect
             Width by height in mm.
         """
-        dims, view = self._viewer.dims, self._thumbnail_view
+        dims, view = self._viewer.dims, thumbnails.view
         grey = grey_picture(self.layer, view, THUMBNAIL_SIZE)
         height, width = (
-            self.image.spacing[axis] * self.image.spatial_shape[axis] for axis in thumbnails.plane
+            self.image.spacing[axis] * self.image.spatial_shape[axis]
+            for axis in view.plane(len(self.image.spatial_shape))
         )
         labels = dict(thumbnails.labels)
         if is_transposed(dims, self.layer, view):
             labels = {sample: one.T for sample, one in labels.items()}
             return labels, grey.T, height / width
         return labels, grey, width / height
+
+    def _make_engine(self, distribution: LogitDistribution) -> Engine:
+        engine = Engine(
+            distribution,
+            self.image.voxel_volume_ml,
+            prior=self.prior,
+            slice_only=not self._is_complete,
+        )
+        rest_at_exit(engine)
+        return engine
 
     def _on_idle(self) -> None:
         """Queue that in the worker's thread, after its results."""
@@ -257,8 +323,6 @@ class Exploration:
                 self.layers.write_map(result, view)
             elif isinstance(result, ChangedLabels):
                 self.layers.write_changes(result)
-            elif isinstance(result, Thumbnails):
-                self._thumbnail_view = view
         if results:
             # Results come in the order of requests.
             for generation in [one for one in self._requests if one < results[-1].generation]:

@@ -13,16 +13,14 @@ from qtpy.QtWidgets import QWidget
 
 from napari_structseg.controls import Controls
 from napari_structseg.errors import StructSegError
-from napari_structseg.models import ModelSpec
+from napari_structseg.inference.other_prior import Spec, fitting_priors
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
-    ClassVolumes,
-    MeanFieldProgress,
+    Modes,
+    ModeThumbnails,
     Result,
     Show,
-    SliceLabels,
     Thumbnails,
-    VolumeSpread,
 )
 from napari_structseg.session.runner import RunOutcome
 from napari_structseg.widgets.dock_layout import DockLayout
@@ -53,7 +51,8 @@ class ExploreWidget(DockLayout):
         # What to go back to when a run that has shown its first slice does not finish.
         self._previous: Exploration | None = None
         self._thumbnails: Thumbnails | None = None
-        self._spec: ModelSpec | None = None
+        self._mode_thumbnails: ModeThumbnails | None = None
+        self._spec: Spec | None = None
         self._is_closed = False
         self._keys = BoundShortcuts(napari_viewer, self)
         self._connect()
@@ -76,6 +75,7 @@ class ExploreWidget(DockLayout):
             sample=self.strip.sample,
             temperature=self.spread.temperature,
             class_scale=self.spread.class_scale,
+            latent=self.latent.position,
             iterations=self.neighbours.iterations,
             mrf_strength=self.neighbours.strength,
             damping=self.neighbours.damping,
@@ -184,9 +184,15 @@ class ExploreWidget(DockLayout):
         self.strip.sample_chosen.connect(self._on_sample)
         self.strip.seed_chosen.connect(self._look)
         self.strip.extended.connect(self._look)
+        self.latent.moved.connect(self._on_latent)
+        self.latent.sample_chosen.connect(self.strip.select)
+        self.hypotheses.sample_chosen.connect(self.strip.select)
+        self.hypotheses.modes_chosen.connect(self._look)
+        self.hypotheses_section.header.toggled.connect(self._look)
         self.show_panel.show_chosen.connect(self._look)
         self.spread.changed.connect(self._on_spread)
         self.neighbours.changed.connect(self._on_neighbours)
+        self.neighbours.prior_chooser.chosen.connect(self._on_prior)
         self.neighbours.changes_chosen.connect(self._look)
         for emitter in self._dims_events():
             emitter.connect(self._on_dims)
@@ -221,6 +227,8 @@ class ExploreWidget(DockLayout):
         exploration = Exploration(
             self._viewer, job.run, outcome, job.image, job.layer, layers, is_complete=is_complete
         )
+        if old is not None and old.prior_model is not None and spec == self._spec:
+            self._keep_prior(old, exploration)
         self._adopt(exploration, is_continued=is_continued)
 
     def _go_back(self) -> None:
@@ -249,12 +257,18 @@ class ExploreWidget(DockLayout):
             self.strip.reset()
             self.spread.set_classes(spec.classes, is_stochastic=is_stochastic)
             self._set_prior(exploration)
+            self._offer_priors(exploration)
             self.show_panel.set_classes(
                 spec.classes, n_outlines=N_OUTLINES, is_stochastic=is_stochastic
             )
         if not is_continued:
-            self._thumbnails = None
+            self._thumbnails = self._mode_thumbnails = None
             self.strip.set_model(spec.classes, is_stochastic=is_stochastic)
+            self.latent.set_model(exploration.engine.distribution.n_latents)
+            self.hypotheses.set_model(
+                spec.classes, exploration.measure, is_stochastic=is_stochastic
+            )
+            self.spread.set_measure(exploration.measure)
             self.spread.forget_volumes()
             self.status.forget_times()
         exploration.start(self._receive, self._show_error, self.status.show_times)
@@ -265,13 +279,51 @@ class ExploreWidget(DockLayout):
     def _set_prior(self, exploration: Exploration) -> None:
         """Offer what the model's prior has to offer."""
         prior, spec = exploration.prior, exploration.spec
-        if prior is None or spec.prior is None:
-            self.neighbours.set_model(spec.classes, iterations=None)
-            self.show_iterations()
-            return
-        self.neighbours.set_model(spec.classes, iterations=spec.prior.iterations)
-        self.neighbours.show_influence(prior.influence().cpu().numpy())
+        self.neighbours.set_model(spec.classes, iterations=exploration.iterations)
+        if prior is not None:
+            self.neighbours.show_influence(prior.influence().cpu().numpy())
         self.show_iterations()
+
+    def _offer_priors(self, exploration: Exploration) -> None:
+        """List the priors that fit what is looked at."""
+        others = [model for model in self.source.models if model != exploration.run.model]
+        self.neighbours.prior_chooser.offer(
+            fitting_priors(others, exploration.spec), has_own=exploration.spec.prior is not None
+        )
+        self.neighbours.prior_chooser.show_choice(exploration.prior_model)
+
+    def _keep_prior(self, old: Exploration, new: Exploration) -> None:
+        """Go on with the prior that was chosen."""
+        try:
+            new.use_prior(new.open_prior(old.prior_model))
+        except StructSegError as error:
+            self._show_error(error)
+            self._spec = None
+
+    def _on_prior(self, model: str | None) -> None:
+        """Refine with the prior of another model, or with the model's own."""
+        exploration = self._exploration
+        if exploration is None or model == exploration.prior_model:
+            return
+        try:
+            other = exploration.open_prior(model)
+        except StructSegError as error:
+            self._show_error(error)
+            return
+        self.banner.dismiss()
+        exploration.stop()
+        exploration.use_prior(other)
+        if exploration.spec != self._spec:
+            # A probability map has taken the names of the prior's classes.
+            exploration.layers.set_classes(exploration.spec.classes)
+            self._adopt(exploration, is_continued=False)
+            return
+        if other is not None and other.spec.class_names != exploration.spec.class_names:
+            self.status.say(f"Classes by order: {', '.join(other.spec.class_names)}")
+        self._set_prior(exploration)
+        self.neighbours.prior_chooser.show_choice(model)
+        exploration.start(self._receive, self._show_error, self.status.show_times)
+        self._look()
 
     def _end_job(self, says: str) -> None:
         self._job = None
@@ -309,19 +361,28 @@ class ExploreWidget(DockLayout):
             self.strip.n_samples,
             changes=self.neighbours.changes,
             stop_when_converged=self.neighbours.stops_when_converged,
+            modes=self.hypotheses.modes if self.hypotheses_section.is_open else Modes.NONE,
         )
+        self.latent.show_controls(wanted.controls, self.strip.n_samples)
+        self.hypotheses.show_controls(wanted.controls)
         shown = self._exploration.look(wanted, revive=revive)
         if shown is not wanted.show:
             name = wanted.show.value.capitalize()
             self.status.say(f"{name} are drawn on slices; 3-D shows labels")
 
+    def _on_latent(self) -> None:
+        self.strip.step_aside()
+        self.status.say("A position in the latent space; double-click it for the mean")
+        self._look()
+
     def _on_sample(self, sample: int) -> None:
+        self.latent.let_go()
         self.status.say("The mean" if sample == 0 else f"Sample {sample} of seed {self.strip.seed}")
         self._look()
 
     def _on_spread(self) -> None:
-        is_mean = self.strip.sample == 0 and self.show_panel.chosen is Show.LABELS
-        if is_mean and not self.spread.is_default:
+        is_mean = self.strip.sample == 0 and not self.latent.position
+        if is_mean and self.show_panel.chosen is Show.LABELS and not self.spread.is_default:
             self.strip.select(1)
             self.status.say("The mean has no spread: sample 1 is shown")
         else:
@@ -339,25 +400,22 @@ class ExploreWidget(DockLayout):
     def _receive(self, results: Sequence[Result]) -> None:
         """Show results in the panels; the layers have them already."""
         for result in results:
-            if isinstance(result, SliceLabels):
-                self.status.slice_seconds = result.seconds
-            elif isinstance(result, ClassVolumes):
-                self.spread.show_volumes(result.volumes_ml)
-                self.status.volume_seconds = result.seconds
-            elif isinstance(result, MeanFieldProgress):
-                self.neighbours.show_progress(result.reached, result.target)
-                self.neighbours.show_convergence(result.convergence)
-            elif isinstance(result, VolumeSpread):
-                self.spread.show_spread(result.volumes_ml, is_exact=result.exact)
-            elif isinstance(result, Thumbnails):
+            if isinstance(result, Thumbnails):
                 self._thumbnails = result
                 self._show_thumbnails()
+            elif isinstance(result, ModeThumbnails):
+                self._mode_thumbnails = result
+                self._show_thumbnails()
+            else:
+                self.show_result(result)
 
     def _show_thumbnails(self, _event: object = None) -> None:
-        if self._exploration is None or self._thumbnails is None:
+        if self._exploration is None:
             return
-        labels, grey, aspect = self._exploration.pictures_of(self._thumbnails)
-        self.strip.set_samples(labels, grey, aspect)
+        if self._thumbnails is not None:
+            self.strip.set_samples(*self._exploration.pictures_of(self._thumbnails))
+        if self._mode_thumbnails is not None:
+            self.hypotheses.show_slices(*self._exploration.pictures_of(self._mode_thumbnails))
 
 
 # As the manifest calls it. napari looks for the viewer among the parameters of a class, not of

@@ -31,6 +31,7 @@ from napari_structseg.widgets.choice import Choice
 from napari_structseg.widgets.convergence_plot import ConvergencePlot
 from napari_structseg.widgets.influence_picture import InfluencePicture
 from napari_structseg.widgets.iteration_slider import IterationSlider
+from napari_structseg.widgets.prior_chooser import PriorChooser
 from napari_structseg.widgets.scale_slider import ScaleSlider
 from napari_structseg.widgets.section import Caption, Note, SmallButton
 
@@ -70,7 +71,7 @@ CHANGES: dict[Changes, tuple[str, str]] = {
 
 
 class NeighboursPanel(QWidget):
-    """Controls of mean field, how it converges and, where wanted, the prior's weights.
+    """Whose prior, controls of mean field, how it converges and, where wanted, the weights.
 
     The button that resets everything is :attr:`reset_button`, for the header above.
     """
@@ -86,6 +87,7 @@ class NeighboursPanel(QWidget):
             name: f"{Controls.model_fields[name].description} {formula}".strip()
             for name, formula in _FORMULAS.items()
         }
+        self.prior_chooser = PriorChooser()
         self.iteration_slider = IterationSlider(
             ITERATIONS_MAX, name="Iterations", tip=tips["iterations"]
         )
@@ -108,7 +110,10 @@ class NeighboursPanel(QWidget):
         self.plot = ConvergencePlot()
         self.picture = InfluencePicture()
         self.reset_button = SmallButton("Reset all", "Every slider back; no pair nudged.")
-        self.note = Note("This model has no prior: it labels each voxel without its neighbours.")
+        self.note = Note(
+            "This model has no prior: it labels each voxel without its neighbours. Above you can "
+            "choose that of another model."
+        )
         self._controls = QWidget()
         grid = QGridLayout(self._controls)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -138,7 +143,7 @@ class NeighboursPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
-        for widget in (self.note, self._controls):
+        for widget in (self.prior_chooser, self.note, self._controls):
             layout.addWidget(widget)
         layout.addLayout(last)
         layout.addWidget(self.plot)

@@ -12,22 +12,27 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_structseg.inference.devices import available_devices, describe_device
+from napari_structseg.io.checks import file_stem, is_nifti_path
 from napari_structseg.io.weights import shipped_models
+from napari_structseg.widgets.combo import NarrowCombo
 
-_FROM_FILE = "From file…"
+# What is chosen by a dialog: its title, and the files it lists.
+_MAPS, _FROM_FILE = "Probability map…", "From file…"
+_DIALOGS = {
+    _MAPS: ("Choose class probabilities", "Class probabilities (*.nii *.nii.gz)"),
+    _FROM_FILE: ("Choose a model", "Models (*.safetensors)"),
+}
 _PADDING = 10
 
 
@@ -64,9 +69,13 @@ class SourcePanel(QWidget):
         self._viewer = viewer
         self._is_ours = is_ours
         self.state = RunState.READY
-        self.image_box = _combo("Open an image first")
-        self.model_box = _combo("Choose a model")
-        self.device_box = _combo("")
+        self.image_box = NarrowCombo("Open an image first")
+        self.model_box = NarrowCombo("Choose a model")
+        self.model_box.setToolTip(
+            "What segments the image. Class probabilities from elsewhere can take a model's place: "
+            "a 4-D file on the image's voxel grid, with classes along the last axis."
+        )
+        self.device_box = NarrowCombo()
         self.run_button = QPushButton(RunState.READY.value)
         self.run_button.setMinimumWidth(104)
         self.run_button.setToolTip("Apply the model to the image; sliders work when it is done.")
@@ -98,9 +107,15 @@ class SourcePanel(QWidget):
 
     @property
     def model(self) -> str | None:
-        """The chosen model: name of a shipped one, or path of a file."""
+        """The chosen model: name of a shipped one, or path of a file of it or of probabilities."""
         model: str | None = self.model_box.currentData()
         return model
+
+    @property
+    def models(self) -> list[str]:
+        """Every model that is listed, by name or path."""
+        listed = [self.model_box.itemData(index) for index in range(self.model_box.count())]
+        return [model for model in listed if model is not None and not is_nifti_path(model)]
 
     @property
     def device(self) -> str:
@@ -112,12 +127,17 @@ class SourcePanel(QWidget):
         self.image_box.setCurrentIndex(self._images().index(layer))
 
     def choose_model(self, model: str | Path) -> None:
-        """Choose a shipped model by name, or a file, which is added to the list."""
+        """Choose a shipped model by name, or a file, which is added to the list.
+
+        A NIfTI file is one of class probabilities, in a model's place.
+        """
         index = self.model_box.findData(str(model))
         if index < 0:
-            index = self.model_box.count() - 1
+            index = self.model_box.findText(_MAPS)
             path = Path(model)
-            self.model_box.insertItem(index, path.stem, str(model))
+            is_map = is_nifti_path(path)
+            name = f"{file_stem(path)} (probabilities)" if is_map else path.stem
+            self.model_box.insertItem(index, name, str(model))
             self.model_box.setItemData(index, str(path), Qt.ItemDataRole.ToolTipRole)
         self.model_box.setCurrentIndex(index)
         self._chosen_model = index
@@ -204,12 +224,14 @@ class SourcePanel(QWidget):
         self.run_button.setEnabled(is_on)
 
     def _on_model(self, index: int) -> None:
-        if self.model_box.itemText(index) != _FROM_FILE:
+        dialog = _DIALOGS.get(self.model_box.itemText(index))
+        if dialog is None:
             self._chosen_model = index
             self._update_button()
             return
         self.model_box.setCurrentIndex(self._chosen_model)
-        self.file_dialog = QFileDialog(self, "Choose a model", "", "Models (*.safetensors)")
+        title, listed = dialog
+        self.file_dialog = QFileDialog(self, title, "", listed)
         self.file_dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         self.file_dialog.fileSelected.connect(self.choose_model)
         self.file_dialog.open()
@@ -217,8 +239,9 @@ class SourcePanel(QWidget):
     def _list_models(self) -> None:
         for name in shipped_models():
             self.model_box.addItem(name, name)
-        self.model_box.addItem(_FROM_FILE, None)
-        self._chosen_model = 0 if self.model_box.count() > 1 else -1
+        self._chosen_model = 0 if self.model_box.count() else -1
+        for name in _DIALOGS:
+            self.model_box.addItem(name, None)
         self.model_box.setCurrentIndex(self._chosen_model)
 
     def _list_devices(self) -> None:
@@ -260,13 +283,3 @@ class SourcePanel(QWidget):
         layout.setSpacing(4)
         layout.addLayout(grid)
         layout.addWidget(self.progress)
-
-
-def _combo(placeholder: str) -> QComboBox:
-    box = QComboBox()
-    box.setPlaceholderText(placeholder)
-    box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    # A long name of a layer must not widen the dock.
-    box.setMinimumContentsLength(8)
-    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    return box

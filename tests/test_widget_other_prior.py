@@ -1,0 +1,250 @@
+"""The dock with another model's prior, and with class probabilities: chosen, and read back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dock_helpers import SHAPE, brain, dock  # noqa: F401 -- a fixture
+from napari_structseg import load_model, prior_for, read_image
+from napari_structseg.models import ClassSpec
+from napari_structseg.priors import PriorSpec, refine
+from nifti_files import save
+from tiny_models import CLASSES, tiny_model
+
+AFFINE = np.diag([-1.0, 2, 3, 1])
+
+
+@pytest.fixture
+def exploring(dock):
+    """The dock after a run of a model without a prior, another one with a prior being listed."""
+    dock.other = tiny_model(dock.folder / "other.safetensors", prior=PriorSpec(iterations=3))
+    dock.widget.source.choose_model(dock.other)
+    dock.add_image(name="T1", scale=(2, 1, 1))
+    dock.choose()
+    dock.run()
+    assert dock.widget.is_exploring(), dock.widget.banner.message
+    return dock
+
+
+def listed(dock) -> list[object]:
+    box = dock.widget.neighbours.prior_chooser
+    return [box.itemData(index) for index in range(box.count())]
+
+
+def choose(dock, model: Path | str | None) -> None:
+    box = dock.widget.neighbours.prior_chooser
+    box.activated.emit(listed(dock).index(None if model is None else str(model)))
+    dock.settle()
+
+
+def choose_file(dock, path: Path) -> None:
+    """By the last entry and its dialog."""
+    box = dock.widget.neighbours.prior_chooser
+    box.activated.emit(box.count() - 1)
+    assert box.file_dialog.isVisible()
+    box.file_dialog.fileSelected.emit(str(path))
+    box.file_dialog.close()
+    dock.settle()
+
+
+def model_alone(dock) -> np.ndarray:
+    return dock.distribution.mean().argmax(dim=0).numpy()
+
+
+def refined(dock, path: Path) -> np.ndarray:
+    controls = dock.widget.controls
+    prior = prior_for(load_model(path)[0], dock.widget._exploration.image)
+    unary = dock.distribution.mean().log_softmax(dim=0)[None]
+    with torch.inference_mode():
+        dense = refine(prior, unary, controls.iterations, strength=controls.mrf_strength)
+    return dense[0].argmax(dim=0).numpy()
+
+
+def test_a_model_without_a_prior_takes_that_of_another(exploring) -> None:
+    panel = exploring.widget.neighbours
+    assert str(exploring.other) in listed(exploring)
+    assert panel.prior_chooser.choice is None
+    assert panel.prior_chooser.currentText() == "No prior"
+    assert panel.prior_chooser.isEnabled()
+    assert not panel.iteration_slider.isEnabled()
+    assert np.array_equal(exploring.labels, model_alone(exploring))
+
+    choose(exploring, exploring.other)
+    assert panel.prior_chooser.choice == str(exploring.other)
+    assert panel.iterations == 3
+    assert panel.iteration_slider.isEnabled()
+    assert panel.weights_button.isEnabled()
+    assert np.array_equal(exploring.labels, refined(exploring, exploring.other))
+    assert not np.array_equal(exploring.labels, model_alone(exploring))
+    panel.strength_slider.set_value(2)
+    panel.iteration_slider.set_value(8)
+    exploring.settle()
+    assert np.array_equal(exploring.labels, refined(exploring, exploring.other))
+
+    choose(exploring, None)
+    assert not panel.iteration_slider.isEnabled()
+    assert np.array_equal(exploring.labels, model_alone(exploring))
+
+
+def test_a_model_with_a_prior_takes_that_of_another(exploring) -> None:
+    own = exploring.choose(prior=PriorSpec(kind="energy", iterations=6))
+    exploring.run()
+    panel = exploring.widget.neighbours
+    assert panel.iterations == 6
+    assert panel.prior_chooser.currentText() == "Prior of the model itself"
+    assert str(own) not in listed(exploring)
+    choose(exploring, exploring.other)
+    assert panel.iterations == 3
+    assert np.array_equal(exploring.labels, refined(exploring, exploring.other))
+    choose(exploring, None)
+    assert panel.iterations == 6
+    assert np.array_equal(exploring.labels, refined(exploring, own))
+
+
+def test_what_does_not_fit_is_not_listed(exploring) -> None:
+    flat = tiny_model(exploring.folder / "flat.safetensors", dimensions=2, prior=PriorSpec())
+    source = exploring.widget.source
+    source.choose_model(flat)
+    exploring.choose(prior=PriorSpec())
+    exploring.run()
+    assert str(flat) in source.models
+    assert str(flat) not in listed(exploring)
+    assert str(exploring.other) in listed(exploring)
+
+
+def test_a_prior_from_a_file(exploring) -> None:
+    path = tiny_model(exploring.folder / "elsewhere.safetensors", prior=PriorSpec(iterations=2))
+    choose_file(exploring, path)
+    chooser = exploring.widget.neighbours.prior_chooser
+    assert chooser.choice == str(path)
+    assert chooser.currentText() == "Prior of elsewhere"
+    assert np.array_equal(exploring.labels, refined(exploring, path))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, "has none"),
+        ({"prior": PriorSpec(), "classes": CLASSES[:3]}, "is for 3 classes in 3-D"),
+        ({"prior": PriorSpec(), "dimensions": 2}, "is for 4 classes in 2-D"),
+        (None, "not a safetensors file"),
+    ],
+    ids=["no prior", "classes", "dimensions", "broken"],
+)
+def test_a_wrong_one_is_said_and_the_last_good_picture_stays(exploring, fields, says) -> None:
+    choose(exploring, exploring.other)
+    before = exploring.labels.copy()
+    path = exploring.folder / "wrong.safetensors"
+    if fields is None:
+        path.write_bytes(b"nonsense that is no model")
+    else:
+        tiny_model(path, **fields)
+    choose_file(exploring, path)
+    widget = exploring.widget
+    assert says in widget.banner.message
+    assert widget.neighbours.prior_chooser.choice == str(exploring.other)
+    assert np.array_equal(exploring.labels, before)
+    widget.neighbours.iteration_slider.set_value(7)
+    exploring.settle()
+    assert np.array_equal(exploring.labels, refined(exploring, exploring.other))
+    choose(exploring, None)
+    assert not widget.banner.message
+
+
+def test_classes_of_other_names_are_said(exploring) -> None:
+    named = tuple(ClassSpec(name=f"Klasse {one}", color="#123456") for one in range(4))
+    path = tiny_model(exploring.folder / "german.safetensors", prior=PriorSpec(), classes=named)
+    choose_file(exploring, path)
+    assert "Klasse 0, Klasse 1" in exploring.widget.status.hint.text()
+    assert not exploring.widget.banner.message
+    assert np.array_equal(exploring.labels, refined(exploring, path))
+
+
+def test_it_stays_for_the_next_image(exploring) -> None:
+    choose(exploring, exploring.other)
+    exploring.widget.neighbours.iteration_slider.set_value(5)
+    exploring.widget.source.choose_image(exploring.add_image(brain(seed=3), name="T2"))
+    exploring.run()
+    panel = exploring.widget.neighbours
+    assert panel.prior_chooser.choice == str(exploring.other)
+    assert panel.iterations == 5
+    assert np.array_equal(exploring.labels, refined(exploring, exploring.other))
+
+
+def test_it_is_gone_for_the_next_image(exploring) -> None:
+    choose(exploring, exploring.other)
+    exploring.other.unlink()
+    exploring.run()
+    panel = exploring.widget.neighbours
+    assert "no such file" in exploring.widget.banner.message
+    assert panel.prior_chooser.choice is None
+    assert not panel.iteration_slider.isEnabled()
+    assert np.array_equal(exploring.labels, model_alone(exploring))
+
+
+# Class probabilities.
+
+
+@pytest.fixture
+def maps(dock) -> Path:
+    """On the grid of an image that the dock has opened."""
+    dock.other = tiny_model(dock.folder / "other.safetensors", prior=PriorSpec(iterations=3))
+    dock.widget.source.choose_model(dock.other)
+    path = save(dock.folder / "T1.nii.gz", brain().transpose(), AFFINE)
+    dock.viewer.open(path, plugin="napari-structseg")
+    logits = np.random.default_rng(1).normal(size=(*SHAPE[::-1], 4))
+    exponentials = np.exp(2 * logits)
+    voxels = (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return save(dock.folder / "maps.nii.gz", voxels, AFFINE)
+
+
+def choose_maps(dock, path: Path) -> None:
+    box = dock.widget.source.model_box
+    box.activated.emit(box.findText("Probability map…"))
+    dialog = dock.widget.source.file_dialog
+    assert dialog.isVisible()
+    dialog.fileSelected.emit(str(path))
+    dialog.close()
+    dock.run()
+
+
+def test_probabilities_take_the_place_of_a_model(dock, maps) -> None:
+    choose_maps(dock, maps)
+    widget = dock.widget
+    assert not widget.banner.message
+    assert widget.source.model_box.currentText() == "maps (probabilities)"
+    assert np.array_equal(dock.labels, read_image(maps).data.argmax(axis=0))
+    assert not widget.neighbours.iteration_slider.isEnabled()
+    assert str(maps) not in widget.source.models
+    assert str(maps) not in listed(dock)
+
+    choose(dock, dock.other)
+    assert not widget.banner.message
+    assert np.array_equal(dock.labels, refined(dock, dock.other))
+    assert not np.array_equal(dock.labels, model_alone(dock))
+    # The prior's model says what the classes are.
+    assert widget._exploration.spec.classes == CLASSES
+    widget.neighbours.iteration_slider.set_value(9)
+    dock.settle()
+    assert np.array_equal(dock.labels, refined(dock, dock.other))
+    choose(dock, None)
+    assert np.array_equal(dock.labels, model_alone(dock))
+
+
+def test_probabilities_that_cannot_be_used(dock, maps) -> None:
+    choose_maps(dock, maps)
+    before = dock.labels.copy()
+    percent = save(dock.folder / "percent.nii.gz", 100 * read_image(maps).data.T, AFFINE)
+    choose_maps(dock, percent)
+    assert "must sum to 1" in dock.widget.banner.message
+    assert np.array_equal(dock.labels, before)
+    dock.add_image(brain((8, 9, 10)), name="another")
+    dock.widget.source.choose_image(dock.viewer.layers["another"])
+    dock.widget.source.choose_model(maps)
+    dock.run()
+    assert "voxel grid of the image 'another'" in dock.widget.banner.message
+    assert np.array_equal(dock.labels, before)
