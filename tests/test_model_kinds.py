@@ -20,6 +20,7 @@ from napari_structseg.models import (
     DropoutNetwork,
     EnsembleNetwork,
     HeadSpec,
+    HierarchicalNetwork,
     ImageToImageVAE,
     LatentNetwork,
     ModelSpec,
@@ -27,7 +28,7 @@ from napari_structseg.models import (
     latent_normal,
 )
 
-FINITE = ("heads", "ensemble", "dropout", "image2image_vae")
+FINITE = ("heads", "ensemble", "dropout", "image2image_vae", "hierarchical")
 KINDS = ("latent", *FINITE)
 CLASSES = (ClassSpec(name="background", color="#000000"), ClassSpec(name="lesion", color="#ff0000"))
 SIZES = {2: (13, 10), 3: (9, 8, 7)}
@@ -42,7 +43,7 @@ def make_spec(kind: str, dimensions: int = 2, **fields) -> ModelSpec:
             "classes": CLASSES,
             "patch": (8,) * dimensions,
             "backbone": BackboneSpec(widths=(4, 6, 8), convolutions=(1, 1, 1), norm="batch"),
-            "head": HeadSpec(kind=kind, latent_size=3, members=3),
+            "head": HeadSpec(kind=kind, latent_size=3, latent_scales=2, members=3),
             **fields,
         }
     )
@@ -200,10 +201,10 @@ def test_posterior_net_is_not_run_in_prediction(norm: str) -> None:
     assert torch.isfinite(network(torch.rand(1, 1, 8, 8)).mean).all()
 
 
-@pytest.mark.parametrize("kind", ["latent", "image2image_vae"])
+@pytest.mark.parametrize("kind", ["latent", "image2image_vae", "hierarchical"])
 def test_every_parameter_learns_from_a_reconstruction(kind: str) -> None:
     network = make_network(make_spec(kind)).train()
-    assert isinstance(network, LatentNetwork | ImageToImageVAE)
+    assert isinstance(network, LatentNetwork | ImageToImageVAE | HierarchicalNetwork)
     labels = torch.randint(0, 2, (2, 8, 8))
     decoded = network.reconstruct(torch.rand(2, 1, 8, 8), labels, torch.Generator().manual_seed(1))
     terms = (decoded.logits, *decoded.posterior, *decoded.prior)

@@ -19,7 +19,10 @@ from napari_structseg.training.sources import build_run
 from napari_structseg.training.trainer import Trainer
 from stacks import write_stack
 
-KINDS = ("point", "low_rank", "latent", "heads", "ensemble", "dropout", "image2image_vae")
+KINDS = (
+    *("point", "low_rank", "latent", "hierarchical"),
+    *("heads", "ensemble", "dropout", "image2image_vae"),
+)
 TOML = """
 name = "tiny"
 dimensions = 2
@@ -43,6 +46,7 @@ kind = "{kind}"
 rank = 2
 members = 2
 latent_size = 2
+latent_scales = 1
 [loss]
 samples = 2
 {loss}
@@ -77,16 +81,20 @@ def test_every_kind_is_trained(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "loss"),
-    [("latent", "geco_target = 0.05"), ("dropout", ""), ("image2image_vae", ""), ("heads", "")],
+    [
+        *(("latent", {"geco_target": 0.05}), ("dropout", {})),
+        *(("image2image_vae", {}), ("heads", {})),
+        ("hierarchical", {"geco_target": 0.05, "top_k_fraction": 0.1}),
+    ],
 )
-def test_resumed_run_equals_an_uninterrupted_one(kind: str, loss: str, tmp_path: Path) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(kind: str, loss: dict, tmp_path: Path) -> None:
     stack = write_stack(tmp_path / "data")
     config = TrainConfig.model_validate(
         {
             **{"name": "tiny", "dimensions": 2, "patch": (12, 12), "steps": 4, "foreground": 0.0},
             "backbone": BackboneSpec(widths=(4, 6), convolutions=(1, 1)),
-            "head": HeadSpec(kind=kind, members=2, latent_size=2),
-            "loss": {"geco_target": 0.05} if loss else {},
+            "head": HeadSpec(kind=kind, members=2, latent_size=2, latent_scales=1),
+            "loss": loss,
             "validation_cases": 0,
             "checkpoint_every": 2,
         }
@@ -108,7 +116,8 @@ def test_resumed_run_equals_an_uninterrupted_one(kind: str, loss: str, tmp_path:
 @pytest.mark.parametrize(
     ("kind", "extra", "reason"),
     [
-        ("point", "geco_target = 0.1", "geco_target belongs to the heads image2image_vae, latent"),
+        ("point", "geco_target = 0.1", "geco_target belongs to the heads hierarchical, image2im"),
+        ("heads", "top_k_fraction = 0.1", "top_k_fraction belongs to the heads hierarchical, im"),
         ("latent", "beta = 0", "beta"),
         ("latent", "[prior]", "cannot be trained together with a prior"),
     ],

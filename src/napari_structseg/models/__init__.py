@@ -2,6 +2,7 @@
 
 from napari_structseg.models.build import build_network
 from napari_structseg.models.heads import MultiHead
+from napari_structseg.models.hierarchical import HierarchicalNetwork
 from napari_structseg.models.latent import ImageToImageVAE, LatentNetwork, latent_normal
 from napari_structseg.models.members import DropoutNetwork, EnsembleNetwork
 from napari_structseg.models.network import SegmentationNetwork
@@ -22,6 +23,7 @@ __all__ = [
     "DropoutNetwork",
     "EnsembleNetwork",
     "HeadSpec",
+    "HierarchicalNetwork",
     "ImageToImageVAE",
     "IntensitySpec",
     "LatentNetwork",

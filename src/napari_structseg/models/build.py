@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from napari_structseg.models.heads import MultiHead, PointHead, StochasticHead
+from napari_structseg.models.hierarchical import HierarchicalNetwork
 from napari_structseg.models.latent import ImageToImageVAE, LatentNetwork
 from napari_structseg.models.members import DropoutNetwork, EnsembleNetwork
 from napari_structseg.models.network import SegmentationNetwork
@@ -29,6 +30,8 @@ def build_network(spec: ModelSpec) -> SegmentationNetwork:
     kind = spec.head.kind
     if kind == "latent":
         return LatentNetwork(spec, _prior(spec))
+    if kind == "hierarchical":
+        return HierarchicalNetwork(spec, _prior(spec))
     if kind == "image2image_vae":
         return ImageToImageVAE(spec, _prior(spec))
     if kind == "dropout":

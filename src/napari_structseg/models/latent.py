@@ -93,11 +93,11 @@ class LatentNetwork(SegmentationNetwork):
         generator
             Source of randomness, on the same device.
         """
-        seen = torch.cat([x, _centred(labels, self.head.mean.out_channels)], dim=1)
+        seen = torch.cat([x, centred(labels, self.head.mean.out_channels)], dim=1)
         posterior = mean_and_sigma(self.posterior_encoder(seen))
         prior = mean_and_sigma(self.latent_statistics(x))
         return Reconstruction(
-            self.head(self.first(x), _drawn(posterior, generator)), posterior, prior
+            self.head(self.first(x), drawn(posterior, generator)), posterior, prior
         )
 
 
@@ -144,11 +144,11 @@ class ImageToImageVAE(SegmentationNetwork):
 
     def reconstruct(self, x: Tensor, labels: Tensor, generator: torch.Generator) -> Reconstruction:
         """Decode a latent vector drawn from the posterior, as in :class:`LatentNetwork`."""
-        seen = _centred(labels, self.head.mean.out_channels)
+        seen = centred(labels, self.head.mean.out_channels)
         posterior = mean_and_sigma(self.posterior_encoder(seen))
         mean, sigma = posterior
         prior = (torch.zeros_like(mean), torch.ones_like(sigma))
-        return Reconstruction(self.logits(x, _drawn(posterior, generator)), posterior, prior)
+        return Reconstruction(self.logits(x, drawn(posterior, generator)), posterior, prior)
 
 
 def latent_normal(statistics: Tensor) -> LatentNormal:
@@ -156,12 +156,13 @@ def latent_normal(statistics: Tensor) -> LatentNormal:
     return LatentNormal(*mean_and_sigma(statistics))
 
 
-def _centred(labels: Tensor, n_classes: int) -> Tensor:
+def centred(labels: Tensor, n_classes: int) -> Tensor:
     """One-hot minus a half, ``(B, C, *spatial)``, as the authors' code has it."""
     return functional.one_hot(labels.long(), n_classes).movedim(-1, 1).float() - 0.5
 
 
-def _drawn(normal: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+def drawn(normal: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+    """A sample of a normal with this mean and standard deviation, of their shape."""
     mean, sigma = normal
     noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
     return mean + sigma * noise

@@ -10,7 +10,7 @@ from napari_structseg.priors import PriorSpec
 
 FORMAT_VERSION: Literal[1] = 1
 
-FINITE_KINDS = frozenset({"heads", "ensemble", "dropout", "image2image_vae"})
+FINITE_KINDS = frozenset({"heads", "ensemble", "dropout", "image2image_vae", "hierarchical"})
 
 PositiveInt = Annotated[int, Field(gt=0)]
 HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
@@ -55,12 +55,20 @@ class HeadSpec(_Spec):
     """How features become the parameters of a distribution over logits."""
 
     kind: Literal[
-        "point", "low_rank", "latent", "heads", "ensemble", "dropout", "image2image_vae"
+        "point",
+        "low_rank",
+        "latent",
+        "hierarchical",
+        "heads",
+        "ensemble",
+        "dropout",
+        "image2image_vae",
     ] = Field(
         "low_rank",
         description="point: deterministic; low_rank: SSN (Monteiro 2020); latent: Probabilistic "
-        "U-Net (Kohl 2018); its baselines: heads, several last layers; ensemble, several U-Nets; "
-        "dropout, several masks; image2image_vae, latents fed to the U-Net.",
+        "U-Net (Kohl 2018); hierarchical: with latents at several scales (Kohl 2019); its "
+        "baselines: heads, several last layers; ensemble, several U-Nets; dropout, several masks; "
+        "image2image_vae, latents fed to the U-Net.",
     )
     rank: PositiveInt = Field(10, description="Rank of the covariance factor.")
     diagonal_only: bool = Field(
@@ -72,10 +80,13 @@ class HeadSpec(_Spec):
     latent_size: PositiveInt = Field(
         6, description="Dimensions of the latent space of latent and image2image_vae."
     )
+    latent_scales: PositiveInt = Field(
+        3, description="Scales with latents in hierarchical, from the coarsest."
+    )
     members: Annotated[int, Field(ge=2, le=100)] = Field(
         4,
         description="Members of a finite set: heads, U-Nets of an ensemble, masks of dropout, "
-        "or latents of image2image_vae.",
+        "or samples of image2image_vae and hierarchical.",
     )
     dropout: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.5,
@@ -97,6 +108,8 @@ class HeadSpec(_Spec):
         return {
             "point": "deterministic",
             "latent": f"Probabilistic U-Net ({size})",
+            "hierarchical": f"Hierarchical Probabilistic U-Net ({self.latent_scales} latent "
+            f"scales, {self.members} samples)",
             "heads": f"M-Heads ({self.members} heads)",
             "ensemble": f"ensemble of {self.members}",
             "dropout": f"dropout of {self.dropout:g} ({self.members} masks)",
@@ -107,6 +120,23 @@ class HeadSpec(_Spec):
     def n_members(self) -> int:
         """Members of the finite set that the head gives; 0 where it is none."""
         return self.members if self.kind in FINITE_KINDS else 0
+
+
+def check_latent_scales(head: HeadSpec, backbone: BackboneSpec) -> None:
+    """Refuse more latent scales than the U-Net has levels below its finest.
+
+    Raises
+    ------
+    ValueError
+        With both numbers.
+    """
+    most = len(backbone.widths) - 1
+    if head.kind == "hierarchical" and head.latent_scales > most:
+        raise ValueError(
+            f"head.latent_scales ({head.latent_scales}) must not exceed {most}: backbone.widths "
+            f"has {len(backbone.widths)} levels, and the finest has no latents. Lower "
+            "latent_scales, or give backbone.widths and backbone.convolutions more levels"
+        )
 
 
 class IntensitySpec(_Spec):
@@ -121,6 +151,14 @@ class IntensitySpec(_Spec):
     )
     low: float = Field(1.0, description="Lower percentile, or lower end of the window.")
     high: float = Field(99.0, description="Upper percentile, or upper end of the window.")
+    unit: str = Field(
+        "", max_length=16, description="Unit of the window, shown beside it: HU, 8-bit."
+    )
+    hounsfield: tuple[float, float] | None = Field(
+        None,
+        description="Window in HU that takes the place of an 8-bit one on images in HU; none: "
+        "there is one window.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> IntensitySpec:
@@ -129,6 +167,12 @@ class IntensitySpec(_Spec):
         if self.kind == "percentile" and not 0 <= self.low < self.high <= 100:
             raise ValueError(
                 f"percentiles lie between 0 and 100, but low is {self.low} and high is {self.high}"
+            )
+        if self.hounsfield is not None and (
+            self.kind != "window" or self.hounsfield[0] >= self.hounsfield[1]
+        ):
+            raise ValueError(
+                f"hounsfield ({self.hounsfield}) must be two ascending numbers, beside a window"
             )
         return self
 
@@ -183,6 +227,7 @@ class ModelSpec(_Spec):
                 f"spacing {self.spacing} needs {self.dimensions} values "
                 f"for a {self.dimensions}-D model"
             )
+        check_latent_scales(self.head, self.backbone)
         names = [c.name for c in self.classes]
         if len(set(names)) != len(names):
             raise ValueError(f"class names must differ: {names}")

@@ -6,7 +6,7 @@ Segmentation*, MICCAI 2015.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -94,26 +94,55 @@ class UNet(nn.Module):
             Applied to what comes out of the three innermost blocks on the way down and on the
             way up, such as dropout; None: nothing.
         """
-        spatial = x.shape[2:]
-        padding = [p for size in reversed(spatial) for p in (0, -size % self.stride)]
+        *skips, inner = self.descend(x, innermost)
+        for index, skip in enumerate(reversed(skips)):
+            inner = self.ascend(index, inner, skip)
+            if innermost is not None and index < N_INNERMOST:
+                inner = innermost(inner)
+        return cropped(inner, x.shape[2:])
+
+    def descend(
+        self, x: Tensor, innermost: Callable[[Tensor], Tensor] | None = None
+    ) -> list[Tensor]:
+        """Features of every level on the way down, the finest first, as :meth:`forward` has them.
+
+        Their sizes are those of the padded image.
+        """
+        padding = [p for size in reversed(x.shape[2:]) for p in (0, -size % self.stride)]
         if any(padding):
             x = functional.pad(x, padding, mode="replicate")
-        skips: list[Tensor] = []
+        levels: list[Tensor] = []
         for index, level in enumerate(self.down):
             if index:
                 x = POOL[self.dimensions](x, 2)
             x = level(x)
             if innermost is not None and index >= len(self.down) - N_INNERMOST:
                 x = innermost(x)
-            skips.append(x)
-        skips.pop()
-        for index, (reduce, level) in enumerate(zip(self.reduce, self.up, strict=True)):
-            skip = skips.pop()
-            x = functional.interpolate(
-                reduce(x), size=skip.shape[2:], mode=_UPSAMPLING[self.dimensions]
-            )
-            x = level(torch.cat([x, skip], dim=1))
-            if innermost is not None and index < N_INNERMOST:
-                x = innermost(x)
-        inside: tuple[slice, ...] = tuple(slice(0, size) for size in spatial)
-        return x[(slice(None), slice(None), *inside)]
+            levels.append(x)
+        return levels
+
+    def ascend(self, index: int, x: Tensor, skip: Tensor) -> Tensor:
+        """Features of the next finer level on the way up.
+
+        Parameters
+        ----------
+        index
+            Of the step, from 0 at the coarsest level.
+        x
+            Features of the coarser level.
+        skip
+            Those of the finer one on the way down.
+        """
+        finer: Tensor = self.up[index](torch.cat([self.enlarged(index, x, skip), skip], dim=1))
+        return finer
+
+    def enlarged(self, index: int, x: Tensor, skip: Tensor) -> Tensor:
+        """Features of the coarser level with the channels and the size of the finer one."""
+        mode = _UPSAMPLING[self.dimensions]
+        return functional.interpolate(self.reduce[index](x), size=skip.shape[2:], mode=mode)
+
+
+def cropped(features: Tensor, spatial_shape: Sequence[int]) -> Tensor:
+    """Features without what the image was padded with at the far end."""
+    inside: tuple[slice, ...] = tuple(slice(0, size) for size in spatial_shape)
+    return features[(slice(None), slice(None), *inside)]

@@ -9,10 +9,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_structseg.errors import ConfigError
-from napari_structseg.models.spec import BackboneSpec, HeadSpec, HexColor, IntensitySpec
+from napari_structseg.models.spec import (
+    BackboneSpec,
+    HeadSpec,
+    HexColor,
+    IntensitySpec,
+    check_latent_scales,
+)
 from napari_structseg.priors import PriorSpec
 
-LATENT_KINDS = frozenset({"latent", "image2image_vae"})
+LATENT_KINDS = frozenset({"latent", "image2image_vae", "hierarchical"})
 _WITH_PRIOR = frozenset({"point", "low_rank"})
 
 Positive = Annotated[float, Field(gt=0)]
@@ -52,7 +58,8 @@ class LossConfig(_Config):
     )
 
     beta: Positive = Field(
-        default=1.0, description="Weight of the KL divergence, for latent and image2image_vae."
+        default=1.0,
+        description="Weight of the KL divergence, for latent, hierarchical and image2image_vae.",
     )
     geco_target: Positive | None = Field(
         default=None,
@@ -63,6 +70,11 @@ class LossConfig(_Config):
         default=0.99, description="Decay of GECO's moving average."
     )
     geco_rate: Positive = Field(default=1e-2, description="Rate at which GECO moves the weight.")
+    top_k_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Share of the voxels of a batch that count, drawn in proportion to their "
+        "cross-entropy, for the same kinds as beta. None: all.",
+    )
     heads_epsilon: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.05, description="Share of all heads but the best one, for heads."
     )
@@ -219,11 +231,13 @@ class TrainConfig(_Config):
                 f"augmentation.quarter_turns needs a patch {list(self.patch)} whose last two "
                 "sizes are equal"
             )
-        if self.loss.geco_target is not None and self.head.kind not in LATENT_KINDS:
-            raise ValueError(
-                f"loss.geco_target belongs to the heads {', '.join(sorted(LATENT_KINDS))}, but "
-                f"head.kind is {self.head.kind!r}"
-            )
+        for name in ("geco_target", "top_k_fraction"):
+            if getattr(self.loss, name) is not None and self.head.kind not in LATENT_KINDS:
+                raise ValueError(
+                    f"loss.{name} belongs to the heads {', '.join(sorted(LATENT_KINDS))}, but "
+                    f"head.kind is {self.head.kind!r}"
+                )
+        check_latent_scales(self.head, self.backbone)
         if self.prior is not None and not self.model_frozen and self.head.kind not in _WITH_PRIOR:
             raise ValueError(
                 f"a model with head.kind {self.head.kind!r} cannot be trained together with a "

@@ -45,6 +45,48 @@ def summed_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = N
     return voxelwise.flatten(1).sum(dim=1)
 
 
+def hardest_voxels(
+    logits: Tensor,
+    target: Tensor,
+    fraction: float,
+    generator: torch.Generator,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Voxels of a batch, drawn without replacement in proportion to their cross-entropy.
+
+    The stochastic top-k loss of Kohl et al., *A Hierarchical Probabilistic U-Net*, 2019.
+
+    Parameters
+    ----------
+    logits
+        ``(B, C, *spatial)``.
+    target
+        ``(B, *spatial)``.
+    fraction
+        How many are drawn, as a share of those that count; at least one.
+    generator
+        Source of randomness, on the same device.
+    mask
+        Voxels that count, ``(B, *spatial)``; None: all.
+
+    Returns
+    -------
+    Tensor
+        Where they are, ``(B, *spatial)``, boolean.
+    """
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    weight = functional.cross_entropy(logits.detach().to(dtype), target.long(), reduction="none")
+    # The largest of weight / E, with E exponential, is a draw in proportion to the weights, and
+    # so on for the next ones (Efraimidis and Spirakis, 2006): the Gumbel trick without logarithms.
+    keys = weight / torch.empty_like(weight).exponential_(generator=generator)
+    counts = torch.ones_like(keys, dtype=torch.bool) if mask is None else mask
+    keys = keys.masked_fill(~counts, -1).flatten()
+    n_drawn = min(max(1, int(fraction * int(counts.sum()))), keys.numel())
+    chosen = torch.zeros_like(keys, dtype=torch.bool)
+    chosen[keys.topk(n_drawn).indices] = True
+    return chosen.reshape(target.shape) & counts
+
+
 def normal_divergence(posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Tensor]) -> Tensor:
     """KL(Q || P) of normals with independent coordinates, in closed form.
 

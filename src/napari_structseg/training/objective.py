@@ -9,6 +9,7 @@ from torch import Tensor
 from napari_structseg.models import (
     DropoutNetwork,
     EnsembleNetwork,
+    HierarchicalNetwork,
     ImageToImageVAE,
     LatentNetwork,
     LogitParameters,
@@ -19,6 +20,7 @@ from napari_structseg.training.config import PriorConfig, TrainConfig
 from napari_structseg.training.latent_losses import (
     Geco,
     elbo_loss,
+    hardest_voxels,
     heads_loss,
     members_cross_entropy,
     summed_cross_entropy,
@@ -95,9 +97,13 @@ class Objective:
         step: int,
     ) -> Tensor:
         loss = self.config.loss
-        if isinstance(network, LatentNetwork | ImageToImageVAE):
+        if isinstance(network, LatentNetwork | ImageToImageVAE | HierarchicalNetwork):
+            generator = self._generator(images, step)
             with self._half(images):
-                decoded = network.reconstruct(images, labels, self._generator(images, step))
+                decoded = network.reconstruct(images, labels, generator)
+            if loss.top_k_fraction is not None:
+                fraction = loss.top_k_fraction
+                mask = hardest_voxels(decoded.logits, labels, fraction, generator, mask)
             return elbo_loss(decoded, labels, beta=loss.beta, geco=self.geco, mask=mask)
         if isinstance(network, DropoutNetwork):
             with self._half(images):

@@ -1,0 +1,219 @@
+"""A U-Net with latents at its coarsest scales: the Hierarchical Probabilistic U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from napari_structseg.distributions import Noise
+from napari_structseg.models.encoder import mean_and_sigma
+from napari_structseg.models.heads import PointHead
+from napari_structseg.models.latent import Reconstruction, centred, drawn
+from napari_structseg.models.network import SegmentationNetwork
+from napari_structseg.models.parameters import LogitParameters
+from napari_structseg.models.spec import BackboneSpec, ModelSpec
+from napari_structseg.models.unet import UNet, cropped
+from napari_structseg.priors import MarkovPrior
+
+_CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+
+_Normal = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Ascent:
+    """What the way up of a :class:`LatentUNet` gives.
+
+    Attributes
+    ----------
+    features
+        At the finest level that was reached, ``(B, F, *level)``.
+    latents
+        Those chosen at each scale, from the coarsest, ``(B, positions)``.
+    normals
+        Mean and standard deviation of each scale, ``(B, positions)`` both.
+    """
+
+    features: Tensor
+    latents: list[Tensor]
+    normals: list[_Normal]
+
+
+class LatentUNet(UNet):
+    """A U-Net with one latent for each position of its coarsest scales.
+
+    On the way up, a 1x1 convolution of the features gives mean and log sigma at each position;
+    the chosen latent is concatenated to the features, and what follows depends on it: the normal
+    of a finer scale is conditioned on the latents of the coarser ones. Each level adds to the
+    features of the coarser one: without this path, as it is in the paper's residual blocks,
+    small networks often learned to do without their latents.
+
+    Where the U-Net would have instance normalisation, it has none: from each channel that would
+    take away its average over space, which is what a latent of a coarse scale changes.
+
+    Parameters
+    ----------
+    dimensions
+        2 or 3.
+    n_channels
+        Input channels.
+    spec
+        Widths and convolutions.
+    n_scales
+        Scales with latents, from the coarsest: fewer than levels.
+    n_steps
+        Levels to go up, at most all others but the coarsest.
+    """
+
+    def __init__(
+        self,
+        dimensions: int,
+        n_channels: int,
+        spec: BackboneSpec,
+        n_scales: int,
+        n_steps: int,
+    ) -> None:
+        norm = "batch" if spec.norm == "batch" else "none"
+        super().__init__(dimensions, n_channels, spec.model_copy(update={"norm": norm}))
+        convolution = _CONVOLUTION[dimensions]
+        widths = spec.widths[::-1]
+        self.statistics = nn.ModuleList(convolution(width, 2, 1) for width in widths[:n_scales])
+        del self.reduce[n_steps:], self.up[n_steps:]
+        for index, (coarse, width) in enumerate(pairwise(widths[: len(self.up) + 1])):
+            layer = convolution(coarse + (index < n_scales), width, 1)
+            # Torch's own initial weights divide the variance by three at each level, and the
+            # latents would say little to the labels.
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+            self.reduce[index] = layer
+
+    def ascend(self, index: int, x: Tensor, skip: Tensor) -> Tensor:
+        """As :meth:`UNet.ascend`, and the features of the coarser level are added."""
+        coarser = self.enlarged(index, x, skip)
+        finer: Tensor = self.up[index](torch.cat([coarser, skip], dim=1))
+        return coarser + finer
+
+    def climb(self, levels: Sequence[Tensor], choose: Callable[[int, _Normal], Tensor]) -> Ascent:
+        """Go up from the features of the way down.
+
+        Parameters
+        ----------
+        levels
+            What :meth:`descend` gives.
+        choose
+            Latents ``(B, positions)`` of a scale, given its index and its normal.
+        """
+        features = levels[-1]
+        latents: list[Tensor] = []
+        normals: list[_Normal] = []
+        for index in range(max(len(self.statistics), len(self.up))):
+            if index < len(self.statistics):
+                normals.append(self._normal(index, features))
+                latents.append(choose(index, normals[-1]))
+                z = latents[-1].reshape(len(features), 1, *features.shape[2:])
+                features = torch.cat([features, z.to(features.dtype)], dim=1)
+            if index < len(self.up):
+                features = self.ascend(index, features, levels[-2 - index])
+        return Ascent(features, latents, normals)
+
+    def _normal(self, index: int, features: Tensor) -> _Normal:
+        """Mean and sigma, ``(B, positions)``, float32 or better, also under autocast."""
+        with torch.autocast(features.device.type, enabled=False):
+            statistics: Tensor = self.statistics[index](features.to(next(self.parameters()).dtype))
+        # All means come before all log sigmas: there is one latent channel.
+        return mean_and_sigma(statistics.flatten(1))
+
+
+class HierarchicalNetwork(SegmentationNetwork):
+    """The Hierarchical Probabilistic U-Net.
+
+    The backbone is the prior p(z_i | z_<i, x) and the decoder at once. The posterior net
+    q(z_i | z_<i, x, y) is a U-Net of the same kind on image and segmentation, which ends at the
+    last scale with latents; it is for training alone, but stays in the weights file. Blocks are
+    the convolutions of :class:`UNet`, residual only from level to level on the way up; the paper
+    has three bottleneck blocks a level, residual all of them.
+
+    The way up runs for every sample, so predictions are a finite set. Its noise is the same for
+    every image and every tile, by position within the tile: a latent belongs to its tile, and
+    where tiles overlap, what a member makes of them is blended, as with dropout. Opinions about
+    an object larger than a tile need a larger tile.
+
+    Kohl et al., *A Hierarchical Probabilistic U-Net for Modeling Multi-Scale Ambiguities*, 2019.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    prior
+        A Markov random field over the labels, or None.
+    """
+
+    backbone: LatentUNet
+    head: PointHead
+
+    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
+        n_channels, n_scales = len(spec.channels), spec.head.latent_scales
+        n_steps = len(spec.backbone.widths) - 1
+        backbone = LatentUNet(spec.dimensions, n_channels, spec.backbone, n_scales, n_steps)
+        head = PointHead(spec.dimensions, backbone.n_features, spec.n_classes)
+        super().__init__(backbone, head, prior)
+        self.n_members = spec.head.members
+        self.posterior = LatentUNet(
+            spec.dimensions, n_channels + spec.n_classes, spec.backbone, n_scales, n_scales - 1
+        )
+
+    def forward(self, x: Tensor) -> LogitParameters:
+        """The members of a finite set; the way down runs once for all of them."""
+        levels = self.backbone.descend(x)
+        samples = range(1, self.n_members + 1)
+        members = [self._sample(levels, sample, x.shape[2:]) for sample in samples]
+        return LogitParameters.of_members(members)
+
+    def reconstruct(self, x: Tensor, labels: Tensor, generator: torch.Generator) -> Reconstruction:
+        """Decode latents drawn from the posterior.
+
+        Parameters
+        ----------
+        x, labels
+            ``(B, channels, *spatial)`` and ``(B, *spatial)``.
+        generator
+            Source of randomness, on the same device.
+
+        Returns
+        -------
+        Reconstruction
+            Its normals are over the positions of all scales, one after the other: the KL
+            divergence is summed over scales and space.
+        """
+        seen = torch.cat([x, centred(labels, self.head.mean.out_channels)], dim=1)
+        posterior = self.posterior.climb(
+            self.posterior.descend(seen), lambda _, normal: drawn(normal, generator)
+        )
+        prior = self.backbone.climb(
+            self.backbone.descend(x), lambda index, _: posterior.latents[index]
+        )
+        logits = self.head(cropped(prior.features, x.shape[2:])).mean
+        return Reconstruction(logits, _joined(posterior.normals), _joined(prior.normals))
+
+    def _sample(self, levels: Sequence[Tensor], sample: int, shape: Sequence[int]) -> Tensor:
+        """Logits ``(B, C, *shape)`` of latents drawn from the prior."""
+
+        def draw(index: int, normal: _Normal) -> Tensor:
+            mean, sigma = normal
+            # Each scale has a series of its own: the noise of scales is independent.
+            size = levels[-1 - index].shape[2:]
+            noise = Noise(index, sample).voxels(1, size, device=mean.device)
+            return mean + sigma * noise.flatten()
+
+        features = self.backbone.climb(levels, draw).features
+        logits: Tensor = self.head(cropped(features, shape)).mean
+        return logits
+
+
+def _joined(normals: Sequence[_Normal]) -> _Normal:
+    """One normal over the positions of all scales, ``(B, all positions)``."""
+    means, sigmas = zip(*normals, strict=True)
+    return torch.cat(means, dim=1), torch.cat(sigmas, dim=1)
