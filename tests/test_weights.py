@@ -265,3 +265,21 @@ def test_shipped_model_loads(name: str) -> None:
     assert spec.training.data
     assert spec.training.licence
     assert not network.training
+
+
+@pytest.mark.parametrize(("name", "file"), sorted(shipped_models().items()))
+def test_shipped_model_is_small_and_has_a_card(name: str, file: Path) -> None:
+    assert file.stat().st_size <= 5 * 2**20
+    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    assert card.startswith(f"# {name}\n")
+    for said in ("Research use", "Licence", "## Limits"):
+        assert said in card
+
+
+def test_lung_nodule_names_whose_data_it_is_from() -> None:
+    file = find_model("lung-nodule")
+    card = " ".join(file.with_suffix(".md").read_text(encoding="utf-8").split())
+    for text in (card, read_spec(file).training.data):
+        assert "Armato" in text
+        assert "CC BY 3.0" in text
+        assert "National Cancer Institute" in text

@@ -59,10 +59,10 @@ def test_a_multiscale_image(dock) -> None:
     assert "resolutions" in refused(dock)
 
 
-def test_a_volume_for_a_flat_model(dock) -> None:
-    dock.add_image(name="T1")
-    dock.choose(dimensions=2)
-    assert "2-D" in refused(dock)
+def test_a_slice_for_a_model_of_volumes(dock) -> None:
+    dock.add_image(brain()[0], name="T1")
+    dock.choose()
+    assert "3-D" in refused(dock)
 
 
 def test_numbers_that_are_none(dock) -> None:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from napari_structseg.errors import StructSegError
     from napari_structseg.image import Geometry, Image
     from napari_structseg.inference.batch import load_model, predict, reproduce
+    from napari_structseg.inference.marked_region import MarkedRegion
     from napari_structseg.inference.predictor import Predictor, prior_for
     from napari_structseg.inference.refinement import Refinement
     from napari_structseg.inference.rendering import Renderer, render_labels
+    from napari_structseg.inference.slices import SlicePredictor
     from napari_structseg.io.channels import read_channels
     from napari_structseg.io.nifti import read_image, write_volume
     from napari_structseg.io.weights import save_weights as save_model
@@ -32,12 +34,14 @@ __all__ = [
     "Image",
     "LogitDistribution",
     "LowRankNormal",
+    "MarkedRegion",
     "ModelSpec",
     "Noise",
     "PointLogits",
     "Predictor",
     "Refinement",
     "Renderer",
+    "SlicePredictor",
     "StructSegError",
     "__version__",
     "build_network",
@@ -61,12 +65,14 @@ _SOURCES = {
     "Image": ("image", "Image"),
     "LogitDistribution": ("distributions", "LogitDistribution"),
     "LowRankNormal": ("distributions", "LowRankNormal"),
+    "MarkedRegion": ("inference.marked_region", "MarkedRegion"),
     "ModelSpec": ("models", "ModelSpec"),
     "Noise": ("distributions", "Noise"),
     "PointLogits": ("distributions", "PointLogits"),
     "Predictor": ("inference.predictor", "Predictor"),
     "Refinement": ("inference.refinement", "Refinement"),
     "Renderer": ("inference.rendering", "Renderer"),
+    "SlicePredictor": ("inference.slices", "SlicePredictor"),
     "StructSegError": ("errors", "StructSegError"),
     "build_network": ("models", "build_network"),
     "load_mni152": ("sample_data", "load_mni152"),

@@ -179,6 +179,21 @@ class Geometry:
         apart = (self.affine - other.affine)[:3] @ corners
         return bool(np.linalg.norm(apart, axis=0).max() <= tolerance_mm)
 
+    def cropped(self, region: tuple[slice, ...], flat_axis: int | None = None) -> Geometry:
+        """The geometry of a part of a volume, in the same world, as if it came from no file.
+
+        Parameters
+        ----------
+        region
+            Slices of the three array axes, with start and stop.
+        flat_axis
+            The axis that is left out where the part is a single slice along it.
+        """
+        affine = self.affine.copy()
+        affine[:, 3] = affine @ (*[part.start for part in region], 1)
+        shape = tuple(part.stop - part.start for part in reversed(region))
+        return Geometry(affine, shape, affine[:, [2, 1, 0, 3]], flat_axis=flat_axis)
+
     def from_file(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Bring an array in file order, `file_shape`, to (C, Z, Y, X) or (C, Y, X).
 

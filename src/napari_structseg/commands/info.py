@@ -92,7 +92,11 @@ def _intensity(spec: ModelSpec) -> str:
     if intensity.kind == "zscore":
         return "voxels that are not 0 to mean 0 and variance 1"
     if intensity.kind == "window":
-        return f"{intensity.low:g} to {intensity.high:g} becomes 0 to 1"
+        text = f"{intensity.low:g} to {intensity.high:g} {intensity.unit}".rstrip()
+        if intensity.hounsfield is not None:
+            low, high = intensity.hounsfield
+            text += f", or {low:g} to {high:g} HU,"
+        return f"{text} becomes 0 to 1"
     return (
         f"percentiles {intensity.low:g} and {intensity.high:g} of voxels that are not 0 become 0 "
         "and 1"

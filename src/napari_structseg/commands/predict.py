@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from napari_structseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from napari_structseg.inference.marked_region import MarkedRegion
 
 
 def predict(
@@ -19,6 +22,9 @@ def predict(
     model: str | None = None,
     probabilities: Annotated[list[Path] | None, Parameter(negative="")] = None,
     prior: str | None = None,
+    slice_: Annotated[str | None, Parameter(name="--slice")] = None,
+    box: str | None = None,
+    window: str | None = None,
     samples: int | None = None,
     seed: int | None = None,
     temperature: float | None = None,
@@ -55,6 +61,13 @@ def predict(
         file or, given once for each class, one file for each.
     prior
         A model, by name or file, whose prior is used in place of the model's own.
+    slice_
+        For a 2-D model on a volume: the slice, as AXIS:INDEX with the axis z, y or x, or several
+        from there on, as AXIS:INDEX:COUNT. Counted from 0, as in the viewer.
+    box
+        Only this part of the slices, as START:STOP,START:STOP along their two axes.
+    window
+        Intensities that the model sees as 0 and 1, as LOW:HIGH; the model's own if not given.
     samples
         How many samples to write; 10 if not given.
     seed
@@ -100,7 +113,8 @@ def predict(
 
         if recipe is not None:
             of_prior = (iterations, mrf_strength, damping, update, nudge)
-            _refuse_controls(samples, seed, temperature, class_scale, *of_prior, threads)
+            seen = (slice_, box, window)
+            _refuse_controls(samples, seed, temperature, class_scale, *of_prior, *seen, threads)
             made = batch.reproduce(
                 recipe,
                 image,
@@ -119,6 +133,8 @@ def predict(
                 out,
                 probabilities=probabilities,
                 prior=prior,
+                marked=_marked(slice_, box),
+                window=None if window is None else _window(window),
                 samples=batch.DEFAULT_SAMPLES if samples is None else samples,
                 seed=seed,
                 temperature=1.0 if temperature is None else temperature,
@@ -190,10 +206,44 @@ def _nudges(assignments: list[str]) -> dict[tuple[str, str], float]:
     return nudges
 
 
+def _marked(slices: str | None, box: str | None) -> MarkedRegion | None:
+    """What --slice and --box mark.
+
+    Raises
+    ------
+    ConfigError
+        If one is not of its form, or there is a box and no slice.
+    """
+    from napari_structseg.inference.marked_region import MarkedRegion
+
+    if slices is not None:
+        return MarkedRegion.parse(slices, box)
+    if box is not None:
+        raise ConfigError("--box is a part of a slice. Say which slice with --slice.")
+    return None
+
+
+def _window(ends: str) -> tuple[float, float]:
+    """Two numbers from LOW:HIGH.
+
+    Raises
+    ------
+    ConfigError
+        If it is not of this form.
+    """
+    try:
+        low, high = map(float, ends.split(":"))
+    except ValueError as error:
+        raise ConfigError(
+            f"--window needs LOW:HIGH, for example --window=-1000:1200, but it is {ends!r}."
+        ) from error
+    return low, high
+
+
 def _refuse_controls(*controls: object) -> None:
     if any(control is not None for control in controls):
         raise ConfigError(
             "--samples, --seed, --temperature, --class-scale, --iterations, --mrf-strength, "
-            "--damping, --update, --nudge and --threads come from the recipe. Leave them out, or "
-            "predict without --recipe."
+            "--damping, --update, --nudge, --slice, --box, --window and --threads come from the "
+            "recipe. Leave them out, or predict without --recipe."
         )

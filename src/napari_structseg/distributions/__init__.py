@@ -8,6 +8,7 @@ from napari_structseg.distributions.low_rank import LowRankNormal
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.point import PointLogits
 from napari_structseg.distributions.region import Region, region_shape, slabs, slice_region, whole
+from napari_structseg.distributions.slice_stack import SliceStack
 
 __all__ = [
     "Combination",
@@ -19,6 +20,7 @@ __all__ = [
     "Noise",
     "PointLogits",
     "Region",
+    "SliceStack",
     "region_shape",
     "slabs",
     "slice_region",

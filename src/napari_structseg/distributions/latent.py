@@ -184,11 +184,7 @@ class LatentDecoder:
                 slope = slope[:, inside[part]]
             rows = (slope * self._prior.sigma).flatten(0, 1).double()
             gram += rows.T @ rows
-        values, vectors = torch.linalg.eigh(gram)
-        directions = vectors.flip(1).T
-        largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
-        strength = values.flip(0).clamp(min=0) / max(1, first.shape[1] * self.n_classes)
-        return (directions * largest.sign()).float(), strength.sqrt().float()
+        return principal_directions(gram / max(1, first.shape[1] * self.n_classes))
 
     def crop(self, region: Region) -> LatentDecoder:
         """The decoder of a region, its features compact in memory and in single precision."""
@@ -211,3 +207,18 @@ class LatentDecoder:
 
     def _index(self, region: Region | None) -> tuple[slice, ...]:
         return (slice(None), *(whole(self.spatial_shape) if region is None else region))
+
+
+def principal_directions(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Directions and strength, as :meth:`LatentDecoder.directions` gives them.
+
+    Parameters
+    ----------
+    gram
+        Mean over voxels and classes of the products of derivatives, ``(L, L)``, float64.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    directions = vectors.flip(1).T
+    largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
+    strength = values.flip(0).clamp(min=0).sqrt()
+    return (directions * largest.sign()).float(), strength.float()

@@ -12,9 +12,11 @@ import torch
 from napari_structseg.controls import make_controls
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.inference.devices import AUTO, resolve_device
+from napari_structseg.inference.marked_region import MarkedRegion
 from napari_structseg.inference.recipe import Recipe, read_recipe
 from napari_structseg.inference.source import FilePath, Source, open_source
 from napari_structseg.inference.task import Report, files, prepare
+from napari_structseg.inference.windows import Range
 from napari_structseg.io.weights import find_model, load_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.priors import Update
@@ -56,6 +58,8 @@ def predict(
     *,
     probabilities: FilePath | Sequence[FilePath] | None = None,
     prior: FilePath | None = None,
+    marked: MarkedRegion | None = None,
+    window: Range | None = None,
     samples: int = DEFAULT_SAMPLES,
     seed: int | None = None,
     temperature: float = 1.0,
@@ -94,6 +98,10 @@ def predict(
     prior
         Another model, by name or file, whose prior is used in place of the model's own. It has
         to be for as many classes and dimensions.
+    marked
+        For a 2-D model and a volume: the slices that it is applied to. The rest is background.
+    window
+        Intensities that the model sees as 0 and 1, where the model uses a window; None: its own.
     samples
         How many samples to write; may be 0.
     seed, temperature
@@ -127,7 +135,8 @@ def predict(
     ------
     ConfigError
         If a control, the number of samples or the device is not valid, if there is not either a
-        model or probabilities, if the prior does not fit, or if there is no prior to control.
+        model or probabilities, if the prior does not fit, if there is no prior to control, or if
+        the model has no use for slices or a window.
     InputError
         If the image, the probabilities or the folder cannot be used, or results are there
         already; or if mean field
@@ -148,7 +157,7 @@ def predict(
     if threads is not None and threads < 1:
         raise ConfigError(f"The number of threads must be 1 or more, but it is {threads}.")
     maps = () if probabilities is None else files(probabilities)
-    source = open_source(model, maps, prior, resolve_device(device))
+    source = open_source(model, maps, prior, resolve_device(device), marked=marked, window=window)
     settings: dict[str, Any] = {"temperature": temperature, "class_scale": dict(class_scale or {})}
     if seed is not None:
         settings["seed"] = seed
@@ -168,6 +177,7 @@ def predict(
         threads=threads or torch.get_num_threads(),
         out=Path(out),
         overwrite=overwrite,
+        window=window,
     )
     return task.run(report)
 
@@ -221,7 +231,12 @@ def reproduce(
     if prior is None and wanted.prior_source is not None:
         prior = wanted.prior_source.model
     source = open_source(
-        model, maps, prior, resolve_device(wanted.device if device is None else device)
+        model,
+        maps,
+        prior,
+        resolve_device(wanted.device if device is None else device),
+        marked=wanted.marked,
+        window=wanted.window,
     )
     controls = make_controls(
         source.spec.class_names,
@@ -238,6 +253,7 @@ def reproduce(
         threads=wanted.threads,
         out=Path(out),
         overwrite=overwrite,
+        window=wanted.window,
         wanted=wanted,
     )
     made = task.run(report)

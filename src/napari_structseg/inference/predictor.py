@@ -17,8 +17,10 @@ from napari_structseg.inference.parameter_maps import ParameterMaps
 from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.inference.refinement import refinement_bytes
 from napari_structseg.inference.tiling import Tile, make_tiles
+from napari_structseg.inference.windows import fitting_window, value_range
 from napari_structseg.memory import check_memory
 from napari_structseg.models import LatentNetwork, ModelSpec, SegmentationNetwork
+from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.priors import MarkovPrior, mirrored
 
 _OVERLAP_FRACTION = 4
@@ -103,7 +105,8 @@ class Predictor:
         Raises
         ------
         InputError
-            For a wrong number of dimensions or channels.
+            For a wrong number of dimensions or channels, or values that fit no window of the
+            model.
         MemoryLimitError
             If the distribution would not fit into memory.
         """
@@ -112,7 +115,7 @@ class Predictor:
             advice = (
                 "Open a whole volume."
                 if self.spec.dimensions == 3
-                else "Choose a single slice, or a 3-D model."
+                else "Mark slices of it (--slice, or Where in the dock), or choose a 3-D model."
             )
             raise InputError(
                 f"The model {self.spec.name!r} works on {self.spec.dimensions}-D images, "
@@ -132,9 +135,10 @@ class Predictor:
                 f"least one axis, but at its voxel size {image.name!r} has {grid_shape}. Open a "
                 "larger image."
             )
+        self._intensity(image)
         refinement = refinement_bytes(self.spec.n_classes, image.spatial_shape)
         check_memory(
-            self._required_bytes(image) + refined * refinement,
+            self.required_bytes(image) + refined * refinement,
             f"Running {self.spec.name!r} on {image.name!r}",
             torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None,
         )
@@ -193,7 +197,7 @@ class Predictor:
         self.check(image)
         grid_shape = self._grid_shape(image)
         resampled = grid_shape != image.spatial_shape
-        data = normalise(image.data, self.spec.intensity)
+        data = normalise(image.data, self._intensity(image))
         if resampled:
             data = resample(data, grid_shape)
             first = None
@@ -250,10 +254,18 @@ class Predictor:
             inside = (patch != 0).any(dim=0).flip(flips) if self.spec.roi else None
             maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device), inside)
 
+    def _intensity(self, image: Image) -> IntensitySpec:
+        """Of the model's windows the one that an image fits."""
+        intensity = self.spec.intensity
+        if intensity.hounsfield is None:
+            return intensity
+        return fitting_window(intensity, value_range(image), image.name)
+
     def _grid_shape(self, image: Image) -> tuple[int, ...]:
         return size_at_spacing(image.spatial_shape, image.spacing, self.spec.spacing)
 
-    def _required_bytes(self, image: Image) -> int:
+    def required_bytes(self, image: Image) -> int:
+        """Memory that a prediction for an image takes."""
         grid_shape = self._grid_shape(image)
         voxels = math.prod(image.spatial_shape)
         if grid_shape != image.spatial_shape:

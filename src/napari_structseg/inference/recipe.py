@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from napari_structseg.controls import Controls
 from napari_structseg.errors import InputError
+from napari_structseg.inference.marked_region import MarkedRegion
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.priors import Update
 
@@ -99,6 +100,12 @@ class Recipe(_Part):
     images: tuple[FileReference, ...] = Field(
         min_length=1, description="The image file, or one file for each channel."
     )
+    marked: MarkedRegion | None = Field(
+        None, description="Slices that a 2-D model was applied to; None: the whole image."
+    )
+    window: tuple[float, float] | None = Field(
+        None, description="Intensities seen as 0 and 1; None: as the model says."
+    )
     samples: int = Field(ge=0, description="sample-000 is the first of the series.")
     seed: int
     controls: RecipeControls
@@ -146,6 +153,8 @@ def make_recipe(
     *,
     has_prior: bool,
     prior_source: ModelReference | None,
+    marked: MarkedRegion | None,
+    window: tuple[float, float] | None,
     samples: int,
     device: str,
     threads: int,
@@ -166,6 +175,8 @@ def make_recipe(
         Whether there is one.
     prior_source
         The other model that it was trained with; None: it is the model's own.
+    marked, window
+        Of the recipe.
     arguments
         Paths of the command that does the same.
     """
@@ -178,6 +189,11 @@ def make_recipe(
         command += ["--probabilities", path]
     if prior_source is not None:
         command += ["--prior", prior_source.model]
+    if marked is not None:
+        command += marked.arguments
+    if window is not None:
+        # With an equals sign, or a negative number would be taken for an option.
+        command += [f"--window={window[0]!r}:{window[1]!r}"]
     command += ["--samples", f"{samples}", "--seed", f"{controls.seed}"]
     command += ["--temperature", f"{controls.temperature!r}"]
     for name, scale in by_name.items():
@@ -194,6 +210,8 @@ def make_recipe(
         model=model,
         probabilities=tuple(probabilities.values()),
         images=tuple(images),
+        marked=marked,
+        window=window,
         samples=samples,
         seed=controls.seed,
         controls=RecipeControls(temperature=controls.temperature, class_scale=by_name, prior=prior),

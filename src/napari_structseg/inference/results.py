@@ -110,7 +110,7 @@ def render_results(
     for sample in range(n_samples + 1):
         # Samples of a deterministic model are its mean: one trajectory serves all.
         drawn = sample if distribution.is_stochastic else MEAN
-        shown = controls.model_copy(update={"sample": drawn})
+        shown = controls.model_copy(update={"sample": drawn, "latent": ()})
         noise = None if shown.noise is None else shown.tempered(shown.noise, distribution)
         if refinement is not None:
             with torch.inference_mode():

@@ -10,10 +10,13 @@ import torch
 
 from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
+from napari_structseg.inference.marked_region import MarkedRegion
 from napari_structseg.inference.other_prior import OtherPrior, Spec, open_prior
 from napari_structseg.inference.predictor import Predictor, prior_for
 from napari_structseg.inference.probabilities import ProbabilityMaps
 from napari_structseg.inference.recipe import FileReference, ModelReference, refer_to
+from napari_structseg.inference.slices import SlicePredictor
+from napari_structseg.inference.windows import Range, with_window
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.weights import find_model, load_weights, read_spec
 from napari_structseg.priors import MarkovPrior
@@ -39,7 +42,7 @@ class Source:
         The model that it was trained with.
     """
 
-    predictor: Predictor | ProbabilityMaps
+    predictor: Predictor | SlicePredictor | ProbabilityMaps
     model: ModelReference | None
     probabilities: dict[str, FileReference]
     other_prior: OtherPrior | None
@@ -49,6 +52,11 @@ class Source:
     def spec(self) -> Spec:
         """What gives the distribution, in words."""
         return self.predictor.spec
+
+    @property
+    def marked(self) -> MarkedRegion | None:
+        """The part of the image that the distribution is of; None: all of it."""
+        return self.predictor.marked if isinstance(self.predictor, SlicePredictor) else None
 
     @property
     def iterations(self) -> int | None:
@@ -61,7 +69,7 @@ class Source:
         """The prior on the axes of an image's array; None: there is none."""
         if self.other_prior is not None:
             return self.other_prior.on(image)
-        if isinstance(self.predictor, ProbabilityMaps):
+        if not isinstance(self.predictor, Predictor):
             return None
         return prior_for(self.predictor.network, image)
 
@@ -71,6 +79,9 @@ def open_source(
     probabilities: Sequence[FilePath],
     prior: FilePath | None,
     device: torch.device,
+    *,
+    marked: MarkedRegion | None = None,
+    window: Range | None = None,
 ) -> Source:
     """Load what was asked for.
 
@@ -84,11 +95,16 @@ def open_source(
         The model whose prior is used.
     device
         Where to compute.
+    marked
+        Slices of a volume that a 2-D model is applied to.
+    window
+        Intensities that the model sees as 0 and 1, in place of its own window.
 
     Raises
     ------
     ConfigError
-        If there is neither a model nor probabilities, or both, or the prior does not fit.
+        If there is neither a model nor probabilities, or both, or the prior does not fit; if
+        slices or a window are of no use to what was asked for.
     InputError, MemoryLimitError, WeightsError
         If a file cannot be used.
     """
@@ -104,10 +120,15 @@ def open_source(
             "--model or --probabilities; for the prior of a model alone there is --prior."
         )
     reference, maps_of = None, {}
-    predictor: Predictor | ProbabilityMaps
+    predictor: Predictor | SlicePredictor | ProbabilityMaps
     if model is not None:
         reference = _refer_to_model(model)
-        predictor = Predictor(*load_weights(find_model(os.fspath(model)), device))
+        predictor = open_predictor(os.fspath(model), device, marked, window)
+    elif marked is not None or window is not None:
+        raise ConfigError(
+            "A model was expected for --slice and --window, but class probabilities came. Leave "
+            "these options out."
+        )
     else:
         maps_of = {os.fspath(path): refer_to(path) for path in probabilities}
         predictor = ProbabilityMaps(read_channels(probabilities), device=device)
@@ -117,6 +138,33 @@ def open_source(
         predictor.take_names(read_spec(find_model(os.fspath(prior))))
     other = open_prior(os.fspath(prior), predictor.spec, predictor.device)
     return Source(predictor, reference, maps_of, other, _refer_to_model(prior))
+
+
+def open_predictor(
+    model: str,
+    device: torch.device,
+    marked: MarkedRegion | None = None,
+    window: Range | None = None,
+) -> Predictor | SlicePredictor:
+    """Load a model to predict with.
+
+    Parameters
+    ----------
+    model, device, marked, window
+        As for :func:`open_source`.
+
+    Raises
+    ------
+    ConfigError
+        If the model has no use for slices or a window.
+    WeightsError
+        If the model cannot be used.
+    """
+    network, spec = load_weights(find_model(model), device)
+    if window is not None:
+        spec = with_window(spec, window)
+    predictor = Predictor(network, spec)
+    return predictor if marked is None else SlicePredictor(predictor, marked)
 
 
 def _refer_to_model(model: FilePath) -> ModelReference:

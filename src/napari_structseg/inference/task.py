@@ -12,6 +12,7 @@ import torch
 
 from napari_structseg.controls import Controls
 from napari_structseg.image import Image
+from napari_structseg.inference.marked_region import embedded
 from napari_structseg.inference.recipe import (
     FileReference,
     Recipe,
@@ -24,6 +25,7 @@ from napari_structseg.inference.recipe import (
 )
 from napari_structseg.inference.results import prepare_folder, remove_results, render_results
 from napari_structseg.inference.source import FilePath, Source
+from napari_structseg.inference.windows import Range
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
 
@@ -41,7 +43,7 @@ class Task:
         Gives the distribution.
     paths, image, images
         What is segmented: its files, what is in them, and references to them.
-    controls, samples, threads, out
+    controls, samples, threads, out, window
         As for :func:`napari_structseg.inference.batch.predict`.
     """
 
@@ -53,6 +55,7 @@ class Task:
     samples: int
     threads: int
     out: Path
+    window: Range | None = None
 
     def run(self, report: Report | None = None) -> Recipe:
         """Compute and write the results, the recipe last.
@@ -72,7 +75,11 @@ class Task:
             )
             prior = source.prior(self.image)
             results = render_results(distribution, self.controls, self.samples, prior)
-            for done, (name, array) in enumerate(results, start=1):
+            region = None
+            if source.marked is not None:
+                region = source.marked.region(self.image.spatial_shape)
+            for done, (name, part) in enumerate(results, start=1):
+                array = embedded(part, region, self.image.spatial_shape)
                 if done == 1:
                     # Mean field may fail on its way to the first result.
                     remove_results(self.out)
@@ -93,6 +100,8 @@ class Task:
             source.spec.class_names,
             has_prior=prior is not None,
             prior_source=source.prior_source,
+            marked=source.marked,
+            window=self.window,
             samples=self.samples,
             device=str(source.predictor.device),
             threads=self.threads,
@@ -112,6 +121,7 @@ def prepare(
     threads: int,
     out: Path,
     overwrite: bool,
+    window: Range | None = None,
     wanted: Recipe | None = None,
 ) -> Task:
     """Check all that can go wrong because of what came in, before anything is computed.
@@ -120,7 +130,7 @@ def prepare(
     ----------
     source
         Gives the distribution.
-    image, controls, samples, threads, out, overwrite
+    image, controls, samples, threads, out, overwrite, window
         As for :func:`napari_structseg.inference.batch.predict`.
     wanted
         The recipe that source and image must be those of.
@@ -142,7 +152,7 @@ def prepare(
         check_prior(wanted, source.spec.name, has_prior=has_prior)
     inputs = (*paths, *(Path(path) for path in source.probabilities))
     prepare_folder(out, inputs, overwrite=overwrite)
-    return Task(source, paths, opened, images, controls, samples, threads, out)
+    return Task(source, paths, opened, images, controls, samples, threads, out, window)
 
 
 def files(given: FilePath | Sequence[FilePath]) -> Sequence[FilePath]:

@@ -17,7 +17,13 @@ import numpy as np
 from psygnal import Signal
 
 from napari_structseg.controls import MEAN, Controls
-from napari_structseg.distributions import LatentDecoder, LogitDistribution, Noise, Region
+from napari_structseg.distributions import (
+    LatentDecoder,
+    LogitDistribution,
+    Noise,
+    Region,
+    SliceStack,
+)
 from napari_structseg.errors import StructSegError
 from napari_structseg.inference.rendering import LabelArray, Renderer
 from napari_structseg.inference.summaries import (
@@ -307,7 +313,11 @@ class _Work:
         if self._slice_only:
             return
         distribution = self._renderer.distribution
-        if isinstance(distribution, LatentDecoder) and "latent" not in self._delivered:
+        if (
+            isinstance(distribution, LatentDecoder | SliceStack)
+            and distribution.n_latents
+            and "latent" not in self._delivered
+        ):
             self._delivered["latent"] = True
             yield latent_space(distribution, generation)
         if self._is_stochastic:

@@ -13,13 +13,17 @@ from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.errors import Cancelled, StructSegError
 from napari_structseg.image import Image
 from napari_structseg.inference.devices import AUTO, resolve_device
+from napari_structseg.inference.marked_region import MarkedRegion
 from napari_structseg.inference.other_prior import Spec
 from napari_structseg.inference.predictor import Predictor, prior_for
 from napari_structseg.inference.probabilities import ProbabilityMaps
+from napari_structseg.inference.slices import SlicePredictor
+from napari_structseg.inference.source import open_predictor
 from napari_structseg.inference.stopping import stopping
+from napari_structseg.inference.windows import Range
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.nifti import read_image
-from napari_structseg.io.weights import find_model, load_weights
+from napari_structseg.io.weights import find_model
 from napari_structseg.priors import MarkovPrior
 
 
@@ -39,6 +43,8 @@ class RunOutcome:
         The model's file, or that of the maps.
     seconds
         Since the start of the run, loading included.
+    region
+        The part of the image that the distribution is of; None: all of it.
     """
 
     distribution: LogitDistribution
@@ -46,6 +52,7 @@ class RunOutcome:
     spec: Spec
     path: Path
     seconds: float
+    region: Region | None = None
 
 
 class ModelRun:
@@ -65,6 +72,10 @@ class ModelRun:
         See :func:`napari_structseg.inference.devices.resolve_device`.
     first
         The region to finish first, usually the visible slice.
+    marked
+        Slices of a volume that a 2-D model is applied to.
+    window
+        Intensities that the model sees as 0 and 1; None: as the model says.
     synchronous
         Run inside :meth:`start`.
     """
@@ -82,12 +93,16 @@ class ModelRun:
         *,
         device: str = AUTO,
         first: Region | None = None,
+        marked: MarkedRegion | None = None,
+        window: Range | None = None,
         synchronous: bool = False,
     ) -> None:
         self.model = str(model)
         self._image = image
         self._device = device
         self._first = first
+        self._marked = marked
+        self._window = window
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         if not synchronous:
@@ -133,14 +148,16 @@ class ModelRun:
             maps = ProbabilityMaps(read_image(path), device=device)
             return self._follow(maps, None, path, started)
         path = find_model(self.model)
-        predictor = Predictor(*load_weights(path, device))
-        prior = prior_for(predictor.network, self._image)
+        predictor = open_predictor(self.model, device, self._marked, self._window)
+        prior = None
+        if isinstance(predictor, Predictor):
+            prior = prior_for(predictor.network, self._image)
         with stopping(predictor.network, self._stop.is_set):
             return self._follow(predictor, prior, path, started)
 
     def _follow(
         self,
-        predictor: Predictor | ProbabilityMaps,
+        predictor: Predictor | SlicePredictor | ProbabilityMaps,
         prior: MarkovPrior | None,
         path: Path,
         started: float,
@@ -151,12 +168,16 @@ class ModelRun:
             if self._stop.is_set():
                 raise Cancelled("The run was cancelled.")
             if progress.distribution is not None:
+                region = None
+                if isinstance(predictor, SlicePredictor):
+                    region = predictor.marked.region(self._image.spatial_shape)
                 outcome = RunOutcome(
                     progress.distribution,
                     prior,
                     predictor.spec,
                     path,
                     time.perf_counter() - started,
+                    region,
                 )
                 if progress.complete:
                     return outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
 from napari_structseg.controls import Controls
-from napari_structseg.distributions import LogitDistribution
+from napari_structseg.distributions import LogitDistribution, region_shape, whole
 from napari_structseg.image import Image
 from napari_structseg.inference.changes import Changes
 from napari_structseg.inference.other_prior import OtherPrior, open_prior
@@ -31,6 +32,7 @@ from napari_structseg.session.messages import (
     SliceLabels,
     Thumbnails,
 )
+from napari_structseg.session.placement import placed, view_inside, view_outside
 from napari_structseg.session.runner import ModelRun, RunOutcome
 from napari_structseg.widgets.at_exit import rest_at_exit
 from napari_structseg.widgets.class_row import Measure
@@ -110,6 +112,7 @@ class Exploration:
         self.run = run
         self.spec = outcome.spec
         self.image = image
+        self.region = whole(image.spatial_shape) if outcome.region is None else outcome.region
         self.layer = layer
         self.layers = layers
         self._own_prior = outcome.prior
@@ -226,7 +229,7 @@ class Exploration:
         Show
             What is shown.
         """
-        view = current_view(self._viewer.dims, self.layer)
+        view = view_inside(current_view(self._viewer.dims, self.layer), self.region)
         show = wanted.show
         if view.volume and show in _LINES:
             show = Show.LABELS
@@ -252,6 +255,14 @@ class Exploration:
             self._results.wait(_PATIENCE_SECONDS)
         return show
 
+    def is_in_view(self) -> bool:
+        """Whether the viewer shows any of what was segmented."""
+        view = current_view(self._viewer.dims, self.layer)
+        if view.volume or len(self.region) == 2:
+            return True
+        part = self.region[view.axis]
+        return bool(part.start <= view.position < part.stop)
+
     def is_busy(self) -> bool:
         """Whether anything is still to be computed or painted."""
         inboxes = [inbox for inbox in (self._results, self._errors) if inbox is not None]
@@ -259,10 +270,12 @@ class Exploration:
 
     @property
     def measure(self) -> Measure:
-        """How sizes are written: in mL, or in mm² where the image has two axes."""
-        if len(self.image.spatial_shape) == 3:
+        """How sizes are written: in mL, or in mm² where what is segmented is a slice."""
+        sizes = region_shape(self.image.spatial_shape, self.region)
+        is_thick = [size > 1 for size in sizes]
+        if sum(is_thick) == 3:
             return Measure()
-        area = math.prod(self.image.spacing)
+        area = math.prod(compress(self.image.spacing, is_thick))
         return Measure("mm²", area / self.image.voxel_volume_ml, "Area")
 
     def pictures_of(
@@ -279,12 +292,10 @@ class Exploration:
         aspect
             Width by height in mm.
         """
-        dims, view = self._viewer.dims, thumbnails.view
-        grey = grey_picture(self.layer, view, THUMBNAIL_SIZE)
-        height, width = (
-            self.image.spacing[axis] * self.image.spatial_shape[axis]
-            for axis in view.plane(len(self.image.spatial_shape))
-        )
+        dims, view = self._viewer.dims, view_outside(thumbnails.view, self.region)
+        grey = grey_picture(self.layer, view, THUMBNAIL_SIZE, self.region)
+        sizes = region_shape(self.image.spatial_shape, self.region)
+        height, width = (self.image.spacing[axis] * sizes[axis] for axis in view.plane(len(sizes)))
         labels = dict(thumbnails.labels)
         if is_transposed(dims, self.layer, view):
             labels = {sample: one.T for sample, one in labels.items()}
@@ -309,8 +320,9 @@ class Exploration:
     def _paint(self, results: Sequence[Result]) -> None:
         """Write results into the layers."""
         newest = max((r.generation for r in results if isinstance(r, SliceLabels)), default=0)
-        for result in results:
-            view = self._requests[result.generation].view
+        for own in results:
+            result = placed(own, self.region)
+            view = view_outside(self._requests[result.generation].view, self.region)
             if isinstance(result, SliceLabels):
                 # Slices pile up only while the main thread is busy: one of them is enough.
                 if result.generation == newest:

@@ -33,6 +33,8 @@ from napari_structseg.widgets.viewing import current_view, image_of_layer
 
 logger = logging.getLogger(__name__)
 
+_NOT_SEGMENTED = "This slice was not marked: nothing is segmented here"
+
 
 class ExploreWidget(DockLayout):
     """The dock. It alone knows the viewer, the session and the panels.
@@ -101,11 +103,20 @@ class ExploreWidget(DockLayout):
         self.banner.dismiss()
         try:
             image = image_of_layer(layer)
+            marked, window = self.source.marked, self.source.chosen_window
         except StructSegError as error:
             self._show_error(error)
             return
         first = current_view(self._viewer.dims, layer).region(image.spatial_shape)
-        self._job = Job(model, image, layer, device=self.source.device, first=first)
+        self._job = Job(
+            model,
+            image,
+            layer,
+            device=self.source.device,
+            first=first,
+            marked=marked,
+            window=window,
+        )
         self.source.set_state(RunState.RUNNING)
         self.status.say("Loading the model…")
         self._job.start(self)
@@ -351,6 +362,10 @@ class ExploreWidget(DockLayout):
     def _on_dims(self, _event: object = None) -> None:
         # The user moved to another slice: nothing to bring deleted layers back for.
         self._ask(revive=False)
+        if self._exploration is not None and not self._exploration.is_in_view():
+            self.status.say(_NOT_SEGMENTED)
+        elif self.status.hint.text() == _NOT_SEGMENTED:
+            self.status.say("")
 
     def _ask(self, *, revive: bool) -> None:
         if self._exploration is None:

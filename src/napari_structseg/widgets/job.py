@@ -10,6 +10,8 @@ from napari.layers import Image as ImageLayer
 
 from napari_structseg.distributions import Region
 from napari_structseg.image import Image
+from napari_structseg.inference.marked_region import MarkedRegion
+from napari_structseg.inference.windows import Range
 from napari_structseg.session.runner import ModelRun, RunOutcome
 from napari_structseg.widgets.at_exit import cancel_at_exit
 from napari_structseg.widgets.inbox import Inbox
@@ -52,14 +54,24 @@ class Job:
         Name of the device.
     first
         The visible slice.
+    marked, window
+        See :class:`ModelRun`.
     """
 
     def __init__(
-        self, model: str, image: Image, layer: ImageLayer, *, device: str, first: Region
+        self,
+        model: str,
+        image: Image,
+        layer: ImageLayer,
+        *,
+        device: str,
+        first: Region,
+        marked: MarkedRegion | None = None,
+        window: Range | None = None,
     ) -> None:
         self.image = image
         self.layer = layer
-        self.run = ModelRun(model, image, device=device, first=first)
+        self.run = ModelRun(model, image, device=device, first=first, marked=marked, window=window)
         self._inbox: Inbox[Callable[[], None]] = Inbox(_call_each)
 
     def start(self, listener: RunListener) -> None:

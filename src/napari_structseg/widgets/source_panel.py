@@ -22,10 +22,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_structseg.errors import WeightsError
 from napari_structseg.inference.devices import available_devices, describe_device
+from napari_structseg.inference.marked_region import MarkedRegion
+from napari_structseg.inference.windows import Range
 from napari_structseg.io.checks import file_stem, is_nifti_path
-from napari_structseg.io.weights import shipped_models
+from napari_structseg.io.weights import find_model, read_spec, shipped_models
+from napari_structseg.models import ModelSpec
 from napari_structseg.widgets.combo import NarrowCombo
+from napari_structseg.widgets.where_chooser import WhereChooser
+from napari_structseg.widgets.window_row import WindowRow
 
 # What is chosen by a dialog: its title, and the files it lists.
 _MAPS, _FROM_FILE = "Probability map…", "From file…"
@@ -33,6 +39,7 @@ _DIALOGS = {
     _MAPS: ("Choose class probabilities", "Class probabilities (*.nii *.nii.gz)"),
     _FROM_FILE: ("Choose a model", "Models (*.safetensors)"),
 }
+_ROWS = ("Image", "Model", "Where", "Window", "Device")
 _PADDING = 10
 
 
@@ -85,6 +92,8 @@ class SourcePanel(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(4)
         self.progress.setStyleSheet("QProgressBar { border: none; }")
+        self.where = WhereChooser(viewer)
+        self.window_row = WindowRow()
         self.file_dialog: QFileDialog | None = None
         self._chosen_model = -1
         self._followed: list[ImageLayer] = []
@@ -122,6 +131,22 @@ class SourcePanel(QWidget):
         """The chosen device."""
         return str(self.device_box.currentData())
 
+    @property
+    def marked(self) -> MarkedRegion | None:
+        """The slices of a volume that a 2-D model is applied to; None: the whole image.
+
+        Raises
+        ------
+        InputError
+            If the rectangle that marks a part of them lies outside the image.
+        """
+        return self.where.marked()
+
+    @property
+    def chosen_window(self) -> Range | None:
+        """The window of intensities that the user has set; None: as the model says."""
+        return self.window_row.chosen_window
+
     def choose_image(self, layer: ImageLayer) -> None:
         """Choose an image layer of the viewer."""
         self.image_box.setCurrentIndex(self._images().index(layer))
@@ -147,7 +172,13 @@ class SourcePanel(QWidget):
         """Change what the button does."""
         self.state = state
         self.run_button.setText(state.value)
-        for box in (self.image_box, self.model_box, self.device_box):
+        for box in (
+            self.image_box,
+            self.model_box,
+            self.where,
+            self.window_row,
+            self.device_box,
+        ):
             box.setEnabled(state is RunState.READY)
         if state is RunState.RUNNING:
             # A moving bar, until the model is loaded and the tiles are counted.
@@ -219,9 +250,35 @@ class SourcePanel(QWidget):
         self.image_chosen.emit()
 
     def _update_button(self) -> None:
+        self._update_scope()
         can_run = self.image_layer is not None and self.model is not None
         is_on = can_run if self.state is RunState.READY else self.state is RunState.RUNNING
         self.run_button.setEnabled(is_on)
+
+    def _update_scope(self) -> None:
+        """Offer slices and a window where the chosen model has a use for them."""
+        spec, layer = self._read_spec(), self.image_layer
+        is_for_slices = spec is not None and spec.dimensions == 2
+        is_for_slices = is_for_slices and layer is not None and layer.ndim == 3
+        uses_window = spec is not None and spec.intensity.kind == "window"
+        self.where.set_model(spec if is_for_slices else None, layer)
+        self.window_row.set_model(spec.intensity if spec and uses_window else None, layer)
+        for label, row, is_shown in (
+            (self._labels["Where"], self.where, is_for_slices),
+            (self._labels["Window"], self.window_row, uses_window),
+        ):
+            label.setVisible(is_shown)
+            row.setVisible(is_shown)
+
+    def _read_spec(self) -> ModelSpec | None:
+        """Of the chosen model; None if there is none, or it cannot be used."""
+        if self.model is None or is_nifti_path(self.model):
+            return None
+        try:
+            return read_spec(find_model(self.model))
+        except WeightsError:
+            # Running it says why.
+            return None
 
     def _on_model(self, index: int) -> None:
         dialog = _DIALOGS.get(self.model_box.itemText(index))
@@ -257,7 +314,15 @@ class SourcePanel(QWidget):
 
     def _keep_height(self) -> None:
         # Napari gives what is disabled a border: during a run all would move down a little.
-        for widget in (self.image_box, self.model_box, self.device_box, self.run_button):
+        for widget in (
+            self.image_box,
+            self.model_box,
+            self.device_box,
+            self.run_button,
+            *self.where.controls,
+            *self.window_row.controls,
+            *self._labels.values(),
+        ):
             widget.setFixedHeight(widget.fontMetrics().height() + _PADDING)
 
     def _lay_out(self) -> None:
@@ -266,18 +331,19 @@ class SourcePanel(QWidget):
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(6)
         grid.setColumnStretch(1, 1)
-        for row_index, name in enumerate(("Image", "Model", "Device")):
-            label = QLabel(name)
+        self._labels = {name: QLabel(name) for name in _ROWS}
+        for row_index, label in enumerate(self._labels.values()):
             label.setIndent(0)
-            grid.addWidget(label, row_index, 0)
-        grid.addWidget(self.image_box, 0, 1)
-        grid.addWidget(self.model_box, 1, 1)
+            grid.addWidget(label, row_index, 0, Qt.AlignmentFlag.AlignTop)
+        choosers = (self.image_box, self.model_box, self.where, self.window_row)
+        for row_index, chooser in enumerate(choosers):
+            grid.addWidget(chooser, row_index, 1)
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
         row.addWidget(self.device_box, 1)
         row.addWidget(self.run_button)
-        grid.addLayout(row, 2, 1)
+        grid.addLayout(row, len(choosers), 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)

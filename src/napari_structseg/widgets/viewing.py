@@ -11,6 +11,7 @@ from napari.components import Dims
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
+from napari_structseg.distributions import Region
 from napari_structseg.errors import InputError
 from napari_structseg.image import Image
 from napari_structseg.reader import IMAGE_KEY
@@ -92,7 +93,9 @@ def image_of_layer(layer: ImageLayer) -> Image:
     return Image.from_array(np.asarray(layer.data), spacing=layer_spacing(layer), name=layer.name)
 
 
-def grey_picture(layer: ImageLayer, view: View, size: int) -> npt.NDArray[np.uint8]:
+def grey_picture(
+    layer: ImageLayer, view: View, size: int, region: Region | None = None
+) -> npt.NDArray[np.uint8]:
     """The slice of a layer as it is in the thumbnails, ``(h, w)``, 0 to 255.
 
     Parameters
@@ -103,8 +106,10 @@ def grey_picture(layer: ImageLayer, view: View, size: int) -> npt.NDArray[np.uin
         Which slice.
     size
         Largest side of a thumbnail, as in the request that the thumbnails answer.
+    region
+        The part of the layer that is pictured; None: all of it.
     """
-    index: list[Any] = [slice(None)] * layer.ndim
+    index: list[Any] = list(region or [slice(None)] * layer.ndim)
     if layer.ndim == 3:
         index[view.axis] = view.position
     plane = np.asarray(layer.data[tuple(index)])

@@ -1,0 +1,125 @@
+"""Slices of a volume, each with the distribution that a 2-D model gives for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions.base import LogitDistribution
+from napari_structseg.distributions.latent import LatentDecoder, principal_directions
+from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.region import Region, whole
+
+
+class SliceStack:
+    """Distributions of slices, stacked along an axis.
+
+    All slices of a sample use the same noise. A 2-D model says nothing about how its slices go
+    together; with the same standardised latents (or factors, or member of a finite set) what is
+    large in one slice is large in the next, so that a sample is one hypothesis about a volume and
+    not a new one in every slice. Means and latent priors stay those of each slice.
+
+    Parameters
+    ----------
+    slices
+        2-D distributions of one kind, of the same size.
+    axis
+        The new axis.
+
+    Raises
+    ------
+    ValueError
+        If there are no slices, or they differ in size or classes.
+    """
+
+    def __init__(self, slices: Sequence[LogitDistribution], axis: int) -> None:
+        if len({(one.n_classes, one.spatial_shape) for one in slices}) != 1:
+            raise ValueError("slices must be one or more of the same size and classes")
+        self._slices = tuple(slices)
+        self._axis = axis
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of the volume."""
+        plane = self._slices[0].spatial_shape
+        return (*plane[: self._axis], len(self._slices), *plane[self._axis :])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes C."""
+        return self._slices[0].n_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self._slices[0].device
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether samples differ from the mean."""
+        return self._slices[0].is_stochastic
+
+    @property
+    def tempers_noise(self) -> bool:
+        """As for the slices."""
+        return self._slices[0].tempers_noise
+
+    @property
+    def n_latents(self) -> int:
+        """As for the slices: a position is in standard deviations of each one's own prior."""
+        return self._slices[0].n_latents
+
+    def mean(self, region: Region | None = None) -> Tensor:
+        """Mean logits of a region, ``(C, *region)``, float32."""
+        slices, plane = self._cut(region)
+        return torch.stack([one.mean(plane) for one in slices], dim=1 + self._axis)
+
+    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+        """What a sample adds to the mean in a region, ``(C, *region)``, float32."""
+        return self.deviations([noise], region)[0]
+
+    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+        """What several samples add to the mean, ``(N, C, *region)``, float32."""
+        slices, plane = self._cut(region)
+        return torch.stack([one.deviations(noises, plane) for one in slices], dim=2 + self._axis)
+
+    def crop(self, region: Region) -> SliceStack:
+        """The distributions of a region, compact in memory."""
+        slices, plane = self._cut(region)
+        return SliceStack([one.crop(plane) for one in slices], self._axis)
+
+    def directions(self, region: Region | None = None) -> tuple[Tensor, Tensor]:
+        """Latent directions by how much they change the segmentation of all slices together.
+
+        Parameters
+        ----------
+        region
+            Where to look; None: everywhere.
+
+        Returns
+        -------
+        directions, strength
+            As :meth:`LatentDecoder.directions`.
+
+        Raises
+        ------
+        TypeError
+            If the slices have no latent space.
+        """
+        slices, plane = self._cut(region)
+        grams = []
+        for one in slices:
+            if not isinstance(one, LatentDecoder):
+                raise TypeError(f"{type(one).__name__} has no latent space")
+            directions, strength = one.directions(plane)
+            scaled = (directions * strength[:, None]).double()
+            grams.append(scaled.T @ scaled)
+        return principal_directions(torch.stack(grams).mean(dim=0))
+
+    def _cut(self, region: Region | None) -> tuple[tuple[LogitDistribution, ...], Region]:
+        """The slices of a region, and the region of each."""
+        region = whole(self.spatial_shape) if region is None else region
+        plane = (*region[: self._axis], *region[self._axis + 1 :])
+        return self._slices[region[self._axis]], plane

@@ -1,0 +1,86 @@
+"""Which window of intensities a model is shown of an image."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.image import Image
+from napari_structseg.models import ModelSpec
+from napari_structseg.models.spec import IntensitySpec
+
+Range = tuple[float, float]
+
+_LARGEST_BYTE = 255
+# Air is -1000 HU and fat -100: an image of a body in HU has lower values than this.
+_HIGHEST_AIR = -200.0
+
+
+def value_range(image: Image) -> Range:
+    """Lowest and highest value of an image."""
+    return float(np.min(image.data)), float(np.max(image.data))
+
+
+def fitting_window(intensity: IntensitySpec, values: Range, name: str) -> IntensitySpec:
+    """Choose between a model's window in 8-bit numbers and its window in Hounsfield units.
+
+    Parameters
+    ----------
+    intensity
+        What the model expects; returned as it is unless it knows two windows.
+    values
+        Lowest and highest value of the image.
+    name
+        Of the image.
+
+    Raises
+    ------
+    InputError
+        If the values are neither 8-bit numbers nor Hounsfield units.
+    """
+    if intensity.hounsfield is None:
+        return intensity
+    lowest, highest = values
+    if lowest >= 0 and highest <= _LARGEST_BYTE:
+        return intensity.model_copy(update={"hounsfield": None})
+    if lowest < _HIGHEST_AIR:
+        return window(intensity.hounsfield, "HU")
+    raise InputError(
+        f"The model expects 8-bit numbers (0 to {_LARGEST_BYTE}) or Hounsfield units (with air "
+        f"below {_HIGHEST_AIR:g}), but the values of {name!r} run from {lowest:g} to "
+        f"{highest:g}. Say which of them it should see as 0 and 1: --window LOW:HIGH, or Window "
+        "in the dock."
+    )
+
+
+def window(ends: Range, unit: str = "") -> IntensitySpec:
+    """A single window.
+
+    Raises
+    ------
+    ConfigError
+        If its ends are not ascending finite numbers.
+    """
+    low, high = ends
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ConfigError(
+            f"A window needs two ascending numbers, but it is {low:g} to {high:g}. For example "
+            "--window=-1000:1200."
+        )
+    return IntensitySpec(kind="window", low=low, high=high, unit=unit)
+
+
+def with_window(spec: ModelSpec, ends: Range) -> ModelSpec:
+    """A model's specification with another window.
+
+    Raises
+    ------
+    ConfigError
+        If the ends are not ascending finite numbers, or the model uses no window.
+    """
+    if spec.intensity.kind != "window":
+        raise ConfigError(
+            f"A model that uses a window was expected for --window, but {spec.name!r} scales "
+            f"intensities by {spec.intensity.kind}. Leave it out."
+        )
+    return spec.model_copy(update={"intensity": window(ends)})

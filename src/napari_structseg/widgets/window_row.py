@@ -1,0 +1,107 @@
+"""The window of intensities that a model is shown."""
+
+from __future__ import annotations
+
+from napari.layers import Image as ImageLayer
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_structseg.errors import InputError
+from napari_structseg.inference.windows import Range, fitting_window, window
+from napari_structseg.models.spec import IntensitySpec
+from napari_structseg.widgets.section import Note
+
+_LARGEST = 1e6
+
+
+class WindowRow(QWidget):
+    """The ends of the window, filled in for the image and open to change."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._for: tuple[IntensitySpec | None, ImageLayer | None] = (None, None)
+        self._fitting: Range | None = None
+        self.low_box, self.high_box = QDoubleSpinBox(), QDoubleSpinBox()
+        for box, name in ((self.low_box, "Low"), (self.high_box, "High")):
+            box.setRange(-_LARGEST, _LARGEST)
+            box.setDecimals(0)
+            box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+            box.setAccessibleName(f"{name} end of the window")
+            box.setToolTip("The model sees what is below as 0 and what is above as 1.")
+        self.unit_label = QLabel()
+        self.show_button = QPushButton("Show")
+        self.show_button.setToolTip(
+            "Set the contrast limits of the image's layer to this window: you see what the model "
+            "sees."
+        )
+        self.show_button.clicked.connect(self._show_window)
+        self.note = Note()
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        row.addWidget(self.low_box, 1)
+        row.addWidget(QLabel("to"))
+        row.addWidget(self.high_box, 1)
+        row.addWidget(self.unit_label)
+        row.addWidget(self.show_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(row)
+        layout.addWidget(self.note)
+        self.note.hide()
+
+    @property
+    def controls(self) -> tuple[QWidget, ...]:
+        """What is in its row."""
+        return self.low_box, self.high_box, self.show_button
+
+    @property
+    def chosen_window(self) -> Range | None:
+        """What the user has set; None: as the model says for this image."""
+        ends = self.low_box.value(), self.high_box.value()
+        return None if self._for[0] is None or ends == self._fitting else ends
+
+    def set_model(self, intensity: IntensitySpec | None, layer: ImageLayer | None) -> None:
+        """Fill in the window that fits a layer; None: the model uses none.
+
+        What was typed in stays, as long as model and image do.
+        """
+        if (intensity, layer) == self._for:
+            return
+        self._for = (intensity, layer)
+        self._fitting = None
+        self.note.hide()
+        if intensity is None:
+            return
+        shown = intensity
+        if intensity.hounsfield is not None and layer is not None and not layer.multiscale:
+            values = (float(layer.data.min()), float(layer.data.max()))
+            try:
+                shown = fitting_window(intensity, values, layer.name)
+            except InputError:
+                shown = window(intensity.hounsfield, "?")
+                self.note.setText(
+                    f"Values from {values[0]:g} to {values[1]:g} are neither 8-bit nor Hounsfield "
+                    "units: check the window."
+                )
+                self.note.show()
+        # Of the hint that none fits, the ends are passed on as typed in.
+        if self.note.isHidden():
+            self._fitting = (shown.low, shown.high)
+        self.low_box.setValue(shown.low)
+        self.high_box.setValue(shown.high)
+        self.unit_label.setText(shown.unit)
+
+    def _show_window(self) -> None:
+        layer = self._for[1]
+        low, high = self.low_box.value(), self.high_box.value()
+        if layer is not None and low < high:
+            layer.contrast_limits = (low, high)
