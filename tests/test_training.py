@@ -431,7 +431,15 @@ def test_missing_configuration_is_named(tmp_path: Path) -> None:
         read_config(tmp_path / "nothing.toml")
 
 
-@pytest.mark.parametrize("name", ["ssn", "unet"])
-def test_configurations_of_the_experiments_are_valid(name: str) -> None:
-    repository = Path(__file__).resolve().parents[1]
-    assert read_config(repository / "experiments" / "brain_tissue" / f"{name}.toml").dimensions == 3
+@pytest.mark.parametrize(
+    ("path", "dimensions"),
+    [
+        ("brain_tissue/ssn.toml", 3),
+        ("brain_tissue/unet.toml", 3),
+        ("brain_tissue/prior.toml", 3),
+        ("lidc/lung_nodule.toml", 2),
+    ],
+)
+def test_configurations_of_the_experiments_are_valid(path: str, dimensions: int) -> None:
+    experiments = Path(__file__).resolve().parents[1] / "experiments"
+    assert read_config(experiments / path).dimensions == dimensions
