@@ -391,7 +391,7 @@ def test_images_that_cannot_be_used(model: Path, tmp_path: Path, capsys) -> None
 
 def test_a_2d_model_refuses_a_volume(image: Path, tmp_path: Path, capsys) -> None:
     model = tiny_model(tmp_path / "flat.safetensors", dimensions=2)
-    says = ("works on 2-D images", "Choose a single slice")
+    says = ("works on 2-D images", "Mark slices of it", "--slice")
     refused(capsys, image, "--model", model, "--out", tmp_path / "out", says=says)
 
 

@@ -141,8 +141,8 @@ def _with_table(entries: Sequence[CaseEntry], table: CaseTable, path: Path) -> l
     return [
         replace(
             entry,
-            patient=said.get("patient", entry.patient),
-            split=said.get("split", entry.split),
+            patient=said.get("patient") or entry.patient,
+            split=said.get("split") or entry.split,
         )
         for entry, said in found
     ]

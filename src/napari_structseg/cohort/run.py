@@ -221,6 +221,8 @@ def _described(model: _Model, counted: ModelTally) -> dict[str, Any]:
         "label": model.label,
         "sha256": model.sha256,
         "kind": spec.head.kind,
+        # Of a finite set: from as many samples on, they repeat.
+        "members": spec.head.n_members or None,
         "steps": spec.training.steps,
         **summarise_model(counted),
     }

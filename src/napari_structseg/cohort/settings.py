@@ -11,7 +11,7 @@ from napari_structseg.cohort.draws import DrawSettings
 from napari_structseg.cohort.rows import SUFFIX
 from napari_structseg.controls import make_controls
 from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.evaluation.metrics import METRICS
+from napari_structseg.evaluation.metrics import METRICS, OF_EACH_CLASS
 from napari_structseg.evaluation.overlaps import Absent
 from napari_structseg.inference.devices import AUTO
 
@@ -86,7 +86,7 @@ def check_settings(evaluation: Evaluation) -> None:
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit must be 1 or more, but it is {limit}.")
     offered = {*METRICS, *(f"ged_{n}" for n in evaluation.counts)}
-    unknown = [name for name in evaluation.compared if name.partition(":")[0] not in offered]
+    unknown = [name for name in evaluation.compared if name.partition(": ")[0] not in offered]
     if unknown:
         raise ConfigError(
             f"--compare names {', '.join(map(repr, unknown))}, which is no metric. The metrics "
@@ -98,7 +98,11 @@ def check_compared(evaluation: Evaluation, cohort: Cohort) -> None:
     """Raise ConfigError if models are to be compared by what this data set cannot have."""
     foreground = cohort.class_names[1:]
     for name in evaluation.compared:
-        _, colon, of_class = name.partition(": ")
+        metric, colon, of_class = name.partition(": ")
+        if colon and metric not in OF_EACH_CLASS:
+            raise ConfigError(
+                f"--compare names {name!r}, but {metric} is of all classes together. Name it alone."
+            )
         if colon and (len(foreground) == 1 or of_class not in foreground):
             raise ConfigError(
                 f"--compare names {name!r}, but the foreground of the data set is "

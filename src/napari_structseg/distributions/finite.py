@@ -25,8 +25,11 @@ def mean_of_members(members: Tensor) -> Tensor:
     Tensor
         ``(C, *spatial)``, float32.
     """
-    log_probability = torch.log_softmax(members.float(), dim=1)
-    return torch.logsumexp(log_probability, dim=0) - math.log(len(members))
+    # One member at a time: of a volume, all of them in single precision would not fit.
+    total = torch.log_softmax(members[0].float(), dim=0)
+    for member in members[1:]:
+        total = torch.logaddexp(total, torch.log_softmax(member.float(), dim=0))
+    return total - math.log(len(members))
 
 
 class FiniteSet:

@@ -45,6 +45,10 @@ METRICS = {
     "brier": Metric("lower"),
     "ece": Metric("lower"),
 }
+# Those that compare single masks, and so have a value for each class as well.
+OF_EACH_CLASS = frozenset(
+    {"dice", "dice_marked", "iou", "best_dice", "better_than_mean", "hd95", "assd", "nsd"}
+)
 _AT_A_COUNT = re.compile(r"ged_\d+")
 
 

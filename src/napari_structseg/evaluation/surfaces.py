@@ -67,7 +67,8 @@ class SurfaceDistances:
         if self.empty:
             return float("nan") if self.empty == 2 else 0.0
         both = np.concatenate([self.to_second, self.to_first])
-        return float((both <= tolerance).mean())
+        # A tolerance of three voxels includes three voxels, whatever their size rounds to.
+        return float((both <= tolerance * (1 + 1e-9)).mean())
 
 
 def surface_distances(first: Mask, second: Mask, spacing: Sequence[float]) -> SurfaceDistances:

@@ -41,7 +41,8 @@ def fitting_window(intensity: IntensitySpec, values: Range, name: str) -> Intens
     if intensity.hounsfield is None:
         return intensity
     lowest, highest = values
-    if lowest >= 0 and highest <= _LARGEST_BYTE:
+    # Up to 1 it is more likely a picture that was scaled, which would be black to the model.
+    if lowest >= 0 and 1 < highest <= _LARGEST_BYTE:
         return intensity.model_copy(update={"hounsfield": None})
     if lowest < _HIGHEST_AIR:
         return window(intensity.hounsfield, "HU")

@@ -229,7 +229,9 @@ def read_stack(folder: Path) -> Stack:
 
 def _mapped(path: Path) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive, not one array")
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(
             f"Cannot read the array {path}: {error}. Write it with numpy.save; docs/training.md "
