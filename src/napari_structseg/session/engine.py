@@ -139,12 +139,18 @@ class Engine:
     def join(self, timeout: float | None = None) -> bool:
         """Wait until idle; False if ``timeout`` seconds were not enough.
 
-        Once closed, that is when the worker has left its last step: no result comes after.
+        Once closed, that is when the worker has ended: no result comes after.
         """
         with self._condition:
-            return self._condition.wait_for(
+            is_idle = self._condition.wait_for(
                 lambda: not self._busy and self._pending is None, timeout
             )
+            ends = self._closed and is_idle
+        if ends and self._thread is not None and self._thread is not threading.current_thread():
+            # It still has to let go of its tensors, which must not happen while Python ends.
+            self._thread.join(timeout)
+            return not self._thread.is_alive()
+        return is_idle
 
     def close(self) -> None:
         """Stop the worker after its current step, without waiting for it."""
