@@ -123,3 +123,8 @@ def test_what_is_wrong_is_said_with_its_name_and_value(
 def test_class_scales_of_another_model_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"2 class scales.*3 classes"):
         Controls(class_scale=(1, 1)).weights(3)
+
+
+def test_a_class_scaled_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="given twice, in different spellings: CSF, csf"):
+        make_controls(["Background", "CSF"], class_scale={"CSF": 2, "csf": 3})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.nn import functional
 
-from napari_structseg.errors import InputError
+from napari_structseg.errors import Cancelled, InputError
 from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.models import IntensitySpec
 
@@ -149,3 +149,15 @@ def test_other_number_of_axes_cannot_be_resampled() -> None:
 )
 def test_size_at_spacing_covers_the_field_of_view(target, expected) -> None:
     assert size_at_spacing((10, 20, 30), (2.0, 1.0, 1.0), target) == expected
+
+
+def test_resampling_stops_before_the_next_map() -> None:
+    asked = []
+
+    def cancelled() -> bool:
+        asked.append(None)
+        return len(asked) == 3
+
+    with pytest.raises(Cancelled):
+        resample(torch.ones(5, 4, 4), (6, 6), cancelled=cancelled)
+    assert len(asked) == 3

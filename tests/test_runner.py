@@ -13,6 +13,8 @@ from napari_structseg.errors import ConfigError, InputError, MemoryLimitError, W
 from napari_structseg.image import Image
 from napari_structseg.inference.predictor import Predictor
 from napari_structseg.io.weights import load_weights
+from napari_structseg.memory import available_memory
+from napari_structseg.priors import PriorSpec
 from napari_structseg.session.runner import ModelRun, RunOutcome
 from tiny_models import tiny_model
 
@@ -33,6 +35,7 @@ class Listener:
     """Everything a run has said."""
 
     def __init__(self, run: ModelRun) -> None:
+        self.run = run
         self.said: list[tuple[str, object]] = []
         run.progressed.connect(lambda done, total: self.said.append(("progress", (done, total))))
         run.first_ready.connect(lambda outcome: self.said.append(("first", outcome)))
@@ -146,3 +149,46 @@ def test_a_run_cancelled_at_its_last_tile_gives_nothing(model: Path) -> None:
     run.cancel()
     run.start()
     assert listener.kinds == ["cancelled"]
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/m.safetensors", "m" * 300 + ".safetensors"])
+def test_a_path_that_the_system_refuses_is_said(tmp_path: Path, name: str) -> None:
+    run = ModelRun(name if name.startswith("~") else tmp_path / name, make_image())
+    listener = Listener(run)
+    run.start()
+    assert run.join(TIMEOUT)
+    ((kind, error),) = listener.said
+    assert kind == "failed"
+    assert isinstance(error, WeightsError)
+    assert "Check the path" in str(error)
+
+
+def test_cancelled_while_the_maps_are_resampled(tmp_path: Path) -> None:
+    path = tiny_model(tmp_path / "coarse.safetensors", spacing=(2.0, 2.0, 2.0))
+    run = ModelRun(path, make_image((48, 48, 48)), synchronous=True)
+    listener = Listener(run)
+    # The last tile but one: after the next one there is nothing left but to resample.
+    run.progressed.connect(lambda done, total: done == total - 1 and run.cancel())
+    run.start()
+    assert listener.kinds == ["cancelled"]
+
+
+def test_the_memory_of_the_prior_counts(tmp_path: Path) -> None:
+    path = tiny_model(tmp_path / "m.safetensors", prior=PriorSpec())
+    predictor = Predictor(*load_weights(path))
+    available = available_memory()
+    # Such that the model would fit, but not its prior.
+    side = 8
+    while predictor.required_bytes(flat_image(side + 8)) < 0.95 * available:
+        side += 8
+    predictor.check(flat_image(side))
+    listener = Listener(ModelRun(path, flat_image(side), synchronous=True))
+    listener.run.start()
+    ((kind, error),) = listener.said
+    assert kind == "failed"
+    assert isinstance(error, MemoryLimitError)
+
+
+def flat_image(side: int) -> Image:
+    """Of no memory of its own."""
+    return Image.from_array(np.broadcast_to(np.uint8(1), (side,) * 3))

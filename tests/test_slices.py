@@ -58,7 +58,7 @@ def test_its_own_options_mark_the_same(axis, start: int, count: int, edge: int) 
     assert MarkedRegion.parse(options["--slice"], options.get("--box")) == marked
 
 
-@pytest.mark.parametrize("text", ["40", "w:3", "z:-1", "z:1:0", "z:1:2:3", "z:1.5", ""])
+@pytest.mark.parametrize("text", ["40", "w:3", "z:-1", "z:1:0", "z:1:00", "z:1:2:3", "z:1.5", ""])
 def test_slices_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match="AXIS:INDEX"):
         MarkedRegion.parse(text)

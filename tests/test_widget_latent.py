@@ -32,9 +32,9 @@ def factors(seed: int, sample: int, n_latents: int = N_LATENTS) -> np.ndarray:
     return Noise(seed, sample).factors(n_latents).numpy().astype(float)
 
 
-def drag(widget, *places: QPointF) -> None:
+def drag(widget, *places: QPointF, pressed=QMouseEvent.Type.MouseButtonPress) -> None:
     """Press at the first place, go to the others, and let go at the last one."""
-    kinds = [QMouseEvent.Type.MouseButtonPress, *[QMouseEvent.Type.MouseMove] * (len(places) - 1)]
+    kinds = [pressed, *[QMouseEvent.Type.MouseMove] * (len(places) - 1)]
     left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
     for kind, place in zip(
         [*kinds, QMouseEvent.Type.MouseButtonRelease], [*places, places[-1]], strict=True
@@ -303,3 +303,15 @@ def test_a_model_without_latents_has_no_pad(dock) -> None:
     dock.choose()
     dock.run()
     assert dock.widget.latent_section.isHidden()
+
+
+def test_a_double_click_that_trembles_is_none_the_less_the_mean(panel, heard, qtbot) -> None:
+    pad = panel.pad
+    place = QPointF(30, 40)
+    qtbot.mouseDClick(pad, Qt.MouseButton.RightButton, pos=place.toPoint())
+    assert heard == []
+    drag(pad, place, pressed=QMouseEvent.Type.MouseButtonDblClick)
+    drag(pad, place, place + QPointF(1, 0), pressed=QMouseEvent.Type.MouseButtonDblClick)
+    assert heard == [MEAN, MEAN]
+    drag(pad, place, place + QPointF(9, 0), pressed=QMouseEvent.Type.MouseButtonDblClick)
+    assert heard[-1] == panel.position != ()

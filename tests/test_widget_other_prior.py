@@ -9,12 +9,18 @@ import pytest
 import torch
 
 from dock_helpers import SHAPE, brain, dock  # noqa: F401 -- a fixture
-from napari_structseg import load_model, prior_for, read_image
+from napari_structseg import Image, load_model, prior_for, read_image, save_model
+from napari_structseg.distributions import PointLogits
+from napari_structseg.errors import MemoryLimitError
+from napari_structseg.inference.probabilities import MapSpec
 from napari_structseg.models import ClassSpec
 from napari_structseg.priors import PriorSpec, refine
+from napari_structseg.session.runner import RunOutcome
+from napari_structseg.widgets.exploration import Exploration
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 
+SAID = (MapSpec("maps", 3, CLASSES), Path("maps.nii"), 0.0)
 AFFINE = np.diag([-1.0, 2, 3, 1])
 
 
@@ -248,3 +254,81 @@ def test_probabilities_that_cannot_be_used(dock, maps) -> None:
     dock.run()
     assert "voxel grid of the image 'another'" in dock.widget.banner.message
     assert np.array_equal(dock.labels, before)
+
+
+def test_the_same_maps_again_keep_the_prior_and_its_sliders(dock, maps) -> None:
+    choose_maps(dock, maps)
+    choose(dock, dock.other)
+    panel = dock.widget.neighbours
+    panel.strength_slider.set_value(2)
+    panel.picture.select(1, 2)
+    panel.picture.slider.set_value(0.5)
+    dock.settle()
+    before, nudges = dock.labels.copy(), panel.nudges
+    assert len(nudges) == 1
+    dock.run()
+    assert not dock.widget.banner.message
+    assert panel.prior_chooser.choice == str(dock.other)
+    assert (panel.iterations, panel.strength, panel.nudges) == (3, 2, nudges)
+    assert panel.picture.grid.selected == (1, 2)
+    assert dock.widget._exploration.spec.classes == CLASSES
+    assert np.array_equal(dock.labels, before)
+
+
+def test_a_cancelled_run_gives_the_prior_back(exploring) -> None:
+    choose(exploring, exploring.other)
+    labels = exploring.labels.copy()
+    large = brain((48, 48, 48), seed=1)
+    exploring.widget.source.choose_image(exploring.add_image(large, name="large"))
+    exploring.widget.source.run_button.click()
+    exploring.wait(lambda: exploring.labels.shape == large.shape)
+    box = exploring.widget.neighbours.prior_chooser
+    box.activated.emit(listed(exploring).index(None))
+    assert not exploring.widget.neighbours.iteration_slider.isEnabled()
+    exploring.widget.source.run_button.click()
+    exploring.settle()
+    assert exploring.widget.status.hint.text() == "Cancelled"
+    assert box.choice == str(exploring.other)
+    assert exploring.widget.neighbours.iterations == 3
+    assert exploring.widget.neighbours.iteration_slider.isEnabled()
+    assert np.array_equal(exploring.labels, labels)
+
+
+def test_weights_are_those_of_the_prior_in_use(dock) -> None:
+    """Two files may say the same of themselves, and a mirrored image mirrors the prior."""
+    dock.add_image(name="T1")
+    own = dock.choose(prior=PriorSpec(iterations=3))
+    dock.run()
+    grid = dock.widget.neighbours.picture.grid
+    before = grid.average((1, 2))
+    network, spec = load_model(own)
+    with torch.no_grad():
+        for parameter in network.prior.parameters():
+            parameter.mul_(-2)
+    again = dock.folder / "again.safetensors"
+    save_model(again, network, spec)
+    dock.widget.source.choose_model(again)
+    dock.run()
+    assert dock.widget._exploration.spec == spec
+    assert grid.average((1, 2)) != pytest.approx(before, abs=1e-3)
+    assert str(own) in listed(dock)
+    assert str(again) not in listed(dock)
+
+
+def test_a_prior_that_needs_too_much_memory_changes_nothing(exploring) -> None:
+    widget, shape = exploring.widget, (30000,) * 3
+    layers = widget.layers
+    huge = Exploration(
+        exploring.viewer,
+        widget._exploration.run,
+        RunOutcome(PointLogits(torch.zeros(4, 1, 1, 1).expand(4, *shape)), None, *SAID),
+        Image.from_array(np.broadcast_to(np.uint8(1), shape)),
+        layers.beside,
+        layers,
+        is_complete=True,
+    )
+    with pytest.raises(MemoryLimitError, match="Refining"):
+        huge.use_prior(str(exploring.other))
+    assert huge.prior is None
+    assert huge.prior_model is None
+    huge.close()

@@ -209,3 +209,29 @@ def test_bytes_and_what_is_neither(volume) -> None:
     assert not row.note.isHidden()
     assert "check the window" in row.note.text()
     assert row.chosen_window == (-1000, 1200)
+
+
+@pytest.mark.parametrize(
+    ("ends", "shown", "typed"),
+    [((0.05, 0.9), (0.05, 0.9), 0.45), ((1 / 3, 2e7), (0, 2e7), 1e8), ((0, 255), (0, 255), 200)],
+)
+def test_the_window_of_a_model_is_not_rounded(volume, ends, shown, typed) -> None:
+    row = volume.widget.source.window_row
+    spec = IntensitySpec(kind="window", low=ends[0], high=ends[1])
+    row.set_model(spec, volume.viewer.layers["CT"])
+    assert (row.low_box.value(), row.high_box.value()) == pytest.approx(shown)
+    assert row.chosen_window is None
+    row.high_box.setValue(typed)
+    assert row.chosen_window == pytest.approx((shown[0], typed))
+
+
+def test_another_window_keeps_the_sliders(volume) -> None:
+    widget = volume.widget
+    volume.run()
+    widget.strip.select(2)
+    widget.spread.rows[1].scale.set_value(0.5)
+    widget.source.window_row.high_box.setValue(500)
+    volume.run()
+    assert widget.controls.sample == 2
+    assert widget.controls.class_scale == (1, 0.5)
+    assert np.array_equal(volume.labels[6:7], expected(volume))

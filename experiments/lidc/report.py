@@ -20,7 +20,8 @@ MARKS = ("<!-- tables: experiments/lidc/run.py -->", "<!-- end of tables -->")
 HALVES = {"all": "all four readers", "one": "one reader"}
 # The results of a GPU stand for themselves; the page shows the small ones.
 RESULTS = {
-    name: {half: HERE / f"{name}-{half}.json" for half in HALVES} for name in ("small", "full")
+    name: {half: HERE / f"{name}-{half}.json" for half in HALVES}
+    for name in ("small", "medium", "full")
 }
 TITLES = {
     "prob-unet": "Prob-UNet",

@@ -211,12 +211,17 @@ def make_controls(class_names: Sequence[str], **values: object) -> Controls:
     Raises
     ------
     ConfigError
-        For an unknown class, another number of class scales than classes, a pair of classes that
-        is nudged twice, or a value out of range: what was expected and what came.
+        For an unknown class, another number of class scales than classes, a class that is scaled
+        or a pair that is nudged twice, or a value out of range: what was expected and what came.
     """
     scales = values.pop("class_scale", None) or {}
     if isinstance(scales, dict):
         given = {_label_of(name, class_names): value for name, value in scales.items()}
+        if len(given) < len(scales):
+            raise ConfigError(
+                "A scale is expected once for each class, but one class is given twice, in "
+                f"different spellings: {', '.join(map(str, scales))}. Leave one out."
+            )
         scales = tuple(given.get(label, 1.0) for label in range(len(class_names)))
     nudges = values.pop("nudges", None) or ()
     named = {"class_scale": list(class_names)}

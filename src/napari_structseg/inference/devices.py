@@ -40,6 +40,11 @@ def resolve_device(name: str = AUTO) -> torch.device:
     return torch.device(accelerators[0] if accelerators else "cpu")
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Bytes of its own that a device has free; None: it has none, or does not tell."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+
+
 def describe_device(name: str) -> str:
     """A device in words, for the user: ``auto: CPU``, ``NVIDIA H100 (cuda:0)``."""
     device = resolve_device(name)

@@ -59,7 +59,7 @@ class MarkedRegion(BaseModel):
             If they are not of this form.
         """
         found = _SLICE.fullmatch(slices)
-        if found is None or found[3] == "0":
+        if found is None or (found[3] is not None and int(found[3]) == 0):
             raise ConfigError(
                 "--slice needs AXIS:INDEX or AXIS:INDEX:COUNT, for example z:40 or z:40:5, but "
                 f"it is {slices!r}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Protocol
@@ -52,8 +52,10 @@ class ParameterMaps(Protocol):
         """
         ...
 
-    def resampled(self, shape: Sequence[int]) -> ParameterMaps:
-        """The same maps on another grid over the same field of view."""
+    def resampled(
+        self, shape: Sequence[int], cancelled: Callable[[], bool] | None = None
+    ) -> ParameterMaps:
+        """The same maps on another grid over the same field of view; see :func:`resample`."""
         ...
 
     def distribution(self) -> LogitDistribution:
@@ -133,14 +135,16 @@ class NormalMaps:
                 values = part[0] if inside is None else torch.where(inside, part[0], outside)
                 maps[index] += values * weight
 
-    def resampled(self, shape: Sequence[int]) -> NormalMaps:
-        """The same maps on another grid over the same field of view."""
+    def resampled(
+        self, shape: Sequence[int], cancelled: Callable[[], bool] | None = None
+    ) -> NormalMaps:
+        """The same maps on another grid over the same field of view; see :func:`resample`."""
         if self.diagonal is None or self.factor is None:
-            return NormalMaps(resample(self.mean, shape))
-        factor = resample(self.factor.flatten(0, 1), shape)
+            return NormalMaps(resample(self.mean, shape, cancelled=cancelled))
+        factor = resample(self.factor.flatten(0, 1), shape, cancelled=cancelled)
         return NormalMaps(
-            resample(self.mean, shape),
-            resample(self.diagonal, shape),
+            resample(self.mean, shape, cancelled=cancelled),
+            resample(self.diagonal, shape, cancelled=cancelled),
             factor.reshape(*self.factor.shape[:2], *shape),
             self.epsilon,
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.errors import Cancelled, InputError, MemoryLimitError
 from napari_structseg.image import Image
+from napari_structseg.inference.devices import free_memory
 from napari_structseg.inference.kinds import background_maps, tile_parameters, voxel_bytes
 from napari_structseg.inference.parameter_maps import ParameterMaps
 from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
@@ -140,7 +141,7 @@ class Predictor:
         check_memory(
             self.required_bytes(image) + refined * refinement,
             f"Running {self.spec.name!r} on {image.name!r}",
-            torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None,
+            free_memory(self.device),
         )
 
     def predict(
@@ -159,7 +160,7 @@ class Predictor:
         report
             Called with the fraction done, from 0 to 1.
         cancelled
-            Asked between tiles.
+            Asked between tiles, and between maps where they are resampled.
 
         Raises
         ------
@@ -168,7 +169,7 @@ class Predictor:
         Cancelled
             When ``cancelled`` said so.
         """
-        for progress in self.stream(image):
+        for progress in self.stream(image, cancelled=cancelled):
             if report is not None:
                 report(progress.done / progress.total)
             if progress.complete and progress.distribution is not None:
@@ -177,7 +178,12 @@ class Predictor:
                 raise Cancelled("The run was cancelled.")
         raise AssertionError("a stream ends with a complete prediction")
 
-    def stream(self, image: Image, first: Region | None = None) -> Iterator[Prediction]:
+    def stream(
+        self,
+        image: Image,
+        first: Region | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Prediction]:
         """Predict tile by tile.
 
         Parameters
@@ -186,6 +192,8 @@ class Predictor:
             On any grid.
         first
             The region to finish first, usually the visible slice.
+        cancelled
+            Asked where much is done between two tiles: before each map that is resampled.
 
         Yields
         ------
@@ -193,13 +201,20 @@ class Predictor:
             After every tile, where there is a latent prior first after each of its tiles. Once
             ``first`` is done each carries the growing distribution;
             where the image has to be resampled, only the last does.
+
+        Raises
+        ------
+        InputError, MemoryLimitError
+            As :meth:`check`.
+        Cancelled
+            When ``cancelled`` said so.
         """
         self.check(image)
         grid_shape = self._grid_shape(image)
         resampled = grid_shape != image.spatial_shape
         data = normalise(image.data, self._intensity(image))
         if resampled:
-            data = resample(data, grid_shape)
+            data = resample(data, grid_shape, cancelled=cancelled)
             first = None
         box = _nonzero_box(data, 2 * self._stride)
         tiles = make_tiles([part.stop - part.start for part in box], self._tile, self._overlap)
@@ -228,7 +243,7 @@ class Predictor:
                 if done < len(tiles):
                     yield Prediction(before + done, total, growing if done >= n_first else None)
             if growing is None:
-                growing = maps.resampled(image.spatial_shape).distribution()
+                growing = maps.resampled(image.spatial_shape, cancelled).distribution()
         except torch.OutOfMemoryError as error:
             raise MemoryLimitError(
                 f"The device {self.device} ran out of memory on {image.name!r}. Choose the CPU as "

@@ -6,7 +6,7 @@ size of the network. Both keep the field of view.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_structseg.errors import InputError
+from napari_structseg.errors import Cancelled, InputError
 from napari_structseg.models.spec import IntensitySpec
 
 # What a voxel with data gets where normalisation would give exactly 0, the value of no data.
@@ -112,7 +112,13 @@ def size_at_spacing(
     return tuple(max(1, round(size * ratio)) for size, ratio in zip(shape, ratios, strict=True))
 
 
-def resample(array: Tensor, size: Sequence[int], *, nearest: bool = False) -> Tensor:
+def resample(
+    array: Tensor,
+    size: Sequence[int],
+    *,
+    nearest: bool = False,
+    cancelled: Callable[[], bool] | None = None,
+) -> Tensor:
     """Resample to another number of voxels over the same field of view.
 
     The outer faces of the outer voxels stay where they are; it is not their centres that are
@@ -127,6 +133,8 @@ def resample(array: Tensor, size: Sequence[int], *, nearest: bool = False) -> Te
     nearest
         For labels: take the voxel in which the centre of the new voxel lies. Otherwise linear
         interpolation, smoothed along axes that lose voxels so that fine detail does not alias.
+    cancelled
+        Asked before each map that is interpolated.
 
     Returns
     -------
@@ -137,6 +145,8 @@ def resample(array: Tensor, size: Sequence[int], *, nearest: bool = False) -> Te
     ------
     ValueError
         If the number of spatial axes does not fit.
+    Cancelled
+        When ``cancelled`` said so.
     """
     old, new = tuple(array.shape[1:]), tuple(size)
     if len(old) != len(new) or len(new) not in (2, 3):
@@ -151,6 +161,8 @@ def resample(array: Tensor, size: Sequence[int], *, nearest: bool = False) -> Te
     result = array.new_empty((len(array), *new))
     # One map at a time: the temporaries are in float32, whatever the maps are stored in.
     for index, single in enumerate(array):
+        if cancelled is not None and cancelled():
+            raise Cancelled("The resampling was cancelled.")
         result[index] = _linear(single.float(), new)
     return result
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from napari_structseg.distributions import LogitDistribution, PointLogits, Region
-from napari_structseg.errors import InputError
+from napari_structseg.errors import Cancelled, InputError
 from napari_structseg.image import Image
+from napari_structseg.inference.devices import free_memory
 from napari_structseg.inference.predictor import Prediction
 from napari_structseg.inference.refinement import refinement_bytes
 from napari_structseg.memory import check_memory
@@ -126,14 +127,21 @@ class ProbabilityMaps:
         check_memory(
             logits + refined * refinement_bytes(maps.n_channels, maps.spatial_shape),
             f"Refining {maps.name!r}" if refined else f"Showing {maps.name!r}",
-            torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None,
+            free_memory(self.device),
         )
 
-    def stream(self, image: Image, first: Region | None = None) -> Iterator[Prediction]:
+    def stream(
+        self,
+        image: Image,
+        first: Region | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Prediction]:
         """As :meth:`Predictor.stream`, in one step."""
         self.check(image)
         logits = torch.empty(self.maps.data.shape, dtype=torch.float32)
         for shown, channel in zip(logits, self.maps.data, strict=True):
+            if cancelled is not None and cancelled():
+                raise Cancelled("The run was cancelled.")
             shown.copy_(torch.from_numpy(channel.astype(np.float32)))
         logits.clamp_(min=SMALLEST).log_()
         yield Prediction(1, 1, PointLogits(logits.to(self.device)))

@@ -6,7 +6,7 @@ computed anew where a tile was added, so that it is always that of what was blen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 
@@ -87,9 +87,11 @@ class MemberMaps:
         self.members[index] += (values * weight).to(_DTYPE)
         self.mean[index] = mean_of_members(self.members[index])
 
-    def resampled(self, shape: Sequence[int]) -> MemberMaps:
-        """The same maps on another grid over the same field of view."""
-        flat = resample(self.members.flatten(0, 1), shape)
+    def resampled(
+        self, shape: Sequence[int], cancelled: Callable[[], bool] | None = None
+    ) -> MemberMaps:
+        """The same maps on another grid over the same field of view; see :func:`resample`."""
+        flat = resample(self.members.flatten(0, 1), shape, cancelled=cancelled)
         members = flat.reshape(*self.members.shape[:2], *shape)
         return MemberMaps(members, mean_of_members(members))
 
@@ -158,9 +160,11 @@ class LatentMaps:
         certain = _certain(len(mean), [1] * weight.ndim, weight.device)
         self.mean[index] = torch.where(self.inside[region], mean, certain)
 
-    def resampled(self, shape: Sequence[int]) -> LatentMaps:
-        """The same maps on another grid over the same field of view."""
-        first = resample(self.first, shape)
+    def resampled(
+        self, shape: Sequence[int], cancelled: Callable[[], bool] | None = None
+    ) -> LatentMaps:
+        """The same maps on another grid over the same field of view; see :func:`resample`."""
+        first = resample(self.first, shape, cancelled=cancelled)
         inside = resample(self.inside[None].to(torch.uint8), shape, nearest=True)[0].bool()
         mean = decode(self.combination, first, [self.prior.mean])[0]
         certain = _certain(len(mean), [1] * mean[0].ndim, mean.device)

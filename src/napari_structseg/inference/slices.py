@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
-import torch
-
 from napari_structseg.distributions import LogitDistribution, Region, SliceStack
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.image import Image
+from napari_structseg.inference.devices import free_memory
 from napari_structseg.inference.marked_region import MarkedRegion
 from napari_structseg.inference.predictor import Prediction, Predictor
 from napari_structseg.inference.refinement import refinement_bytes
@@ -79,7 +78,12 @@ class SlicePredictor:
         """
         self._prepare(image, refined=refined)
 
-    def stream(self, image: Image, first: Region | None = None) -> Iterator[Prediction]:
+    def stream(
+        self,
+        image: Image,
+        first: Region | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Prediction]:
         """Predict slice by slice; only the last prediction carries a distribution.
 
         Parameters
@@ -88,6 +92,8 @@ class SlicePredictor:
             A volume.
         first
             Of no use here: what is marked is near what is visible.
+        cancelled
+            As for :meth:`Predictor.stream`.
 
         Raises
         ------
@@ -97,7 +103,7 @@ class SlicePredictor:
         predictor, slices = self._prepare(image)
         stack: list[LogitDistribution] = []
         for index, one in enumerate(slices):
-            for progress in predictor.stream(one):
+            for progress in predictor.stream(one, cancelled=cancelled):
                 done = index * progress.total + progress.done
                 total = len(slices) * progress.total
                 if progress.complete and progress.distribution is not None:
@@ -149,7 +155,7 @@ class SlicePredictor:
             len(slices) * predictor.required_bytes(slices[0])
             + refined * refinement_bytes(spec.n_classes, region_shape),
             f"Running {spec.name!r} on {len(slices)} slices of {image.name!r}",
-            torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else None,
+            free_memory(self.device),
         )
         return predictor, slices
 

@@ -211,8 +211,16 @@ def find_model(name_or_file: str) -> Path:
     shipped = shipped_models()
     if name_or_file in shipped:
         return shipped[name_or_file]
-    path = Path(name_or_file).expanduser()
-    if not path.is_file():
+    try:
+        path = Path(name_or_file).expanduser()
+        is_file = path.is_file()
+    except (OSError, RuntimeError) as error:
+        # RuntimeError is what a home folder that does not exist raises.
+        raise WeightsError(
+            f"Cannot look for a model at {name_or_file!r}: {error}. Check the path, and that you "
+            "may read the folder."
+        ) from error
+    if not is_file:
         raise WeightsError(
             f"There is no model called {name_or_file!r} and no such file. Shipped models: "
             f"{', '.join(shipped) or 'none'}. Or give the path of a .safetensors file."
@@ -221,10 +229,15 @@ def find_model(name_or_file: str) -> Path:
 
 
 def _refuse_others(path: Path) -> None:
-    if not path.is_file():
-        raise WeightsError(f"There is no model file at {path}.")
-    with path.open("rb") as file:
-        head = file.read(10)
+    try:
+        with path.open("rb") as file:
+            head = file.read(10)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise WeightsError(f"There is no model file at {path}.") from error
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot read {path}: {error.strerror or error}. Check that you may read the file."
+        ) from error
     # safetensors: 8 bytes of header length, then JSON. Those bytes may be any, so a pickle's
     # first byte alone proves nothing.
     is_safetensors = len(head) == 10 and head[8:9] == b"{"

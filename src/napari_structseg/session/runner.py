@@ -26,6 +26,8 @@ from napari_structseg.io.nifti import read_image
 from napari_structseg.io.weights import find_model
 from napari_structseg.priors import MarkovPrior
 
+_CANCELLED = "The run was cancelled."
+
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
@@ -134,8 +136,9 @@ class ModelRun:
             outcome = self._predict()
         except Cancelled:
             self.cancelled.emit()
-        except (StructSegError, MemoryError, RuntimeError) as error:
-            # RuntimeError is what torch raises for a device that fails; the user must hear it.
+        except (StructSegError, MemoryError, OSError, RuntimeError) as error:
+            # RuntimeError is what torch raises for a device that fails, and OSError what comes of
+            # a disk that goes away meanwhile; the user must hear of both.
             self.failed.emit(error)
         else:
             self.finished.emit(outcome)
@@ -146,12 +149,15 @@ class ModelRun:
         if is_nifti_path(self.model):
             path = Path(self.model)
             maps = ProbabilityMaps(read_image(path), device=device)
+            if self._stop.is_set():
+                raise Cancelled(_CANCELLED)
             return self._follow(maps, None, path, started)
         path = find_model(self.model)
         predictor = open_predictor(self.model, device, self._marked, self._window)
         prior = None
         if isinstance(predictor, Predictor):
             prior = prior_for(predictor.network, self._image)
+            predictor.check(self._image, refined=prior is not None)
         with stopping(predictor.network, self._stop.is_set):
             return self._follow(predictor, prior, path, started)
 
@@ -163,10 +169,10 @@ class ModelRun:
         started: float,
     ) -> RunOutcome:
         shown = False
-        for progress in predictor.stream(self._image, self._first):
+        for progress in predictor.stream(self._image, self._first, self._stop.is_set):
             self.progressed.emit(progress.done, progress.total)
             if self._stop.is_set():
-                raise Cancelled("The run was cancelled.")
+                raise Cancelled(_CANCELLED)
             if progress.distribution is not None:
                 region = None
                 if isinstance(predictor, SlicePredictor):

@@ -16,8 +16,12 @@ from napari_structseg.controls import Controls
 from napari_structseg.distributions import LogitDistribution, region_shape, whole
 from napari_structseg.image import Image
 from napari_structseg.inference.changes import Changes
-from napari_structseg.inference.other_prior import OtherPrior, open_prior
+from napari_structseg.inference.devices import free_memory
+from napari_structseg.inference.other_prior import OtherPrior, Spec, open_prior
 from napari_structseg.inference.probabilities import MapSpec
+from napari_structseg.inference.refinement import refinement_bytes
+from napari_structseg.memory import check_memory
+from napari_structseg.models import ModelSpec
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ChangedLabels,
@@ -110,7 +114,7 @@ class Exploration:
     ) -> None:
         self._viewer = viewer
         self.run = run
-        self.spec = outcome.spec
+        self._given = self.spec = outcome.spec
         self.image = image
         self.region = whole(image.spatial_shape) if outcome.region is None else outcome.region
         self.layer = layer
@@ -139,8 +143,15 @@ class Exploration:
         """The other model whose prior is used; None: the model's own, if it has one."""
         return None if self.other_prior is None else self.other_prior.model
 
-    def open_prior(self, model: str | None) -> OtherPrior | None:
-        """A model's prior, for :meth:`use_prior`; None stands for the model's own.
+    def use_prior(self, model: str | None) -> None:
+        """Refine with another model's prior, or with the model's own; it has to be started again.
+
+        A probability map takes the names of the prior's classes.
+
+        Parameters
+        ----------
+        model
+            Name of a shipped model, or a file; None: the model's own prior, if it has one.
 
         Raises
         ------
@@ -148,23 +159,36 @@ class Exploration:
             If the model has no prior, or one for other classes or dimensions.
         WeightsError
             If the model cannot be used.
+        MemoryLimitError
+            If what mean field computes would not fit into memory. Nothing has changed then, as
+            after every error.
         """
-        if model is None:
-            return None
-        return open_prior(model, self.spec, self.engine.distribution.device)
-
-    def use_prior(self, other: OtherPrior | None) -> None:
-        """Refine with another model's prior, or with the model's own. Only while stopped.
-
-        A probability map takes the names of the prior's classes.
-        """
-        self.other_prior = other
-        self.prior = self._own_prior if other is None else other.on(self.image)
+        other, prior = None, self._own_prior
+        if model is not None:
+            distribution = self.engine.distribution
+            other = open_prior(model, self.spec, distribution.device)
+            prior = other.on(self.image)
+            check_memory(
+                refinement_bytes(self.spec.n_classes, distribution.spatial_shape),
+                f"Refining the segmentation of {self.image.name!r}",
+                free_memory(distribution.device),
+            )
+        self.stop()
+        self.other_prior, self.prior = other, prior
         if other is not None and isinstance(self.spec, MapSpec):
             self.spec = replace(self.spec, classes=other.spec.classes)
         self.engine.close()
         self.engine = self._make_engine(self.engine.distribution)
         self._requests.clear()
+
+    def goes_on_from(self, old: Exploration) -> bool:
+        """Whether another one was of the same model or maps, so that its choices are still good."""
+        return are_alike(self._given, old._given)
+
+    def take_names(self, old: Exploration) -> None:
+        """Call the classes what they are called in another exploration of the same maps."""
+        if isinstance(self.spec, MapSpec):
+            self.spec = replace(self.spec, classes=old.spec.classes)
 
     def start(
         self,
@@ -339,3 +363,10 @@ class Exploration:
             # Results come in the order of requests.
             for generation in [one for one in self._requests if one < results[-1].generation]:
                 del self._requests[generation]
+
+
+def are_alike(one: Spec, other: Spec) -> bool:
+    """Whether two say the same of all but the window of intensities that a model is shown."""
+    if isinstance(one, ModelSpec) and isinstance(other, ModelSpec):
+        one = one.model_copy(update={"intensity": other.intensity})
+    return one == other

@@ -24,7 +24,7 @@ from napari_structseg.session.messages import (
 )
 from napari_structseg.session.runner import RunOutcome
 from napari_structseg.widgets.dock_layout import DockLayout
-from napari_structseg.widgets.exploration import N_OUTLINES, Exploration, Wanted
+from napari_structseg.widgets.exploration import N_OUTLINES, Exploration, Wanted, are_alike
 from napari_structseg.widgets.job import Job
 from napari_structseg.widgets.layers import ResultLayers
 from napari_structseg.widgets.shortcuts import BoundShortcuts
@@ -238,8 +238,9 @@ class ExploreWidget(DockLayout):
         exploration = Exploration(
             self._viewer, job.run, outcome, job.image, job.layer, layers, is_complete=is_complete
         )
-        if old is not None and old.prior_model is not None and spec == self._spec:
-            self._keep_prior(old, exploration)
+        if old is not None and exploration.goes_on_from(old):
+            exploration.take_names(old)
+            self._use_prior(exploration, old.prior_model)
         self._adopt(exploration, is_continued=is_continued)
 
     def _go_back(self) -> None:
@@ -263,15 +264,18 @@ class ExploreWidget(DockLayout):
         """Show an exploration in the panels and in the viewer."""
         spec, is_stochastic = exploration.spec, exploration.is_stochastic
         self._exploration = exploration
-        if spec != self._spec:
-            self._spec = spec
+        is_new = self._spec is None or not are_alike(spec, self._spec)
+        self._spec = spec
+        if is_new:
             self.strip.reset()
             self.spread.set_classes(spec.classes, is_stochastic=is_stochastic)
-            self._set_prior(exploration)
-            self._offer_priors(exploration)
             self.show_panel.set_classes(
                 spec.classes, n_outlines=N_OUTLINES, is_stochastic=is_stochastic
             )
+        if is_new or exploration.prior_model != self.neighbours.prior_chooser.choice:
+            self._set_prior(exploration)
+        elif not is_continued:
+            self._show_prior(exploration)
         if not is_continued:
             self._thumbnails = self._mode_thumbnails = None
             self.strip.set_model(spec.classes, is_stochastic=is_stochastic)
@@ -288,51 +292,49 @@ class ExploreWidget(DockLayout):
         self._look()
 
     def _set_prior(self, exploration: Exploration) -> None:
-        """Offer what the model's prior has to offer."""
-        prior, spec = exploration.prior, exploration.spec
-        self.neighbours.set_model(spec.classes, iterations=exploration.iterations)
-        if prior is not None:
-            self.neighbours.show_influence(prior.influence().cpu().numpy())
-        self.show_iterations()
+        """Set the sliders of another prior to their defaults."""
+        self.neighbours.set_model(exploration.spec.classes, iterations=exploration.iterations)
+        self._show_prior(exploration)
 
-    def _offer_priors(self, exploration: Exploration) -> None:
-        """List the priors that fit what is looked at."""
+    def _show_prior(self, exploration: Exploration) -> None:
+        """Show the weights of a prior, and list those that fit."""
+        prior = exploration.prior
+        self.neighbours.show_influence(None if prior is None else prior.influence().cpu().numpy())
+        self.show_iterations()
         others = [model for model in self.source.models if model != exploration.run.model]
         self.neighbours.prior_chooser.offer(
             fitting_priors(others, exploration.spec), has_own=exploration.spec.prior is not None
         )
         self.neighbours.prior_chooser.show_choice(exploration.prior_model)
 
-    def _keep_prior(self, old: Exploration, new: Exploration) -> None:
-        """Go on with the prior that was chosen."""
+    def _use_prior(self, exploration: Exploration, model: str | None) -> bool:
+        """Refine with another prior; False, and nothing changes, where it cannot be used."""
+        if model == exploration.prior_model:
+            return True
         try:
-            new.use_prior(new.open_prior(old.prior_model))
-        except StructSegError as error:
+            exploration.use_prior(model)
+        except (StructSegError, MemoryError, RuntimeError) as error:
             self._show_error(error)
-            self._spec = None
+            return False
+        return True
 
     def _on_prior(self, model: str | None) -> None:
         """Refine with the prior of another model, or with the model's own."""
         exploration = self._exploration
         if exploration is None or model == exploration.prior_model:
             return
-        try:
-            other = exploration.open_prior(model)
-        except StructSegError as error:
-            self._show_error(error)
+        if not self._use_prior(exploration, model):
             return
         self.banner.dismiss()
-        exploration.stop()
-        exploration.use_prior(other)
         if exploration.spec != self._spec:
             # A probability map has taken the names of the prior's classes.
             exploration.layers.set_classes(exploration.spec.classes)
             self._adopt(exploration, is_continued=False)
             return
+        other = exploration.other_prior
         if other is not None and other.spec.class_names != exploration.spec.class_names:
             self.status.say(f"Classes by order: {', '.join(other.spec.class_names)}")
         self._set_prior(exploration)
-        self.neighbours.prior_chooser.show_choice(model)
         exploration.start(self._receive, self._show_error, self.status.show_times)
         self._look()
 

@@ -88,7 +88,7 @@ class InfluenceGrid(QWidget):
     def show_weights(
         self, classes: Sequence[ClassSpec], weights: npt.NDArray[np.float32] | None
     ) -> None:
-        """Show a table.
+        """Show a table; the cell that is chosen stays so if it is for the same classes.
 
         Parameters
         ----------
@@ -97,10 +97,13 @@ class InfluenceGrid(QWidget):
         weights
             ``(K, K, 3, 3[, 3])``; None: nothing to show.
         """
-        self._classes = () if weights is None else tuple(classes)
+        shown = () if weights is None else tuple(classes)
+        if shown != self._classes:
+            self._selected = None
+        self._classes = shown
         table = np.zeros((0, 0, SIDE, SIDE), np.float32) if weights is None else weights
         self._weights = table if table.ndim == 5 else table[:, :, np.newaxis]
-        self._selected = self._hovered = None
+        self._hovered = None
         self.updateGeometry()
         self.update()
 

@@ -60,7 +60,7 @@ class InfluencePicture(QWidget):
     def show_influence(
         self, classes: Sequence[ClassSpec], influence: npt.NDArray[np.float32] | None
     ) -> None:
-        """Show the weights of another prior, nothing nudged and nothing chosen.
+        """Show the weights of another prior; nudges stay if it is for the same classes.
 
         Parameters
         ----------
@@ -70,8 +70,9 @@ class InfluencePicture(QWidget):
             What a neighbour of class l at an offset adds to the log-likelihood of class k,
             ``(K, K, 3, 3[, 3])``; None: no prior.
         """
-        self._classes = tuple(classes)
-        self._amounts = {}
+        if tuple(classes) != self._classes:
+            self._classes = tuple(classes)
+            self._amounts = {}
         self.grid.show_weights(classes, influence)
         self._show_nudges()
         self._show_pair()

@@ -158,6 +158,10 @@ class LatentPad(QWidget):
 
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         """Back to the mean."""
+        if event is None or event.button() != Qt.MouseButton.LeftButton:
+            return
+        # As after a press on a dot: it takes more than a tremor to leave it.
+        self._pressed = event.position()
         self.sample_chosen.emit(MEAN)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:

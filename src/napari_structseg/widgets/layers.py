@@ -138,6 +138,7 @@ class ResultLayers:
         write_lines(self.lines, (), self._colors)
         if self.changes is not None:
             self.changes.data[:] = 0
+            _repaint(self.changes)
         self._showing = None
         self._map: Show | None = None
 

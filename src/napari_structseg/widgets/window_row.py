@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from napari.layers import Image as ImageLayer
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -19,6 +21,9 @@ from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.widgets.section import Note
 
 _LARGEST = 1e6
+# Of a window that is one to ten units wide.
+_DECIMALS = 2
+_NARROWEST = 56
 
 
 class WindowRow(QWidget):
@@ -30,8 +35,8 @@ class WindowRow(QWidget):
         self._fitting: Range | None = None
         self.low_box, self.high_box = QDoubleSpinBox(), QDoubleSpinBox()
         for box, name in ((self.low_box, "Low"), (self.high_box, "High")):
-            box.setRange(-_LARGEST, _LARGEST)
-            box.setDecimals(0)
+            # By itself it would be as wide as the largest number that can be typed in.
+            box.setMinimumWidth(_NARROWEST)
             box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             box.setAccessibleName(f"{name} end of the window")
             box.setToolTip("The model sees what is below as 0 and what is above as 1.")
@@ -66,8 +71,7 @@ class WindowRow(QWidget):
     @property
     def chosen_window(self) -> Range | None:
         """What the user has set; None: as the model says for this image."""
-        ends = self.low_box.value(), self.high_box.value()
-        return None if self._for[0] is None or ends == self._fitting else ends
+        return None if self._for[0] is None or self._ends == self._fitting else self._ends
 
     def set_model(self, intensity: IntensitySpec | None, layer: ImageLayer | None) -> None:
         """Fill in the window that fits a layer; None: the model uses none.
@@ -93,15 +97,28 @@ class WindowRow(QWidget):
                     "units: check the window."
                 )
                 self.note.show()
+        self._fill_in((shown.low, shown.high))
         # Of the hint that none fits, the ends are passed on as typed in.
         if self.note.isHidden():
-            self._fitting = (shown.low, shown.high)
-        self.low_box.setValue(shown.low)
-        self.high_box.setValue(shown.high)
+            self._fitting = self._ends
         self.unit_label.setText(shown.unit)
+
+    @property
+    def _ends(self) -> Range:
+        return self.low_box.value(), self.high_box.value()
+
+    def _fill_in(self, ends: Range) -> None:
+        """Show the ends of a window, with as many decimals as a window of its width needs."""
+        low, high = ends
+        largest = max(_LARGEST, 10 * abs(low), 10 * abs(high))
+        decimals = max(0, _DECIMALS - math.floor(math.log10(high - low)))
+        for box, end in zip((self.low_box, self.high_box), ends, strict=True):
+            box.setDecimals(decimals)
+            box.setRange(-largest, largest)
+            box.setValue(end)
 
     def _show_window(self) -> None:
         layer = self._for[1]
-        low, high = self.low_box.value(), self.high_box.value()
+        low, high = self._ends
         if layer is not None and low < high:
             layer.contrast_limits = (low, high)
