@@ -21,11 +21,14 @@ from conftest import REPOSITORY
 from napari_structseg.cli import main
 from napari_structseg.cohort.cases import Cohort, Selection
 from napari_structseg.cohort.draws import DrawSettings, draw_case
+from napari_structseg.cohort.rows import Row
 from napari_structseg.cohort.run import evaluate as run_evaluation
 from napari_structseg.cohort.settings import Evaluation
+from napari_structseg.cohort.summary import compare_models, tally
 from napari_structseg.commands.evaluate import evaluate as evaluate_command
 from napari_structseg.controls import Controls
 from napari_structseg.evaluation import brier_score, dice_per_class
+from napari_structseg.evaluation.calibration import N_BINS
 from napari_structseg.evaluation.metrics import METRICS
 from napari_structseg.inference.predictor import Predictor, prior_for
 from napari_structseg.inference.refinement import labels_with_prior
@@ -199,6 +202,34 @@ def test_models_are_compared_in_pairs(dataset, model, tmp_path: Path) -> None:
     assert comparison["patients"] == 6
     assert comparison["p"] == comparison["p_bonferroni"]
     assert comparison["low"] <= comparison["difference"] <= comparison["high"]
+
+
+def test_models_are_compared_on_patients_for_whom_both_are_defined() -> None:
+    dice = {"one": {"a": [0.1], "b": [0.5, None], "c": [None]}, "two": {"b": [0.75], "c": [0.9]}}
+    counts = ([0] * N_BINS,) * 3
+    rows = [
+        Row(
+            model=model,
+            case=patient,
+            patient=patient,
+            seed=0,
+            scores={"dice": values.get(patient, [None])},
+            reliability=counts,
+        )
+        for model, values in dice.items()
+        for patient in "abc"
+    ]
+    (comparison,) = compare_models(tally(rows, list(dice)), ["dice"])
+    assert comparison["difference"] == -0.25
+    assert comparison["values"] == [1, 1]
+    assert comparison["patients"] == 1
+
+
+def test_samples_that_repeat_are_said(dataset, tmp_path: Path, capsys) -> None:
+    head = HeadSpec(kind="heads", members=2)
+    path = two_class_model(tmp_path / "heads.safetensors", head=head)
+    assert evaluate(dataset, "--model", path, "--json", tmp_path / "out.json") == 0
+    assert f"heads is a set of 2: {N_SAMPLES} samples of it repeat these" in capsys.readouterr().err
 
 
 def test_interrupted_rows_are_continued(dataset, model, tmp_path: Path, capsys) -> None:

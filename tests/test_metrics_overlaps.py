@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.metrics import f1_score, jaccard_score
 
 from napari_structseg.evaluation import overlaps, pairwise_overlap
 
@@ -48,13 +49,11 @@ def test_distances_follow_the_rules_for_absent_classes(first, second) -> None:
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
-    sklearn = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
     first, second = (rng.integers(0, 4, (n, 6, 7)).astype(np.uint8) for n in (3, 2))
     overlap = pairwise_overlap(first, second, 4)
-    for ours, theirs in ((overlap.iou(), "jaccard_score"), (overlap.dice(), "f1_score")):
+    for ours, score in ((overlap.iou(), jaccard_score), (overlap.dice(), f1_score)):
         for i, j in np.ndindex(3, 2):
-            score = getattr(sklearn, theirs)
             wanted = score(second[j].ravel(), first[i].ravel(), labels=[1, 2, 3], average=None)
             np.testing.assert_allclose(ours[:, i, j], wanted)
 

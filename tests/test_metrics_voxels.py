@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from skimage.metrics import hausdorff_distance
+from sklearn.metrics import brier_score_loss
 
 from napari_structseg.evaluation import brier_score, reliability, surface_distances
 from napari_structseg.evaluation.calibration import N_BINS
@@ -29,11 +30,10 @@ def test_brier_score_is_that_of_brute_force(observed) -> None:
 
 
 def test_brier_score_of_two_classes_is_twice_that_of_scikit_learn() -> None:
-    sklearn = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(1)
     foreground = rng.random((4, 5)).astype(np.float32)
     labels = rng.integers(0, 2, (1, 4, 5)).astype(np.uint8)
-    wanted = sklearn.brier_score_loss(labels.ravel(), foreground.ravel())
+    wanted = brier_score_loss(labels.ravel(), foreground.ravel())
     found = brier_score(np.stack([1 - foreground, foreground]), labels)
     assert found == pytest.approx(2 * wanted, rel=1e-6)
 

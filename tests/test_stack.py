@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.models import IntensitySpec
+from napari_structseg.models import IntensitySpec, build_network
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.sources import build_run
 from napari_structseg.training.stack import StackCases, is_stack, read_stack
@@ -56,8 +56,17 @@ def test_training_and_validation_keep_to_their_splits(folder: Path) -> None:
     spec, source, validator = build_run(make_config(validation_cases=2), folder)
     assert spec.class_names == ("background", "nodule")
     assert {case.name for case in source.cases} == {f"case-{n}" for n in range(6)}
-    assert validator is not None
     assert build_run(make_config(validation_cases=0), folder)[2] is None
+    network, before = build_network(spec).eval(), validator
+    found = before(network)
+    names = [case.name for case in read_stack(folder).cases]
+    labels = np.load(folder / "labels.npy")
+    for split, is_like_before in ((slice(0, 6), True), (slice(6, 8), False)):
+        changed = labels.copy()
+        changed[split] = 1 - changed[split]
+        np.save(folder / "labels.npy", changed)
+        *_, after = build_run(make_config(validation_cases=2), folder)
+        assert (after(network) == found) == is_like_before, names[split]
 
 
 def test_training_on_one_rater(folder: Path) -> None:

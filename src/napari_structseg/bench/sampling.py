@@ -77,7 +77,8 @@ def bench_sampling(
     -------
     dict
         ``cases``, each with ``shape``, ``samples``, ``seconds`` and ``peak_memory_mb`` of ours
-        and under ``direct``, ``speedup`` and ``largest_difference``; and ``environment``.
+        and under ``direct``, ``speedup`` and ``largest_difference``, of the last sample's logits;
+        and ``environment``.
     """
     cases = []
     with tempfile.TemporaryDirectory() as name:

@@ -81,7 +81,8 @@ def read_facts(cohort: Cohort, accept: Callable[[ReadCase], None], report: Repor
         marked = case.readers.reshape(len(case.readers), -1).any(axis=1)
         facts.empty_masks += int(np.count_nonzero(~marked))
         facts.empty_cases += not marked.any()
-        for part in (case.name, case.patient, *map(voxel_hash, (case.image.data, case.readers))):
+        voxels = map(voxel_hash, (case.image.data, case.readers))
+        for part in (case.name, case.patient, case.image.spacing, *voxels):
             digest.update(f"{part}\n".encode())
         report("Checking the data set", number, len(cohort))
     facts.n_patients = len(patients)

@@ -111,7 +111,7 @@ def summarise_model(model: ModelTally) -> dict[str, Any]:
 def compare_models(
     tallies: Mapping[str, ModelTally], metrics: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Compare each pair of models on the patients they share.
+    """Compare each pair of models on the patients for whom the metric is defined for both.
 
     Parameters
     ----------
@@ -137,6 +137,9 @@ def _compare(
 ) -> dict[str, Any]:
     patients = sorted(tallies[first].reliability)
     sums = [tallies[model].metrics[name].by_patient(patients)[:, :2] for model in (first, second)]
+    # A metric may be undefined for one of them: both are judged by the same patients.
+    shared = (sums[0][:, 1] > 0) & (sums[1][:, 1] > 0)
+    sums = [one[shared] for one in sums]
     means, others = (_ratio(one) for one in sums)
     test = paired_test(means, others)
     difference = [_mean(one) for one in sums]
@@ -148,6 +151,7 @@ def _compare(
         "second": second,
         "difference": _rounded(difference[0] - difference[1]),
         **_ends(interval(resampled, test.n_pairs)),
+        "values": [int(one[:, 1].sum()) for one in sums],
         "patients": test.n_pairs,
         "patients_that_differ": test.n_different,
         "p": float(f"{test.p:.4g}"),

@@ -137,6 +137,13 @@ def evaluate(
             ) from interrupt
     console.print(_said_of_data(summary["data"]), markup=False)
     Console(highlight=False).print(_table(summary))
+    for one in summary["models"]:
+        if one["members"] is not None and one["members"] < samples:
+            console.print(
+                f"{one['label']} is a set of {one['members']}: {samples} samples of it repeat "
+                "these.",
+                markup=False,
+            )
     console.print(f"All metrics, with what was left out of each, are in {json}", markup=False)
 
 
