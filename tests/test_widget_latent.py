@@ -32,20 +32,25 @@ def factors(seed: int, sample: int, n_latents: int = N_LATENTS) -> np.ndarray:
     return Noise(seed, sample).factors(n_latents).numpy().astype(float)
 
 
-def drag(widget, *places: QPointF, pressed=QMouseEvent.Type.MouseButtonPress) -> None:
+def drag(
+    widget,
+    *places: QPointF,
+    pressed=QMouseEvent.Type.MouseButtonPress,
+    button=Qt.MouseButton.LeftButton,
+) -> None:
     """Press at the first place, go to the others, and let go at the last one."""
     kinds = [pressed, *[QMouseEvent.Type.MouseMove] * (len(places) - 1)]
-    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    none = Qt.MouseButton.NoButton
     for kind, place in zip(
         [*kinds, QMouseEvent.Type.MouseButtonRelease], [*places, places[-1]], strict=True
     ):
-        button = none if kind is QMouseEvent.Type.MouseMove else left
-        held = none if kind is QMouseEvent.Type.MouseButtonRelease else left
+        changed = none if kind is QMouseEvent.Type.MouseMove else button
+        held = none if kind is QMouseEvent.Type.MouseButtonRelease else button
         event = QMouseEvent(
             kind,
             place,
             widget.mapToGlobal(place),
-            button,
+            changed,
             held,
             Qt.KeyboardModifier.NoModifier,
         )
@@ -305,13 +310,14 @@ def test_a_model_without_latents_has_no_pad(dock) -> None:
     assert dock.widget.latent_section.isHidden()
 
 
-def test_a_double_click_that_trembles_is_none_the_less_the_mean(panel, heard, qtbot) -> None:
+def test_a_double_click_that_trembles_is_none_the_less_the_mean(panel, heard) -> None:
     pad = panel.pad
     place = QPointF(30, 40)
-    qtbot.mouseDClick(pad, Qt.MouseButton.RightButton, pos=place.toPoint())
+    double_click = QMouseEvent.Type.MouseButtonDblClick
+    drag(pad, place, pressed=double_click, button=Qt.MouseButton.RightButton)
     assert heard == []
-    drag(pad, place, pressed=QMouseEvent.Type.MouseButtonDblClick)
-    drag(pad, place, place + QPointF(1, 0), pressed=QMouseEvent.Type.MouseButtonDblClick)
+    drag(pad, place, pressed=double_click)
+    drag(pad, place, place + QPointF(1, 0), pressed=double_click)
     assert heard == [MEAN, MEAN]
-    drag(pad, place, place + QPointF(9, 0), pressed=QMouseEvent.Type.MouseButtonDblClick)
+    drag(pad, place, place + QPointF(9, 0), pressed=double_click)
     assert heard[-1] == panel.position != ()

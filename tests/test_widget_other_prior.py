@@ -278,7 +278,8 @@ def test_the_same_maps_again_keep_the_prior_and_its_sliders(dock, maps) -> None:
 def test_a_cancelled_run_gives_the_prior_back(exploring) -> None:
     choose(exploring, exploring.other)
     labels = exploring.labels.copy()
-    large = brain((48, 48, 48), seed=1)
+    # Large enough for the rest to be done before its run is.
+    large = brain((48, 128, 128), seed=1)
     exploring.widget.source.choose_image(exploring.add_image(large, name="large"))
     exploring.widget.source.run_button.click()
     exploring.wait(lambda: exploring.labels.shape == large.shape)
