@@ -131,6 +131,11 @@ class Engine:
         with self._condition:
             self._work.redeliver = True
 
+    @property
+    def worker(self) -> threading.Thread | None:
+        """The thread that renders; None: whoever asks does."""
+        return self._thread
+
     def is_idle(self) -> bool:
         """Whether everything asked for is done."""
         with self._condition:

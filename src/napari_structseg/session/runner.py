@@ -121,6 +121,11 @@ class ModelRun:
         """Stop after the current layer of the network."""
         self._stop.set()
 
+    @property
+    def worker(self) -> threading.Thread | None:
+        """The thread that predicts; None: whoever starts it does."""
+        return self._thread
+
     def is_running(self) -> bool:
         """Whether the worker is alive."""
         return self._thread is not None and self._thread.is_alive()

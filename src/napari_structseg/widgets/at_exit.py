@@ -17,10 +17,10 @@ Worker = TypeVar("Worker", Engine, ModelRun)
 
 
 def rest_at_exit(engine: Engine) -> None:
-    """Stop an engine, and wait for its current step, when Python ends.
+    """Stop an engine, and wait until its thread has ended, when Python ends.
 
-    A thread that is inside torch when the interpreter goes brings the process down with
-    "terminate called without an active exception".
+    A thread that is inside torch when the interpreter goes, be it to let go of a tensor, brings
+    the process down with "terminate called without an active exception".
     """
     _at_exit(engine, Engine.close)
 
@@ -31,13 +31,16 @@ def cancel_at_exit(run: ModelRun) -> None:
 
 
 def _at_exit(worker: Worker, stop: Callable[[Worker], None]) -> None:
-    # A worker's own thread keeps it alive until it has stopped.
-    reference = weakref.ref(worker)
+    # Its own thread keeps a worker alive until it has stopped. Where nobody else does, the last
+    # the thread does is to let go of it, and of all its tensors: the worker is no more, but the
+    # thread still is.
+    reference, thread = weakref.ref(worker), worker.worker
 
     def finish() -> None:
         living = reference()
         if living is not None:
             stop(living)
-            living.join(_TIMEOUT_SECONDS)
+        if thread is not None:
+            thread.join(_TIMEOUT_SECONDS)
 
     atexit.register(finish)
