@@ -24,6 +24,7 @@ from napari_structseg import (
     reproduce,
 )
 from napari_structseg.cli import main
+from napari_structseg.controls import NUDGE_MAX
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.inference.recipe import read_recipe
 from napari_structseg.io.weights import save_weights
@@ -113,6 +114,18 @@ def test_a_model_brings_its_number_of_iterations(image: Path, model: Path, tmp_p
     assert none.outputs["sample-000.nii.gz"] != recipe.outputs["sample-000.nii.gz"]
     # The entropy is that of the model.
     assert none.outputs["entropy.nii.gz"] == recipe.outputs["entropy.nii.gz"]
+
+
+def test_iterations_that_do_not_settle_are_said(
+    image: Path, model: Path, tmp_path: Path, caplog
+) -> None:
+    predict(image, model, tmp_path / "weak", samples=0, iterations=12, mrf_strength=0.05)
+    assert "settle" not in caplog.text
+    # Whatever is all around is less likely: all change together, and back.
+    repelled = {(one.name, one.name): -NUDGE_MAX for one in CLASSES}
+    settings = {"iterations": 12, "mrf_strength": 5, "nudges": repelled}
+    predict(image, model, tmp_path / "strong", samples=2, **settings)
+    assert caplog.text.count("do not settle: each still changes") == 1
 
 
 def test_samples_of_a_deterministic_model_are_its_mean(image: Path, tmp_path: Path) -> None:

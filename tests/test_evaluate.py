@@ -190,7 +190,7 @@ def test_a_deterministic_model_is_its_one_sample(dataset, tmp_path: Path) -> Non
         assert set(row["scores"]["better_than_mean"]) <= {0, None}
 
 
-def test_models_are_compared_in_pairs(dataset, model, tmp_path: Path) -> None:
+def test_models_are_compared_in_pairs(dataset, model, tmp_path: Path, capsys) -> None:
     point = two_class_model(tmp_path / "unet.safetensors", head=HeadSpec(kind="point"))
     out = tmp_path / "results.json"
     assert evaluate(dataset, "--model", model, point, "--json", out, "--compare", "ged") == 0
@@ -202,6 +202,8 @@ def test_models_are_compared_in_pairs(dataset, model, tmp_path: Path) -> None:
     assert comparison["patients"] == 6
     assert comparison["p"] == comparison["p_bonferroni"]
     assert comparison["low"] <= comparison["difference"] <= comparison["high"]
+    said = f"ged of ssn less that of unet: {comparison['difference']:+.3f} ("
+    assert said in capsys.readouterr().err
 
 
 def test_models_are_compared_on_patients_for_whom_both_are_defined() -> None:

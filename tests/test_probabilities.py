@@ -175,7 +175,7 @@ def holed() -> np.ndarray:
         (probabilities()[..., 0], AFFINE, ("one map for each of 2 to 255 classes", "is 1")),
         (np.full((2, 2, 2, 300), 1 / 300, np.float32), AFFINE, ("2 to 255", "is 300")),
         (probabilities()[1:], AFFINE, ("voxel grid of the image", "(8, 12, 9)", "(8, 12, 10)")),
-        (probabilities(), np.diag([-1.0, 2, 2, 1]), ("voxel grid", "affines differ")),
+        (probabilities(), np.diag([-1.0, 2, 2, 1]), ("voxel grid", "affine is another one")),
         (probabilities()[:, :, 3:4], AFFINE, ("voxel grid of the image",)),
     ],
     ids=["percent", "no background", "negative", "NaN", "one", "many", "shape", "affine", "flat"],

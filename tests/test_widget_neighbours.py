@@ -487,3 +487,23 @@ def test_tips_are_sentences(panel) -> None:
     tips = [widget.toolTip() for widget in widgets]
     tips += [tip for _, tip in (*UPDATES.values(), *CHANGES.values())]
     assert all(tip.endswith(".") for tip in tips)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ([0.04, 0.012, 0.006, 0.003, 0.0015, 0.001, 0.0006, 0.0004, 0.0003, 0.0002], ""),
+        # Much at first, and still on the way.
+        ([0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.06, 0.04, 0.02], ""),
+        ([0.06, 0.03] + [0.026] * 8, "3% of the labels"),
+        ([0.1] + [0.3] * 13, "30% of the labels"),
+        # Too early to say.
+        ([0.3] * 9, ""),
+    ],
+)
+def test_iterations_that_do_not_settle_are_said(panel, changed, says) -> None:
+    panel.show_convergence(Convergence(np.full(len(changed), 0.9), np.array(changed)))
+    assert says in panel.trouble.text()
+    assert panel.trouble.isHidden() == (not says)
+    panel.show_convergence(None)
+    assert panel.trouble.isHidden()

@@ -152,6 +152,7 @@ def test_it_stops_when_converged(exploring) -> None:
     exploring.settle()
     assert panel.plot.convergence.n_iterations < ITERATIONS_MAX
     assert panel.plot.convergence.residual[-1] < 1e-3
+    assert panel.progress.text() == f"at {panel.plot.convergence.n_iterations}"
 
 
 def test_a_model_without_a_prior_after_one_with(exploring) -> None:
@@ -185,3 +186,11 @@ def test_keys(exploring, qtbot) -> None:
     acts["Shift-U"](exploring.widget)
     acts["Shift-U"](exploring.widget)
     assert panel.iterations == 3
+
+
+def test_the_spread_says_that_it_is_without_the_prior(exploring) -> None:
+    widget = exploring.widget
+    assert not widget.spread.prior_note.isHidden()
+    widget.neighbours.iteration_slider.set_value(0)
+    assert widget.spread.prior_note.isHidden()
+    exploring.settle()

@@ -235,3 +235,14 @@ def test_another_window_keeps_the_sliders(volume) -> None:
     assert widget.controls.sample == 2
     assert widget.controls.class_scale == (1, 0.5)
     assert np.array_equal(volume.labels[6:7], expected(volume))
+
+
+def test_areas_of_pictures_without_a_pixel_size(volume) -> None:
+    source, spread = volume.widget.source, volume.widget.spread
+    for scale, unit in ((1, "px"), (0.7, "mm²")):
+        layer = volume.add_image(ct()[0], scale=(scale, scale), name=unit)
+        source.choose_image(layer)
+        volume.run()
+        assert spread.rows[0].volume.text().endswith(f" {unit}")
+        number = float(spread.rows[0].volume.text().split()[0].replace(",", ""))
+        assert number == pytest.approx((volume.labels == 0).sum() * scale**2, rel=0.01)

@@ -18,7 +18,7 @@ PAGE = REPOSITORY / "docs" / "experiments-lidc.md"
 FIGURES = REPOSITORY / "docs" / "figures"
 MARKS = ("<!-- tables: experiments/lidc/run.py -->", "<!-- end of tables -->")
 HALVES = {"all": "all four readers", "one": "one reader"}
-# The results of a GPU stand for themselves; the page shows the small ones.
+# The results of a GPU stand for themselves; the page shows the others.
 RESULTS = {
     name: {half: HERE / f"{name}-{half}.json" for half in HALVES}
     for name in ("small", "medium", "full")
@@ -57,6 +57,7 @@ PUBLISHED = {
     },
 }
 SIGNIFICANT = 0.05
+SHOWN_LONGER = "all"
 
 
 def write_report() -> None:
@@ -70,9 +71,15 @@ def write_report() -> None:
         return
     lines: list[str] = []
     for half, found in results.items():
-        lines += [f"### Trained on {HALVES[half]}", "", *score_table(found, half), ""]
-        lines += [*curve_table(found), "", *comparison_table(found), ""]
+        lines += [f"### Trained on {HALVES[half]}", "", *tables(found, half)]
     lines += [*how_it_was_made(results), ""]
+    longer = RESULTS["medium"][SHOWN_LONGER]
+    if longer.exists():
+        found = json.loads(longer.read_text(encoding="utf-8"))
+        lines += [f"### Trained for longer, on {HALVES[SHOWN_LONGER]}", ""]
+        lines += tables(found, SHOWN_LONGER)
+        options = f"--config medium --half {SHOWN_LONGER}"
+        lines += [*how_it_was_made({SHOWN_LONGER: found}, options), ""]
     lines += shipped_table(json.loads(SHIPPED.read_text(encoding="utf-8")))
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(MARKS[0])
@@ -81,6 +88,12 @@ def write_report() -> None:
         text = "\n".join([MARKS[0], *lines, MARKS[1]])
         temporary.write_text(before + text + after, encoding="utf-8")
     draw_curves(results)
+
+
+def tables(results: dict[str, Any], half: str) -> list[str]:
+    """Everything about one half."""
+    parts = (score_table(results, half), curve_table(results), comparison_table(results))
+    return [line for part in parts for line in (*part, "")]
 
 
 def shown(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -181,8 +194,8 @@ def p_value(p: float) -> str:
     return f"**{text}**" if p < SIGNIFICANT else text
 
 
-def how_it_was_made(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Machine, steps and time."""
+def how_it_was_made(results: dict[str, dict[str, Any]], options: str = "") -> list[str]:
+    """Command, machine, steps and time."""
     lines = []
     for half, found in results.items():
         times = ", ".join(
@@ -191,8 +204,9 @@ def how_it_was_made(results: dict[str, dict[str, Any]]) -> list[str]:
         lines.append(f"CPU time of training on {HALVES[half]}: {times}.")
     first = next(iter(results.values()))
     training = first["config"]["training"]
+    command = f"python experiments/lidc/run.py --data DATA {options}".rstrip()
     return [
-        f"`python experiments/lidc/run.py --data DATA` on a machine with {first['machine']} "
+        f"`{command}` on a machine with {first['machine']} "
         f"({first['device']}), one thread, torch {first['torch']}: {training['steps']} steps of "
         f"{training['batch']} slices for each model. {' '.join(lines)}"
     ]

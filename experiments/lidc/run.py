@@ -6,6 +6,7 @@ NeurIPS 2020, Table 1; Kohl et al., *A Probabilistic U-Net*, NeurIPS 2018, Figur
 
     python experiments/lidc/run.py --data DATA                # small.toml, on a CPU
     python experiments/lidc/run.py --data DATA --half all     # only what is trained on all readers
+    python experiments/lidc/run.py --data DATA --half all --config medium     # three, for longer
     python experiments/lidc/run.py --data DATA --config full --device cuda    # for a GPU
     python experiments/lidc/run.py --report                   # the page, from the results
 
@@ -87,8 +88,9 @@ def main() -> int:
             parser.error("give the folder of the data sets with --data, or --report")
         with (HERE / f"{arguments.config}.toml").open("rb") as file:
             config = tomllib.load(file)
-        stack = prepare(
-            arguments.data / "lidc", arguments.work / f"data-{config['size']}", config["size"]
+        stack, tested = (
+            prepare(arguments.data / "lidc", arguments.work / f"data-{size}", size)
+            for size in (config["size"], config.get("tested_size", config["size"]))
         )
         device = torch.device(arguments.device)
         if device.type == "cpu":
@@ -98,7 +100,15 @@ def main() -> int:
         halves = [arguments.half] if arguments.half else list(HALVES)
         for half in halves:
             path = RESULTS[arguments.config][half]
-            run_half(config, half, stack=stack, work=work / half, path=path, device=device)
+            run_half(
+                config,
+                half,
+                stack=stack,
+                tested=tested,
+                work=work / half,
+                path=path,
+                device=device,
+            )
         if arguments.config == "small" and SHOWN_HALF in halves:
             draw_gallery(stack, work / SHOWN_HALF)
     write_report()
@@ -110,6 +120,7 @@ def run_half(
     half: str,
     *,
     stack: Path,
+    tested: Path,
     work: Path,
     path: Path,
     device: torch.device,
@@ -124,7 +135,7 @@ def run_half(
     for name in config["models"]:
         if name not in runs:
             runs[name] = train(settings(config, name, half), stack, work / name, device)
-            found = evaluated(config, [work / each for each in runs], stack, work, device)
+            found = evaluated(config, [work / each for each in runs], tested, work, device)
             results = {
                 "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
                 "device": device.type,

@@ -137,6 +137,8 @@ def evaluate(
             ) from interrupt
     console.print(_said_of_data(summary["data"]), markup=False)
     Console(highlight=False).print(_table(summary))
+    for one in summary["comparisons"]:
+        console.print(_said_of_pair(one), markup=False)
     for one in summary["models"]:
         if one["members"] is not None and one["members"] < samples:
             console.print(
@@ -155,6 +157,16 @@ def _said_of_data(data: dict[str, Any]) -> str:
             f"{data['cases_that_nobody_marked']} cases"
         )
     return said
+
+
+def _said_of_pair(comparison: dict[str, Any]) -> str:
+    said = "{metric} of {first} less that of {second}: ".format(**comparison)
+    if comparison["difference"] is None or comparison["low"] is None:
+        return f"{said}undefined, on {comparison['patients']} patients"
+    return said + (
+        "{difference:+.3f} ({low:+.3f} to {high:+.3f}), p = {p_bonferroni:.2g} corrected for "
+        "{tests} tests, {patients} patients".format(**comparison)
+    )
 
 
 def _table(summary: dict[str, Any]) -> Table:

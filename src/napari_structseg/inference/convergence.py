@@ -8,6 +8,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+# An iteration that changes this share of the labels, so late and no less than half as many as
+# half-way there, belongs to a circle that does not end. At the strength a prior was trained with,
+# a fiftieth of that is usual.
+_RESTLESS = 0.01
+_LATE = 10
+
 # What is noted of the free energy: that before each iteration, or that at the start and then what
 # each iteration changes.
 Energies = Literal["before", "changes"]
@@ -36,6 +42,17 @@ class Convergence:
     def n_iterations(self) -> int:
         """T."""
         return len(self.residual)
+
+    @property
+    def trouble(self) -> str:
+        """Why the iterations get nowhere and what to do, in a sentence; empty if they do not."""
+        n = self.n_iterations
+        if n < _LATE or self.changed[-1] < max(_RESTLESS, self.changed[n // 2] / 2):
+            return ""
+        return (
+            f"These iterations do not settle: each still changes {self.changed[-1]:.0%} of the "
+            "labels. Lower the strength or the damping, or choose coloured updates."
+        )
 
 
 class Curves:

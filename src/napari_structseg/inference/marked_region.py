@@ -110,7 +110,8 @@ class MarkedRegion(BaseModel):
             if not 0 <= start < stop <= size:
                 what = "slices" if axis == self.axis_number else "box"
                 raise InputError(
-                    f"The marked {what} must lie within 0 to {size} along {AXES[axis]}, but "
+                    f"The marked {what} must lie within 0 to {size} along {AXES[axis]}, the start "
+                    "before the end, but "
                     f"{'they run' if what == 'slices' else 'it runs'} from {start} to {stop} (the "
                     "end not included). Mark a part of the image."
                 )

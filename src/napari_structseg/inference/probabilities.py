@@ -117,11 +117,13 @@ class ProbabilityMaps:
         """
         maps = self.maps
         if not maps.geometry.same_grid(image.geometry):
+            differs = "their affine is another one"
+            if maps.spatial_shape != image.spatial_shape:
+                differs = f"their shape is {maps.spatial_shape}, not {image.spatial_shape}"
             raise InputError(
                 f"The probabilities {maps.name!r} must lie on the voxel grid of the image "
-                f"{image.name!r}, but their shape is {maps.spatial_shape} and the image's "
-                f"{image.spatial_shape}, or their affines differ. Resample them onto the image's "
-                "grid first, or choose the image that they were computed from."
+                f"{image.name!r}, but {differs}. Resample them onto the image's grid first, or "
+                "choose the image that they were computed from."
             )
         logits = math.prod(maps.data.shape) * 4
         check_memory(

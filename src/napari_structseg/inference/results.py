@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from napari_structseg.inference.recipe import RECIPE_NAME
 from napari_structseg.inference.refinement import Refinement
 from napari_structseg.inference.rendering import SLAB_VOXELS, argmax_labels, combine
 from napari_structseg.priors import MarkovPrior
+
+logger = logging.getLogger(__name__)
 
 MEAN_NAME, ENTROPY_NAME = "mean.nii.gz", "entropy.nii.gz"
 _SAMPLE_PATTERN = "sample-[0-9][0-9][0-9]*.nii.gz"
@@ -115,6 +118,9 @@ def render_results(
         if refinement is not None:
             with torch.inference_mode():
                 labels = refinement.render_volume(shown)
+            trouble = refinement.trajectory(shown).convergence().trouble
+            if trouble and sample == MEAN:
+                logger.warning("%s", trouble)
         for region in regions:
             mean = distribution.mean(region)
             deviation = None if noise is None else distribution.deviation(noise, region)

@@ -149,12 +149,16 @@ class ChangedLabels:
 
 @dataclass(frozen=True, slots=True)
 class MeanFieldProgress:
-    """How many iterations the whole image has, of how many, and how they converge."""
+    """How many iterations the whole image has, of how many, and how they converge.
+
+    No more of them come if they were to stop once converged, and are.
+    """
 
     generation: int
     reached: int
     target: int
     convergence: Convergence
+    is_converged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class RefinedWork:
         yield SliceLabels(generation, region, labels, time.perf_counter() - started)
         if request.changes is not Changes.NONE:
             yield ChangedLabels(generation, region, trajectory.changed(request.changes)[region])
-        yield self._progress(generation, trajectory)
+        yield self._progress(generation, request, trajectory)
 
     def volume(self, generation: int, request: Request) -> Iterator[Result | None]:
         """The labels of the whole image, and then the iterations that were not asked for yet."""
@@ -120,10 +120,10 @@ class RefinedWork:
             is_new = trajectory.n_complete > known
             if is_new and time.perf_counter() - sent > _EVERY_SECONDS:
                 sent, known = time.perf_counter(), trajectory.n_complete
-                yield self._progress(generation, trajectory)
+                yield self._progress(generation, request, trajectory)
             else:
                 yield None
-        yield self._progress(generation, trajectory)
+        yield self._progress(generation, request, trajectory)
 
     def _is_along(self, trajectory: Trajectory, request: Request) -> bool:
         return len(self._shape) == 2 or trajectory.axis == request.view.axis
@@ -135,9 +135,15 @@ class RefinedWork:
             return True
         return request.stop_when_converged and trajectory.is_converged()
 
-    def _progress(self, generation: int, trajectory: Trajectory) -> MeanFieldProgress:
+    def _progress(
+        self, generation: int, request: Request, trajectory: Trajectory
+    ) -> MeanFieldProgress:
         return MeanFieldProgress(
-            generation, trajectory.n_complete, ITERATIONS_MAX, trajectory.convergence()
+            generation,
+            trajectory.n_complete,
+            ITERATIONS_MAX,
+            trajectory.convergence(),
+            is_converged=request.stop_when_converged and trajectory.is_converged(),
         )
 
 

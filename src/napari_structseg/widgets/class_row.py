@@ -56,11 +56,6 @@ class ClassRow(QWidget):
         The class.
     is_transparent
         Whether the label layer does not show it.
-
-    Attributes
-    ----------
-    measure
-        How volumes are written from now on.
     """
 
     changed = Signal(float)
@@ -70,7 +65,7 @@ class ClassRow(QWidget):
     ) -> None:
         super().__init__(parent)
         color = QColor(spec.color)
-        self.measure = Measure()
+        self._measure = Measure()
         self.swatch = _Swatch(None if is_transparent else color)
         self.name = QLabel(display_name(spec))
         self.name.setIndent(0)
@@ -109,20 +104,25 @@ class ClassRow(QWidget):
         if event is not None and event.type() in _FONT_EVENTS:
             self._fit_text()
 
+    def set_measure(self, measure: Measure) -> None:
+        """Write volumes so from now on."""
+        self._measure = measure
+        self._fit_text()
+
     def show_volume(self, volume_ml: float | None) -> None:
         """Show the volume of the segmentation shown; None: not known."""
-        self.volume.setText("" if volume_ml is None else self.measure.write(volume_ml))
+        self.volume.setText("" if volume_ml is None else self._measure.write(volume_ml))
         self.plot.show_mark(volume_ml)
 
     def show_spread(self, volumes_ml: npt.NDArray[np.float64], *, is_exact: bool) -> None:
         """Show the volumes of samples, ``(N,)``."""
         low, middle, high = (float(one) for one in np.percentile(volumes_ml, _PERCENTILES))
         self.plot.show_volumes(volumes_ml)
-        write, scale = self.measure.write, self.measure.per_ml
+        write, scale = self._measure.write, self._measure.per_ml
         self.interval.setText(f"{format_ml(scale * low)}–{format_ml(scale * high)}")
         how = "" if is_exact else " (estimated on a lattice of voxels)"
         tip = (
-            f"{self.measure.name} over {len(volumes_ml)} samples{how}: 5 % {write(low)}, "
+            f"{self._measure.name} over {len(volumes_ml)} samples{how}: 5 % {write(low)}, "
             f"median {write(middle)}, 95 % {write(high)}."
         )
         for widget in (self.volume, self.interval, self.name):
@@ -136,7 +136,8 @@ class ClassRow(QWidget):
 
     def _fit_text(self) -> None:
         """Columns that do not move when numbers change."""
-        for label, widest in ((self.volume, "00,000 mL"), (self.interval, "0,000–0,000")):
+        widest_volume = f"00,000 {self._measure.unit}"
+        for label, widest in ((self.volume, widest_volume), (self.interval, "0,000–0,000")):
             label.ensurePolished()
             label.setFixedWidth(label.fontMetrics().horizontalAdvance(widest) + 6)
 

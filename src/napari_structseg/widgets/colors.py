@@ -17,7 +17,7 @@ RGBA = npt.NDArray[np.float32]
 
 # Of the labels over the image, in the canvas and in thumbnails.
 LABEL_OPACITY = 0.55
-_CHANGE = (1.0, 0.95, 0.2)
+_CHANGE = (0.22, 1.0, 0.08)
 _MAP_OPACITY = 0.9
 # Where on the scale an uncertainty map is fully there; below it fades into the image.
 _MAP_OPAQUE_FROM = 0.3
@@ -55,7 +55,7 @@ def uncertainty_colormap(*, inverted: bool) -> Colormap:
 
 
 def change_colormap() -> Colormap:
-    """Transparent where nothing changed, a yellow that no tissue has where it did."""
+    """Transparent where nothing changed, a green that no tissue has where it did."""
     colors = np.array([(*_CHANGE, 0), (*_CHANGE, 1)], np.float32)
     return Colormap(colors, name="structseg changes")
 

@@ -140,7 +140,9 @@ class DockLayout(QWidget):
         elif isinstance(result, SampleModes):
             self.hypotheses.show_hypotheses(result.hypotheses, result.controls)
         elif isinstance(result, MeanFieldProgress):
-            self.neighbours.show_progress(result.reached, result.target)
+            self.neighbours.show_progress(
+                result.reached, result.target, is_converged=result.is_converged
+            )
             self.neighbours.show_convergence(result.convergence)
 
     def step_hypothesis(self, distance: int) -> None:

@@ -43,7 +43,7 @@ from napari_structseg.widgets.class_row import Measure
 from napari_structseg.widgets.inbox import Inbox
 from napari_structseg.widgets.layers import ResultLayers
 from napari_structseg.widgets.sample_strip import THUMBNAIL_SIZE
-from napari_structseg.widgets.viewing import current_view, grey_picture, is_transposed
+from napari_structseg.widgets.viewing import current_view, grey_picture, has_size, is_transposed
 
 Picture = npt.NDArray[np.uint8]
 
@@ -294,11 +294,13 @@ class Exploration:
 
     @property
     def measure(self) -> Measure:
-        """How sizes are written: in mL, or in mm² where what is segmented is a slice."""
+        """How sizes are written: in mL, or where what is segmented is a slice, in mm² or pixels."""
         sizes = region_shape(self.image.spatial_shape, self.region)
         is_thick = [size > 1 for size in sizes]
         if sum(is_thick) == 3:
             return Measure()
+        if not has_size(self.layer):
+            return Measure("px", 1 / self.image.voxel_volume_ml, "Area")
         area = math.prod(compress(self.image.spacing, is_thick))
         return Measure("mm²", area / self.image.voxel_volume_ml, "Area")
 

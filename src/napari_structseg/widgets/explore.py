@@ -382,6 +382,11 @@ class ExploreWidget(DockLayout):
         )
         self.latent.show_controls(wanted.controls, self.strip.n_samples)
         self.hypotheses.show_controls(wanted.controls)
+        self.spread.say_refined(
+            wanted.controls.refines
+            and self._exploration.prior is not None
+            and self._exploration.is_stochastic
+        )
         shown = self._exploration.look(wanted, revive=revive)
         if shown is not wanted.show:
             name = wanted.show.value.capitalize()

@@ -108,6 +108,8 @@ class NeighboursPanel(QWidget):
         )
         self.weights_button.setCheckable(True)
         self.plot = ConvergencePlot()
+        self.trouble = Note()
+        self.trouble.hide()
         self.picture = InfluencePicture()
         self.reset_button = SmallButton("Reset all", "Every slider back; no pair nudged.")
         self.note = Note(
@@ -147,6 +149,7 @@ class NeighboursPanel(QWidget):
             layout.addWidget(widget)
         layout.addLayout(last)
         layout.addWidget(self.plot)
+        layout.addWidget(self.trouble)
         layout.addWidget(self.picture)
         self.picture.setVisible(False)
         self._connect()
@@ -233,8 +236,11 @@ class NeighboursPanel(QWidget):
             self.weights_button.setChecked(False)
 
     def show_convergence(self, convergence: Convergence | None) -> None:
-        """Show how the iterations computed converge; None: none are."""
+        """Show how the iterations computed converge, or that they do not; None: none are."""
         self.plot.show_convergence(convergence)
+        trouble = "" if convergence is None else convergence.trouble
+        self.trouble.setText(trouble)
+        self.trouble.setVisible(bool(trouble))
 
     def show_progress(self, reached: int, target: int, *, is_converged: bool = False) -> None:
         """Show how many iterations are computed.

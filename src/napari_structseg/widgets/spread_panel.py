@@ -38,6 +38,8 @@ class SpreadPanel(QWidget):
         self.reset_button.clicked.connect(self.reset)
         self.note = Note("This model is deterministic: its segmentation has no spread to change.")
         self.note.setVisible(False)
+        self.prior_note = Note("Ranges and curves are those of the model without its neighbours.")
+        self.prior_note.setVisible(False)
         self._is_resetting = False
         first = QHBoxLayout()
         first.setContentsMargins(0, 0, 0, 0)
@@ -53,6 +55,7 @@ class SpreadPanel(QWidget):
         layout.addWidget(self.note)
         layout.addLayout(first)
         layout.addLayout(self._rows_layout)
+        layout.addWidget(self.prior_note)
 
     @property
     def temperature(self) -> float:
@@ -94,6 +97,11 @@ class SpreadPanel(QWidget):
         for row, volume in zip(self.rows, volumes_ml, strict=True):
             row.show_volume(float(volume))
 
+    def say_refined(self, is_refined: bool) -> None:
+        """Say that the volumes shown are after a prior and their spread is not."""
+        if self.prior_note.isHidden() == is_refined:
+            self.prior_note.setVisible(is_refined)
+
     def show_spread(self, volumes_ml: npt.NDArray[np.float64], *, is_exact: bool) -> None:
         """Volumes of samples, ``(N, C)``."""
         for row, volumes in zip(self.rows, volumes_ml.T, strict=True):
@@ -102,7 +110,7 @@ class SpreadPanel(QWidget):
     def set_measure(self, measure: Measure) -> None:
         """Write volumes, or areas, so from now on."""
         for row in self.rows:
-            row.measure = measure
+            row.set_measure(measure)
 
     def forget_volumes(self) -> None:
         """Show none until new ones come."""

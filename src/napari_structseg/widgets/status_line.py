@@ -26,9 +26,11 @@ class StatusLine(QWidget):
         self.slice_seconds: float | None = None
         self.volume_seconds: float | None = None
         self.hint = Caption()
+        # As wide as it is, before the times get any room: those can be looked up.
+        self.hint.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.timing = Caption()
         self.timing.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.timing.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.timing.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.timing.setToolTip(
             "Compute time of the visible slice, and of the whole volume behind it."
         )
@@ -37,8 +39,8 @@ class StatusLine(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
-        row.addWidget(self.hint, 1)
-        row.addWidget(self.timing)
+        row.addWidget(self.hint)
+        row.addWidget(self.timing, 1)
         row.addWidget(self.help_button)
 
     def say(self, hint: str) -> None:

@@ -68,6 +68,12 @@ def layer_spacing(layer: Layer) -> tuple[float, ...]:
     return tuple(lengths)
 
 
+def has_size(layer: Layer) -> bool:
+    """Whether anybody has said how large the voxels of a layer are."""
+    has_unit = any(unit.is_compatible_with("mm") for unit in layer.units)
+    return has_unit or any(size != 1 for size in layer_spacing(layer))
+
+
 def image_of_layer(layer: ImageLayer) -> Image:
     """The image that a layer shows, with the geometry it was read with where that still holds.
 

@@ -23,7 +23,8 @@ from napari_structseg.widgets.section import Note
 _LARGEST = 1e6
 # Of a window that is one to ten units wide.
 _DECIMALS = 2
-_NARROWEST = 56
+# napari's boxes are so wide that the row would not fit beside the scroll bar of a dock.
+_NARROW = "QDoubleSpinBox { min-width: 56px; }"
 
 
 class WindowRow(QWidget):
@@ -35,8 +36,7 @@ class WindowRow(QWidget):
         self._fitting: Range | None = None
         self.low_box, self.high_box = QDoubleSpinBox(), QDoubleSpinBox()
         for box, name in ((self.low_box, "Low"), (self.high_box, "High")):
-            # By itself it would be as wide as the largest number that can be typed in.
-            box.setMinimumWidth(_NARROWEST)
+            box.setStyleSheet(_NARROW)
             box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             box.setAccessibleName(f"{name} end of the window")
             box.setToolTip("The model sees what is below as 0 and what is above as 1.")
