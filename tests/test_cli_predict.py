@@ -264,6 +264,18 @@ def test_recipe_refuses_another_image_or_model(
     refused(capsys, "--recipe", recipe, image, "--out", out, says=("no such file",))
 
 
+def test_another_image_of_a_recipe_is_named_before_what_else_is_wrong_with_it(
+    image: Path, model: Path, tmp_path: Path, capsys
+) -> None:
+    run(image, "--model", model, "--out", tmp_path / "first", "--samples", 1)
+    flat = save(tmp_path / "flat.nii.gz", np.ones((12, 12, 1), np.float32), np.eye(4))
+    recipe = tmp_path / "first" / "recipe.json"
+    assert run(flat, "--recipe", recipe, "--out", tmp_path / "again") == 2
+    assert "The image is not the one that the recipe was made with" in (
+        capsys.readouterr().err.replace("\n", " ")
+    )
+
+
 def test_results_that_differ_from_the_recipe_are_reported(
     image: Path, model: Path, tmp_path: Path
 ) -> None:

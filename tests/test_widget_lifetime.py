@@ -72,11 +72,19 @@ def test_the_image_deleted_after_the_run(exploring) -> None:
     assert np.array_equal(exploring.labels, expected_labels(exploring))
     assert exploring.widget.source.image_layer is None
     assert not exploring.widget.source.run_button.isEnabled()
+    engine = exploring.widget.engine
     exploring.viewer.layers.clear()
+    assert not exploring.widget.is_exploring()
+    assert exploring.widget.welcome.isVisibleTo(exploring.widget)
+    assert engine.join(60)
     exploring.widget.show_panel.choose(Show.CONTOURS)
     exploring.widget.strip.select(3)
     exploring.settle()
     assert names(exploring) == []
+    exploring.add_image(name="again")
+    exploring.run()
+    assert exploring.widget.strip.sample == 3
+    assert np.array_equal(exploring.labels, expected_labels(exploring))
 
 
 def test_what_the_user_hides_stays_hidden(exploring) -> None:

@@ -198,9 +198,7 @@ def how_it_was_made(results: dict[str, dict[str, Any]], options: str = "") -> li
     """Command, machine, steps and time."""
     lines = []
     for half, found in results.items():
-        times = ", ".join(
-            f"{TITLES[name]} {run['cpu_seconds']:.0f} s" for name, run in found["runs"].items()
-        )
+        times = ", ".join(f"{TITLES[name]} {cpu_time(run)}" for name, run in found["runs"].items())
         lines.append(f"CPU time of training on {HALVES[half]}: {times}.")
     first = next(iter(results.values()))
     training = first["config"]["training"]
@@ -210,6 +208,14 @@ def how_it_was_made(results: dict[str, dict[str, Any]], options: str = "") -> li
         f"({first['device']}), one thread, torch {first['torch']}: {training['steps']} steps of "
         f"{training['batch']} slices for each model. {' '.join(lines)}"
     ]
+
+
+def cpu_time(run: dict[str, Any]) -> str:
+    """Of a training; of what is known of one that was stopped and went on."""
+    said = f"{run['cpu_seconds']:.0f} s"
+    if "resumed_at" in run:
+        said += f" for the last {run['steps'] - run['resumed_at']} steps"
+    return said
 
 
 def shipped_table(summary: dict[str, Any]) -> list[str]:

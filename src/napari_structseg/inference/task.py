@@ -145,11 +145,12 @@ def prepare(
     paths = tuple(Path(one) for one in files(image))
     opened = read_channels(paths)
     has_prior = source.iterations is not None
-    source.predictor.check(opened, refined=has_prior and controls.refines)
     images = tuple(refer_to(path) for path in paths)
     if wanted is not None:
+        # First: another image may not even suit the model.
         _check_references(source, images, wanted)
         check_prior(wanted, source.spec.name, has_prior=has_prior)
+    source.predictor.check(opened, refined=has_prior and controls.refines)
     inputs = (*paths, *(Path(path) for path in source.probabilities))
     prepare_folder(out, inputs, overwrite=overwrite)
     return Task(source, paths, opened, images, controls, samples, threads, out, window)

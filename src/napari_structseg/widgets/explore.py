@@ -418,6 +418,20 @@ class ExploreWidget(DockLayout):
         if self._job is not None and event.value is self._job.layer:
             self.cancel()
             self.status.say("The image was closed: its run is cancelled")
+        elif self._job is None:
+            self._forget_what_is_gone()
+
+    def _forget_what_is_gone(self) -> None:
+        """Let go of a distribution once neither its image nor anything shown of it is there."""
+        exploration, layers = self._exploration, self._viewer.layers
+        if exploration is None:
+            return
+        if not any(layer in layers for layer in (exploration.layer, *exploration.layers.all)):
+            exploration.layer.events.contrast_limits.disconnect(self._show_thumbnails)
+            exploration.close()
+            self._exploration = None
+            self._show_state()
+            self.status.say("The image was closed")
 
     def _receive(self, results: Sequence[Result]) -> None:
         """Show results in the panels; the layers have them already."""
