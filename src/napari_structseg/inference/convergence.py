@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 # An iteration that changes this share of the labels, so late and no less than half as many as
-# half-way there, belongs to a circle that does not end. At the strength a prior was trained with,
-# a fiftieth of that is usual.
+# half-way there, belongs to a circle that does not end. With the prior of brain-tissue, at the
+# strength it was trained with, it is a tenth of that or less.
 _RESTLESS = 0.01
 _LATE = 10
 
