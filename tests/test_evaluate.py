@@ -330,6 +330,23 @@ def test_ctrl_c_keeps_the_rows(dataset, model, tmp_path: Path) -> None:
     assert 1 <= len(rows_of(out)) < n_cases
 
 
+def test_ctrl_c_comes_after_a_case_is_read(dataset) -> None:
+    cohort = Cohort(dataset, Selection())
+    inner, finished = cohort._source, []
+
+    class Pressed:
+        def read(self, *case):
+            signal.raise_signal(signal.SIGINT)
+            found = inner.read(*case)
+            finished.append(case)
+            return found
+
+    cohort._source = Pressed()
+    with pytest.raises(KeyboardInterrupt):
+        cohort.read(cohort.cases[0])
+    assert len(finished) == 1
+
+
 def test_a_prior_refines_mean_and_samples(dataset, tmp_path: Path) -> None:
     with_prior = two_class_model(tmp_path / "mrf.safetensors", prior=PriorSpec(iterations=3))
     predictor = Predictor(*load_weights(with_prior))

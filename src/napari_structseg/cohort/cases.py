@@ -12,6 +12,7 @@ from napari_structseg.cohort.table import CaseTable, named, read_table, spread
 from napari_structseg.errors import ConfigError
 from napari_structseg.evaluation.overlaps import LabelArray
 from napari_structseg.image import Image
+from napari_structseg.training.interrupts import deferred_interrupt
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,14 +114,17 @@ class Cohort:
         return self._source.unit
 
     def read(self, entry: CaseEntry) -> ReadCase:
-        """Read one case.
+        """Read one case; Ctrl-C comes after it, since libraries leave files half read behind.
 
         Raises
         ------
         ConfigError, InputError, MemoryLimitError
             If a file is damaged, or does not fit the data set or the image; naming it.
         """
-        image, labels = self._source.read(entry.name, entry.readers)
+        with deferred_interrupt() as interrupted:
+            image, labels = self._source.read(entry.name, entry.readers)
+        if interrupted():
+            raise KeyboardInterrupt
         return ReadCase(entry.name, entry.patient, image, labels)
 
     def __iter__(self) -> Iterator[ReadCase]:
