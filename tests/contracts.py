@@ -19,7 +19,7 @@ from torch import Tensor
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LogitDistribution, Noise, region_shape
-from napari_structseg.inference.rendering import combine
+from napari_structseg.render.rendering import combine
 
 N_MOMENT_SAMPLES = 1500
 FEW = [Noise(2, sample) for sample in (1, 2, 5)]
@@ -27,7 +27,7 @@ FEW = [Noise(2, sample) for sample in (1, 2, 5)]
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of the flattened deviation under some controls, class-major, float64.
+    """Moments of the flattened offset under some controls, class-major, float64.
 
     Attributes
     ----------
@@ -44,11 +44,11 @@ class Moments:
     spread: Tensor
 
     @classmethod
-    def of(cls, deviations: Tensor, probability: Tensor) -> Moments:
-        """Moments of deviations ``(N, C*S)`` with these probabilities ``(N,)``."""
-        first = probability @ deviations
-        second = deviations.T @ (probability[:, None] * deviations)
-        squares = deviations.square()
+    def of(cls, offsets: Tensor, probability: Tensor) -> Moments:
+        """Moments of offsets ``(N, C*S)`` with these probabilities ``(N,)``."""
+        first = probability @ offsets
+        second = offsets.T @ (probability[:, None] * offsets)
+        squares = offsets.square()
         fourth = squares.T @ (probability[:, None] * squares)
         return cls(first, second, (fourth - second.square()).clamp(min=0).sqrt())
 
@@ -65,7 +65,7 @@ class LogitDistributionContract:
 
     @pytest.fixture
     def moments(self, distribution: LogitDistribution) -> MomentsOf:
-        """Moments of the deviation, scaled as the controls say."""
+        """Moments of the offset, scaled as the controls say."""
         raise NotImplementedError
 
     def test_fulfils_the_protocol(self, distribution: LogitDistribution) -> None:
@@ -74,13 +74,13 @@ class LogitDistributionContract:
         assert mean.shape == (distribution.n_classes, *distribution.spatial_shape)
         assert mean.dtype == torch.float32
 
-    def test_deviation_is_frozen(self, distribution: LogitDistribution) -> None:
-        first = distribution.deviation(Noise(3, 1))
-        assert torch.equal(first, distribution.deviation(Noise(3, 1)))
+    def test_offset_is_frozen(self, distribution: LogitDistribution) -> None:
+        first = distribution.offset(Noise(3, 1))
+        assert torch.equal(first, distribution.offset(Noise(3, 1)))
         assert first.dtype == torch.float32
         if distribution.is_stochastic:
-            assert not torch.equal(first, distribution.deviation(Noise(3, 2)))
-            assert not torch.equal(first, distribution.deviation(Noise(4, 1)))
+            assert not torch.equal(first, distribution.offset(Noise(3, 2)))
+            assert not torch.equal(first, distribution.offset(Noise(4, 1)))
         else:
             assert not first.any()
 
@@ -90,12 +90,12 @@ class LogitDistributionContract:
             [slice(0, size), slice(size // 2, size // 2 + 1), slice(1, size), slice(0, size, 2)]
             for size in shape
         ]
-        mean, deviation = distribution.mean(), distribution.deviation(Noise(1, 1))
+        mean, offset = distribution.mean(), distribution.offset(Noise(1, 1))
         for region in itertools.product(*options):
             index = (slice(None), *region)
-            part = distribution.deviation(Noise(1, 1), region)
+            part = distribution.offset(Noise(1, 1), region)
             assert part.shape == (distribution.n_classes, *region_shape(shape, region))
-            torch.testing.assert_close(part, deviation[index])
+            torch.testing.assert_close(part, offset[index])
             assert torch.equal(distribution.mean(region), mean[index])
 
     def test_a_crop_keeps_the_noise_of_the_whole(self, distribution: LogitDistribution) -> None:
@@ -104,19 +104,19 @@ class LogitDistributionContract:
         index = (slice(None), *region)
         crop = distribution.crop(region)
         noise = Noise(9, 4)
-        whole = distribution.deviation(noise)[index]
+        whole = distribution.offset(noise)[index]
         assert torch.equal(crop.mean(), distribution.mean()[index])
-        torch.testing.assert_close(crop.deviation(noise), whole)
-        again = crop.crop(inner).deviation(noise)
+        torch.testing.assert_close(crop.offset(noise), whole)
+        again = crop.crop(inner).offset(noise)
         torch.testing.assert_close(again, whole[(slice(None), *inner)])
 
-    def test_several_deviations_are_the_single_ones(self, distribution: LogitDistribution) -> None:
-        together = distribution.deviations(FEW)
+    def test_several_offsets_are_the_single_ones(self, distribution: LogitDistribution) -> None:
+        together = distribution.offsets(FEW)
         for row, noise in zip(together, FEW, strict=True):
-            torch.testing.assert_close(row, distribution.deviation(noise))
+            torch.testing.assert_close(row, distribution.offset(noise))
 
-    def test_no_deviations_are_an_empty_stack(self, distribution: LogitDistribution) -> None:
-        empty = distribution.deviations([])
+    def test_no_offsets_are_an_empty_stack(self, distribution: LogitDistribution) -> None:
+        empty = distribution.offsets([])
         assert empty.shape == (0, distribution.n_classes, *distribution.spatial_shape)
 
     def test_a_crop_is_of_the_same_kind(self, distribution: LogitDistribution) -> None:
@@ -127,25 +127,25 @@ class LogitDistributionContract:
         assert crop.is_stochastic == distribution.is_stochastic
         assert crop.device == distribution.device == crop.mean().device
 
-    def test_a_deviation_belongs_to_who_asked_for_it(self, distribution: LogitDistribution) -> None:
-        mean, deviation = distribution.mean().clone(), distribution.deviation(Noise(1, 1))
-        expected = deviation.clone()
-        deviation.fill_(torch.nan)
-        assert torch.equal(distribution.deviation(Noise(1, 1)), expected)
+    def test_a_offset_belongs_to_who_asked_for_it(self, distribution: LogitDistribution) -> None:
+        mean, offset = distribution.mean().clone(), distribution.offset(Noise(1, 1))
+        expected = offset.clone()
+        offset.fill_(torch.nan)
+        assert torch.equal(distribution.offset(Noise(1, 1)), expected)
         assert torch.equal(distribution.mean(), mean)
 
     def test_no_other_random_numbers_are_used(self, distribution: LogitDistribution) -> None:
         before = torch.random.get_rng_state()
-        distribution.deviations(FEW)
+        distribution.offsets(FEW)
         assert torch.equal(torch.random.get_rng_state(), before)
 
-    def test_scales_act_on_the_deviation_alone(self, distribution: LogitDistribution) -> None:
-        mean, deviation = distribution.mean(), distribution.deviation(FEW[0])
+    def test_scales_act_on_the_offset_alone(self, distribution: LogitDistribution) -> None:
+        mean, offset = distribution.mean(), distribution.offset(FEW[0])
         weights = tuple(np.linspace(-2, 3, distribution.n_classes).tolist())
         for label, weight in enumerate(weights):
-            shown = combine(mean, deviation, weights)[label] - mean[label]
-            torch.testing.assert_close(shown, weight * deviation[label], atol=2e-6, rtol=1e-5)
-        assert torch.equal(combine(mean, deviation, (0.0,) * len(weights)), mean)
+            shown = combine(mean, offset, weights)[label] - mean[label]
+            torch.testing.assert_close(shown, weight * offset[label], atol=2e-6, rtol=1e-5)
+        assert torch.equal(combine(mean, offset, (0.0,) * len(weights)), mean)
 
     def test_moments_are_those_of_the_dense_oracle(
         self, distribution: LogitDistribution, moments: MomentsOf
@@ -156,14 +156,14 @@ class LogitDistributionContract:
                 controls.tempered(Noise(11, sample), distribution)
                 for sample in range(1, N_MOMENT_SAMPLES + 1)
             ]
-            samples = distribution.deviations(noises).flatten(1).double()
+            samples = distribution.offsets(noises).flatten(1).double()
             scaled = samples * per_voxel(controls, distribution)
             expected = moments(controls)
             # Six standard errors. 1e-6: parameters are float32.
             tolerance = 6 / math.sqrt(N_MOMENT_SAMPLES)
-            deviations = expected.second.diagonal().sqrt()
+            offsets = expected.second.diagonal().sqrt()
             error = (scaled.mean(dim=0) - expected.first).abs()
-            assert (error <= tolerance * deviations + 1e-6).all()
+            assert (error <= tolerance * offsets + 1e-6).all()
             error = (scaled.T @ scaled / len(scaled) - expected.second).abs()
             assert (error <= tolerance * expected.spread + 1e-6).all()
 
@@ -183,21 +183,21 @@ class NormalContract(LogitDistributionContract):
             # variance of a product.
             s = per_voxel(controls, distribution)
             second = s[:, None] * covariance * s
-            deviations = second.diagonal().sqrt()
-            spread = math.sqrt(2) * deviations[:, None] * deviations
-            return Moments(torch.zeros_like(deviations), second, spread)
+            offsets = second.diagonal().sqrt()
+            spread = math.sqrt(2) * offsets[:, None] * offsets
+            return Moments(torch.zeros_like(offsets), second, spread)
 
         return of
 
-    def test_temperature_may_multiply_noise_or_deviation(
+    def test_temperature_may_multiply_noise_or_offset(
         self, distribution: LogitDistribution
     ) -> None:
-        deviation = distribution.deviation(Noise(4, 2))
-        torch.testing.assert_close(distribution.deviation(Noise(4, 2, scale=1.7)), 1.7 * deviation)
+        offset = distribution.offset(Noise(4, 2))
+        torch.testing.assert_close(distribution.offset(Noise(4, 2, scale=1.7)), 1.7 * offset)
 
 
 def per_voxel(controls: Controls, distribution: LogitDistribution) -> Tensor:
-    """What each entry of the flattened deviation is multiplied with, ``(C*S,)``, float64."""
+    """What each entry of the flattened offset is multiplied with, ``(C*S,)``, float64."""
     s = torch.tensor(controls.weights_of(distribution), dtype=torch.float64)
     s = s.repeat_interleave(math.prod(distribution.spatial_shape))
     return s.to(distribution.device)

@@ -1,4 +1,4 @@
-"""Tiny data sets as arrays, with readers who disagree."""
+"""Tiny data sets as arrays, with raters who disagree."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from napari_structseg.controls import Controls
 from napari_structseg.distributions import PointLogits
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import Request, View
-from napari_structseg.widgets.at_exit import rest_at_exit
+from napari_structseg.widgets.threads.at_exit import rest_at_exit
 
 
 goes = threading.Event()

@@ -23,10 +23,11 @@ from napari_structseg import (
 )
 from napari_structseg.cli import main
 from napari_structseg.errors import InputError
-from napari_structseg.inference.recipe import file_hash, read_recipe
-from napari_structseg.inference.summaries import noises_of, summarise
 from napari_structseg.io.png import read_png
+from napari_structseg.io.references import file_hash
 from napari_structseg.models import HeadSpec
+from napari_structseg.render.summaries import noises_of, summarise
+from napari_structseg.results.recipe import read_recipe
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 

@@ -26,10 +26,10 @@ from napari_structseg import (
 from napari_structseg.cli import main
 from napari_structseg.controls import NUDGE_MAX
 from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.inference.recipe import read_recipe
 from napari_structseg.io.weights import save_weights
 from napari_structseg.models import ClassSpec, HeadSpec
 from napari_structseg.priors import PriorSpec, contraction_bound, nudged, refine
+from napari_structseg.results.recipe import read_recipe
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 
@@ -93,7 +93,7 @@ def test_labels_are_those_of_dense_mean_field(update: str, image: Path, tmp_path
     for sample, name in enumerate(NAMES):
         logits = distribution.mean()
         if sample:
-            logits = logits + scale * distribution.deviation(Noise(5, sample))
+            logits = logits + scale * distribution.offset(Noise(5, sample))
         unary = logits.log_softmax(dim=0)[None]
         dense = refine(prior, unary, 4, strength=0.8, damping=0.7, update=update, tau=tau)
         written = labels_in(out, name)

@@ -11,9 +11,9 @@ import pytest
 
 from napari_structseg import read_image
 from napari_structseg.cli import main
-from napari_structseg.inference.marked_region import MarkedRegion
 from napari_structseg.models import HeadSpec
 from napari_structseg.models.spec import IntensitySpec
+from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 
@@ -52,7 +52,7 @@ def test_labels_lie_where_the_slices_are(tmp_path: Path, model: Path, image: Pat
     out = tmp_path / "out"
     marks = ("--slice", "z:2:3", "--box", "4:20,3:24")
     assert run(image, "--model", model, "--out", out, "--samples", 2, *marks) == 0
-    region = MarkedRegion.parse("z:2:3", "4:20,3:24").region(SHAPE[::-1])
+    region = RegionOfInterest.parse("z:2:3", "4:20,3:24").region(SHAPE[::-1])
     stored = nib.load(out / "mean.nii.gz")
     assert stored.shape == SHAPE
     np.testing.assert_allclose(stored.affine, AFFINE)
@@ -63,7 +63,7 @@ def test_labels_lie_where_the_slices_are(tmp_path: Path, model: Path, image: Pat
         rest[region] = 0
         assert not rest.any()
     recipe = json.loads((out / "recipe.json").read_text())
-    assert recipe["marked"] == {"axis": "z", "start": 2, "count": 3, "box": [[4, 20], [3, 24]]}
+    assert recipe["roi"] == {"axis": "z", "start": 2, "count": 3, "box": [[4, 20], [3, 24]]}
     assert recipe["window"] is None
     assert main([*recipe["command"][1:], "--overwrite"]) == 0
 

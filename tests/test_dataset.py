@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
+from napari_structseg.data.cases import prepare_case
+from napari_structseg.data.dataset import read_dataset
 from napari_structseg.errors import ConfigError, InputError, StructSegError
 from napari_structseg.models import IntensitySpec
-from napari_structseg.training.cases import prepare_case
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.dataset import read_dataset
 from napari_structseg.training.sources import build_run, palette
 
 SHAPE = (8, 10, 12)

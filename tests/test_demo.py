@@ -13,9 +13,9 @@ from skimage.io import imread
 from napari_structseg import Predictor, load_model, make_controls, read_image, render_labels
 from napari_structseg.cli import main
 from napari_structseg.errors import ConfigError
-from napari_structseg.inference.summaries import noises_of
-from napari_structseg.inference.volumes import sample_volumes
 from napari_structseg.models import HeadSpec
+from napari_structseg.render.summaries import noises_of
+from napari_structseg.render.volumes import sample_volumes
 from napari_structseg.screen import check_screen
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model

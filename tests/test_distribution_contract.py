@@ -63,14 +63,14 @@ class TestLowRank(NormalContract):
         )
         torch.testing.assert_close(peer.covariance_matrix, covariance)
 
-    def test_deviation_is_linear_in_the_noise(self) -> None:
+    def test_offset_is_linear_in_the_noise(self) -> None:
         mean, factor, diagonal = parameters()
         noise = Noise(3, 7)
         eps = noise.voxels(N_CLASSES, SHAPE)
         expected = torch.einsum("r,rczyx->czyx", noise.factors(RANK), factor)
         expected = expected + diagonal.sqrt() * eps
-        deviation = LowRankNormal(mean, factor, diagonal).deviation(noise)
-        torch.testing.assert_close(deviation, expected)
+        offset = LowRankNormal(mean, factor, diagonal).offset(noise)
+        torch.testing.assert_close(offset, expected)
 
 
 class TestDiagonalOnly(NormalContract):
@@ -160,19 +160,19 @@ class TestOnAGpu(NormalContract):
         return dense(*parameters()[1:]).cuda()
 
     def test_samples_are_those_of_the_processor(self, distribution: LogitDistribution) -> None:
-        ours = LowRankNormal(*parameters()).deviation(Noise(3, 7))
-        torch.testing.assert_close(distribution.deviation(Noise(3, 7)).cpu(), ours)
+        ours = LowRankNormal(*parameters()).offset(Noise(3, 7))
+        torch.testing.assert_close(distribution.offset(Noise(3, 7)).cpu(), ours)
 
 
 @pytest.mark.parametrize("region", [None, TestCrop.REGION], ids=["whole", "crop"])
-def test_a_dense_matrix_takes_the_noise_to_the_deviation(region: Region | None) -> None:
+def test_a_dense_matrix_takes_the_noise_to_the_offset(region: Region | None) -> None:
     distribution = LowRankNormal(*parameters())
     part = distribution if region is None else distribution.crop(region)
     noises = [Noise(2, sample) for sample in range(1, 121)]
     inputs = torch.stack(
         [torch.cat([n.factors(RANK), n.voxels(N_CLASSES, SHAPE, region).flatten()]) for n in noises]
     ).double()
-    outputs = part.deviations(noises).flatten(1).double()
+    outputs = part.offsets(noises).flatten(1).double()
     matrix = torch.linalg.lstsq(inputs, outputs).solution.T
     torch.testing.assert_close(inputs @ matrix.T, outputs, atol=1e-5, rtol=0)
     index = (slice(None), *(whole(SHAPE) if region is None else region))
@@ -193,7 +193,7 @@ def images(draw: st.DrawFn) -> tuple[tuple[int, ...], Region, int, int]:
 
 
 @given(images(), st.integers(0, 2**31 - 1), st.integers(1, 2**31 - 1))
-def test_deviation_of_any_region_of_any_image(
+def test_offset_of_any_region_of_any_image(
     image: tuple[tuple[int, ...], Region, int, int], seed: int, sample: int
 ) -> None:
     shape, region, rank, n_classes = image
@@ -206,12 +206,12 @@ def test_deviation_of_any_region_of_any_image(
     expected = torch.tensordot(z, factor.double(), dims=1) + diagonal.double().sqrt() * eps
     expected = expected[(slice(None), *region)].float()
     distribution = LowRankNormal(mean, factor, diagonal)
-    torch.testing.assert_close(distribution.deviation(noise, region), expected)
+    torch.testing.assert_close(distribution.offset(noise, region), expected)
     crop = distribution.crop(region)
-    torch.testing.assert_close(crop.deviation(noise), expected)
+    torch.testing.assert_close(crop.offset(noise), expected)
     every_second = tuple(slice(None, None, 2) for _ in shape)
     torch.testing.assert_close(
-        crop.deviation(noise, every_second), expected[(slice(None), *every_second)]
+        crop.offset(noise, every_second), expected[(slice(None), *every_second)]
     )
 
 
@@ -223,9 +223,9 @@ def test_a_crop_is_contiguous() -> None:
 def test_regions_of_another_number_of_axes_are_refused() -> None:
     distribution = LowRankNormal(*parameters())
     with pytest.raises(ValueError, match="does not fit"):
-        distribution.deviation(Noise(1, 1), (slice(0, 1), slice(0, 1)))
+        distribution.offset(Noise(1, 1), (slice(0, 1), slice(0, 1)))
     with pytest.raises(ValueError, match="does not fit"):
-        PointLogits(parameters()[0]).deviation(Noise(1, 1), (slice(0, 1),))
+        PointLogits(parameters()[0]).offset(Noise(1, 1), (slice(0, 1),))
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LowRankNormal
-from napari_structseg.inference.rendering import render_labels
+from napari_structseg.render.rendering import render_labels
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ClassVolumes,

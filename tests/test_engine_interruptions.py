@@ -17,7 +17,7 @@ from torch import Tensor
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LowRankNormal, Noise, PointLogits, Region
-from napari_structseg.inference.rendering import SLAB_VOXELS, render_labels
+from napari_structseg.render.rendering import SLAB_VOXELS, render_labels
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ClassVolumes,
@@ -57,9 +57,9 @@ class FailingOnce(LowRankNormal):
         super().__init__(*parameters())
         self.n_left = n_uses
 
-    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+    def offsets(self, noises: list[Noise], region: Region | None = None) -> Tensor:
         self._use()
-        return super().deviations(noises, region)
+        return super().offsets(noises, region)
 
     def crop(self, region: Region) -> LowRankNormal:
         self._use()

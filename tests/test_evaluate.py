@@ -24,18 +24,18 @@ from napari_structseg.cohort.draws import DrawSettings, draw_case
 from napari_structseg.cohort.rows import Row
 from napari_structseg.cohort.run import evaluate as run_evaluation
 from napari_structseg.cohort.settings import Evaluation
-from napari_structseg.cohort.summary import compare_models, tally
+from napari_structseg.cohort.summary import accumulate, compare_models
 from napari_structseg.commands.evaluate import evaluate as evaluate_command
 from napari_structseg.controls import Controls
 from napari_structseg.evaluation import brier_score, dice_per_class
 from napari_structseg.evaluation.calibration import N_BINS
 from napari_structseg.evaluation.metrics import METRICS
-from napari_structseg.inference.predictor import Predictor, prior_for
-from napari_structseg.inference.refinement import labels_with_prior
-from napari_structseg.inference.rendering import render_labels
 from napari_structseg.io.weights import load_weights, weights_hash
 from napari_structseg.models import ClassSpec, HeadSpec
+from napari_structseg.prediction.predictor import Predictor, prior_for
 from napari_structseg.priors import PriorSpec
+from napari_structseg.refine.refinement import labels_with_prior
+from napari_structseg.render.rendering import render_labels
 from tiny_models import tiny_model
 
 SIZE = 24
@@ -64,7 +64,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Two cases of each of three patients, by two readers; nobody marked the last."""
+    """Two cases of each of three patients, by two raters; nobody marked the last."""
     folder = tmp_path / "Dataset001_Nodule"
     rng = np.random.default_rng(0)
     for sub in ("imagesTr", "labelsTr"):
@@ -72,9 +72,9 @@ def dataset(tmp_path: Path) -> Path:
     for index, (patient, nodule) in enumerate(itertools.product("abc", "12")):
         image = rng.integers(1, 60, (SIZE, SIZE)) + 150 * disc(5)
         save(folder / "imagesTr" / f"{patient}-{nodule}_0000.png", image)
-        for reader, radius in (("ann", 5 + index % 3), ("bea", 4 * (index % 2))):
+        for rater, radius in (("ann", 5 + index % 3), ("bea", 4 * (index % 2))):
             labels = disc(radius) if index < 5 else disc(0)
-            save(folder / "labelsTr" / f"{patient}-{nodule}__{reader}.png", labels)
+            save(folder / "labelsTr" / f"{patient}-{nodule}__{rater}.png", labels)
     (folder / "dataset.json").write_text(json.dumps(DESCRIPTION))
     return folder
 
@@ -84,7 +84,7 @@ def stacked(dataset: Path, folder: Path) -> Path:
     folder.mkdir()
     cases = list(Cohort(dataset, Selection()))
     np.save(folder / "images.npy", np.stack([case.image.data for case in cases]))
-    np.save(folder / "labels.npy", np.stack([case.readers for case in cases]))
+    np.save(folder / "labels.npy", np.stack([case.raters for case in cases]))
     lines = [f"{c.name},{c.name[0]},{'train' if c.name[0] == 'a' else 'test'}" for c in cases]
     (folder / "cases.csv").write_text("\n".join(["case,patient,split", *lines]) + "\n")
     (folder / "dataset.json").write_text(json.dumps(DESCRIPTION | {"raters": ["ann", "bea"]}))
@@ -131,8 +131,8 @@ def test_rows_are_the_metrics_of_each_case(dataset, model, tmp_path: Path) -> No
             noise = controls.model_copy(update={"sample": number}).noise
             np.testing.assert_array_equal(labels, render_labels(distribution, noise, controls))
         np.testing.assert_allclose(drawn.probability.sum(axis=0), 1, atol=1e-5)
-        assert row["scores"]["brier"] == [brier_score(drawn.probability, case.readers)]
-        dice = [dice_per_class(drawn.mean, reader, 2)[1] for reader in case.readers]
+        assert row["scores"]["brier"] == [brier_score(drawn.probability, case.raters)]
+        dice = [dice_per_class(drawn.mean, rater, 2)[1] for rater in case.raters]
         wanted = [None if np.isnan(one) else one for one in dice]
         assert row["scores"]["dice"] == wanted
     # Cases do not share their noise.
@@ -150,7 +150,7 @@ def test_summary_says_what_was_done_and_what_came_out(dataset, model, tmp_path, 
         "sha256": "",
         "cases": 6,
         "patients": 3,
-        "cases_by_number_of_readers": {"2": 6},
+        "cases_by_number_of_raters": {"2": 6},
         "empty_masks": 5,
         "cases_that_nobody_marked": 1,
     }
@@ -175,7 +175,7 @@ def test_summary_says_what_was_done_and_what_came_out(dataset, model, tmp_path, 
     command = ["structseg", "evaluate", "Dataset001_Nodule", "--model", "ssn.safetensors"]
     assert summary["command"][:5] == command
     captured = capsys.readouterr()
-    assert "6 cases of 3 patients; 5 masks of readers are empty" in captured.err
+    assert "6 cases of 3 patients; 5 masks of raters are empty" in captured.err
     assert "nobody marked anything in 1 cases" in captured.err
     assert "ssn" in captured.out
 
@@ -221,7 +221,7 @@ def test_models_are_compared_on_patients_for_whom_both_are_defined() -> None:
         for model, values in dice.items()
         for patient in "abc"
     ]
-    (comparison,) = compare_models(tally(rows, list(dice)), ["dice"])
+    (comparison,) = compare_models(accumulate(rows, list(dice)), ["dice"])
     assert comparison["difference"] == -0.25
     assert comparison["values"] == [1, 1]
     assert comparison["patients"] == 1
@@ -402,12 +402,12 @@ def write_table(path: Path) -> Path:
 
 def test_part_of_a_data_set_is_selected(dataset, tmp_path: Path) -> None:
     table = write_table(tmp_path / "cases.csv")
-    cohort = Cohort(dataset, Selection(table=table, split="test", readers=("bea",)))
+    cohort = Cohort(dataset, Selection(table=table, split="test", raters=("bea",)))
     assert [case.name for case in cohort.cases] == ["b-1", "b-2", "c-1", "c-2"]
     assert [case.patient for case in cohort.cases] == ["Pb", "Pb", "Pc", "Pc"]
     (first, *_) = cohort
-    assert first.readers.shape == (1, SIZE, SIZE)
-    assert not first.readers.any()
+    assert first.raters.shape == (1, SIZE, SIZE)
+    assert not first.raters.any()
     by_name = Cohort(dataset, Selection(patient_separator="-", limit=3))
     assert [case.name for case in by_name.cases] == ["a-1", "b-1", "c-1"]
     assert [case.patient for case in by_name.cases] == ["a", "b", "c"]
@@ -423,11 +423,11 @@ def test_a_stack_of_arrays_gives_what_its_files_give(dataset, model, tmp_path: P
     found, wanted = (json.loads(path.read_text()) for path in (of_arrays, of_files))
     assert found["models"] == wanted["models"]
     assert found["settings"] == wanted["settings"]
-    test = Cohort(arrays, Selection(split="test", readers=("bea",)))
+    test = Cohort(arrays, Selection(split="test", raters=("bea",)))
     assert [case.name for case in test.cases] == ["b-1", "b-2", "c-1", "c-2"]
     (_, second, *_) = test
-    assert second.readers.any()
-    np.testing.assert_array_equal(second.readers, np.load(arrays / "labels.npy")[3, 1:])
+    assert second.raters.any()
+    np.testing.assert_array_equal(second.raters, np.load(arrays / "labels.npy")[3, 1:])
 
 
 @pytest.mark.parametrize(
@@ -463,9 +463,9 @@ def test_unknown_split_names_the_known_ones(refused, tmp_path: Path) -> None:
         (["--tolerance", -1], "--tolerance must be 0 or more"),
         (["--temperature", 9], "temperature: Input should be less than or equal to 3"),
         (["--iterations", 3], "no model has one"),
-        (["--reader", "cid"], "The readers of this data set are: ann, bea"),
+        (["--rater", "cid"], "The raters of this data set are: ann, bea"),
         (["--compare", "dice: vessel"], "the foreground of the data set is nodule"),
-        (["--reader", "ann", "--compare", "ged_u"], "needs two readers"),
+        (["--rater", "ann", "--compare", "ged_u"], "needs two raters"),
         (["--resume", "--overwrite"], "either --resume or --overwrite"),
         (["--resume"], "no results.rows.jsonl in"),
         (["--device", "cuda:99"], "no device 'cuda:99'"),
@@ -476,17 +476,17 @@ def test_options_that_make_no_sense(refused, options, reason: str) -> None:
     refused(options, reason)
 
 
-def test_different_numbers_of_readers_are_told(refused, dataset, model, tmp_path: Path) -> None:
+def test_different_numbers_of_raters_are_told(refused, dataset, model, tmp_path: Path) -> None:
     (dataset / "labelsTr" / "b-1__ann.png").unlink()
     out = tmp_path / "results.json"
     refused([], "1 cases have 1, 5 cases have 2")
-    refused(["--reader", "ann"], "it is 'ann'; without them: 'b-1'")
-    assert evaluate(dataset, "--model", model, "--json", out, "--mixed-readers") == 0
+    refused(["--rater", "ann"], "it is 'ann'; without them: 'b-1'")
+    assert evaluate(dataset, "--model", model, "--json", out, "--mixed-raters") == 0
     summary = json.loads(out.read_text())
-    assert summary["data"]["cases_by_number_of_readers"] == {"1": 1, "2": 5}
-    # The unbiased statistic needs two readers: the case is listed, not dropped in silence.
+    assert summary["data"]["cases_by_number_of_raters"] == {"1": 1, "2": 5}
+    # The unbiased statistic needs two raters: the case is listed, not dropped in silence.
     assert summary["models"][0]["metrics"]["ged_u"]["left_out_cases"] == ["b-1"]
-    assert "two readers" in summary["metrics"]["ged_u"]["undefined_if"]
+    assert "two raters" in summary["metrics"]["ged_u"]["undefined_if"]
 
 
 def test_classes_of_the_model_must_be_those_of_the_data(refused, tmp_path: Path) -> None:

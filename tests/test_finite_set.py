@@ -30,8 +30,8 @@ def moments_of(members: Tensor, distribution: LogitDistribution) -> MomentsOf:
     probability = torch.full((len(members),), 1 / len(members), dtype=torch.float64)
 
     def of(controls: Controls) -> Moments:
-        deviations = (members - mean).flatten(1) * per_voxel(controls, distribution)
-        return Moments.of(deviations, probability)
+        offsets = (members - mean).flatten(1) * per_voxel(controls, distribution)
+        return Moments.of(offsets, probability)
 
     return of
 
@@ -69,8 +69,8 @@ class TestHalfPrecisionStorage(LogitDistributionContract):
         probability = torch.full((N_MEMBERS,), 1 / N_MEMBERS, dtype=torch.float64)
 
         def of(controls: Controls) -> Moments:
-            deviations = (stored - mean).flatten(1) * per_voxel(controls, distribution)
-            return Moments.of(deviations, probability)
+            offsets = (stored - mean).flatten(1) * per_voxel(controls, distribution)
+            return Moments.of(offsets, probability)
 
         return of
 
@@ -96,7 +96,7 @@ def test_every_run_of_samples_shows_every_member_once(m: int, seed: int, block: 
 
 
 def test_order_of_members_is_as_good_as_random() -> None:
-    # Each of 6 orders of 3 members, in 1200 runs: 200 expected, and 80 more are 6 deviations.
+    # Each of 6 orders of 3 members, in 1200 runs: 200 expected, and 80 more are 6 offsets.
     orders = Counter(
         tuple(Noise(seed, 3 * block + k).member(3) for k in (1, 2, 3))
         for seed in range(40)
@@ -112,19 +112,19 @@ def test_mean_is_the_logarithm_of_the_mean_probability() -> None:
     torch.testing.assert_close(mean.exp(), members.exp().mean(dim=0))
 
 
-def test_mean_plus_deviation_is_the_member() -> None:
+def test_mean_plus_offset_is_the_member() -> None:
     members = log_probabilities()
     distribution = FiniteSet(members)
     for sample in (1, 2, 3, 4, 9):
         noise = Noise(3, sample)
-        logits = distribution.mean() + distribution.deviation(noise)
+        logits = distribution.mean() + distribution.offset(noise)
         torch.testing.assert_close(logits, members[noise.member(N_MEMBERS)])
 
 
 def test_one_member_is_a_point() -> None:
     distribution = FiniteSet(log_probabilities(1))
     assert not distribution.is_stochastic
-    assert distribution.deviation(Noise(1, 1)).abs().max() < 1e-6
+    assert distribution.offset(Noise(1, 1)).abs().max() < 1e-6
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import silhouette_samples
 
-from napari_structseg.inference.clusters import (
+from napari_structseg.render.clusters import (
     LEAST_SILHOUETTE,
     MAX_CLUSTERS,
     find_clusters,
     k_medoids,
     silhouettes,
 )
-from napari_structseg.inference.hypotheses import NOTHING, Mode, find_hypotheses, mode_names
+from napari_structseg.render.hypotheses import NOTHING, Mode, find_hypotheses, mode_names
 
 
 def distances_of(points: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ import pytest
 from ambiguous import disks, kind_of
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LowRankNormal, Noise, PointLogits
-from napari_structseg.inference.lattice import Lattice, lattice_region
-from napari_structseg.inference.rendering import Renderer, render_labels
+from napari_structseg.render.lattice import Lattice, lattice_region
+from napari_structseg.render.rendering import Renderer, render_labels
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.hypotheses import HypothesisWork
 from napari_structseg.session.messages import (

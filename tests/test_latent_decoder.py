@@ -19,7 +19,7 @@ from napari_structseg.distributions import (
     Noise,
 )
 from napari_structseg.errors import ConfigError
-from napari_structseg.inference.rendering import Renderer, render_labels
+from napari_structseg.render.rendering import Renderer, render_labels
 
 SHAPE, N_CLASSES, N_FEATURES, N_LATENTS = (3, 2, 4), 3, 5, 2
 # Nodes of Gauss-Hermite quadrature along each of the two latent axes.
@@ -72,8 +72,8 @@ def moments_of(
             z = prior.mean + controls.temperature * prior.sigma * torch.tensor([a, b])
             rows.append((concatenated(first, combination, z) - mean).flatten())
             probability.append(p * q)
-        deviations = torch.stack(rows) * per_voxel(controls, distribution)
-        return Moments.of(deviations, torch.tensor(probability, dtype=torch.float64))
+        offsets = torch.stack(rows) * per_voxel(controls, distribution)
+        return Moments.of(offsets, torch.tensor(probability, dtype=torch.float64))
 
     return of
 
@@ -130,7 +130,7 @@ def test_split_first_layer_is_the_concatenated_one() -> None:
         z = prior.mean + prior.sigma * Noise(4, sample).factors(N_LATENTS)
         expected = concatenated(first, combination, z).float()
         torch.testing.assert_close(distribution.decode(z), expected, atol=1e-5, rtol=1e-5)
-        shown = distribution.mean() + distribution.deviation(Noise(4, sample))
+        shown = distribution.mean() + distribution.offset(Noise(4, sample))
         torch.testing.assert_close(shown, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -138,11 +138,11 @@ def test_outside_every_sample_is_the_mean() -> None:
     first, combination, prior = parameters()
     inside = torch.zeros(SHAPE, dtype=torch.bool)
     inside[1] = True
-    deviation = LatentDecoder(first, combination, prior, inside=inside).deviation(Noise(1, 1))
-    assert not deviation[:, ~inside].any()
+    offset = LatentDecoder(first, combination, prior, inside=inside).offset(Noise(1, 1))
+    assert not offset[:, ~inside].any()
     assert torch.equal(
-        deviation[:, inside],
-        LatentDecoder(first, combination, prior).deviation(Noise(1, 1))[:, inside],
+        offset[:, inside],
+        LatentDecoder(first, combination, prior).offset(Noise(1, 1))[:, inside],
     )
 
 
@@ -210,10 +210,10 @@ def test_without_a_bend_samples_of_two_classes_are_nested() -> None:
         combination.last_bias[:2],
     )
     linear = LatentDecoder(first + 100, raised, prior)
-    for one in linear.deviations([Noise(1, k) for k in range(1, 9)]):
+    for one in linear.offsets([Noise(1, k) for k in range(1, 9)]):
         margin = one[1] - one[0]
         torch.testing.assert_close(margin, margin.mean().expand(6, 6), atol=1e-2, rtol=0)
-    bent = LatentDecoder(first, combination, prior).deviation(Noise(1, 1))
+    bent = LatentDecoder(first, combination, prior).offset(Noise(1, 1))
     assert (bent[1] - bent[0]).std() > 0.1
 
 

@@ -20,13 +20,16 @@ COMMANDS = PluginManifest.from_file(ROOT / "napari.yaml").contributions.commands
 # From the ground up. A module imports from lower layers, and from its own package.
 LAYERS = (
     ("errors",),
-    ("geometry", "memory", "screen"),
+    ("devices", "geometry", "interrupts", "memory", "screen"),
     ("image",),
     ("io",),
     ("distributions", "priors", "reader"),
     ("models",),
     ("controls", "io.weights", "sample_data", "writer"),
-    ("evaluation", "inference"),
+    ("evaluation", "render"),
+    ("refine",),
+    ("prediction",),
+    ("data", "results"),
     ("session", "training"),
     ("widgets",),
     ("bench", "cohort"),
@@ -37,12 +40,16 @@ LAYERS = (
 LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 PURE = (
     "controls",
+    "data",
     "distributions",
     "priors",
     "models",
     "io",
     "evaluation",
-    "inference",
+    "prediction",
+    "refine",
+    "render",
+    "results",
     "session",
     "cohort",
 )

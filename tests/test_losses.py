@@ -60,11 +60,11 @@ def test_samples_have_the_moments_of_the_dense_normal(rank: int, antithetic: boo
     n = 200_000
     samples = sample_logits(p, n, antithetic=antithetic, generator=generator())[:, 0].flatten(1)
     covariance = dense_covariance(p)
-    deviation = covariance.diagonal().sqrt()
+    offset = covariance.diagonal().sqrt()
     # Five standard errors.
-    bound = 5 * deviation / math.sqrt(n)
+    bound = 5 * offset / math.sqrt(n)
     assert ((samples.mean(dim=0) - p.mean.flatten()).abs() < bound).all()
-    error = (torch.cov(samples.T) - covariance).abs() / torch.outer(deviation, deviation)
+    error = (torch.cov(samples.T) - covariance).abs() / torch.outer(offset, offset)
     assert error.max() < 5 * math.sqrt(4 / n)
 
 
@@ -83,7 +83,7 @@ def test_images_of_a_batch_have_their_own_noise() -> None:
 
 def test_antithetic_samples_average_to_the_mean() -> None:
     p = parameters()
-    # Mirrored deviations: mean + d and mean - d, whose sum rounds to twice the mean.
+    # Mirrored offsets: mean + d and mean - d, whose sum rounds to twice the mean.
     samples = sample_logits(p, 6, antithetic=True, generator=generator())
     first, second = samples[:3] - p.mean, samples[3:] - p.mean
     torch.testing.assert_close(first, -second, rtol=0, atol=1e-14)

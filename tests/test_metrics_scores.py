@@ -22,53 +22,53 @@ SPACING = (2.0, 0.7, 0.5)
 
 @pytest.fixture
 def case():
-    """Seven samples and three readers of four classes, the last of which nobody has."""
+    """Seven samples and three raters of four classes, the last of which nobody has."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, (8, 3, 5, 6)).astype(np.uint8)
-    readers = rng.integers(0, 3, (3, 3, 5, 6)).astype(np.uint8)
+    raters = rng.integers(0, 3, (3, 3, 5, 6)).astype(np.uint8)
     probability = np.moveaxis(rng.dirichlet(np.ones(4), (3, 5, 6)), -1, 0).astype(np.float32)
-    return Drawn(labels, 7, probability), readers
+    return Drawn(labels, 7, probability), raters
 
 
 @pytest.mark.parametrize("absent", ["agree", "ignore"])
 def test_metrics_of_sets_are_those_of_their_functions(case, absent) -> None:
-    drawn, readers = case
+    drawn, raters = case
     settings = ScoreSettings(NAMES, counts=(1, 4), absent=absent)
-    found = score_case(drawn, readers, SPACING, settings).values
+    found = score_case(drawn, raters, SPACING, settings).values
 
     def distances(first, second):
         return pairwise_overlap(first, second, 4).distances(absent)
 
     for name, n, statistic in (("ged", 7, "v"), ("ged_u", 7, "u"), ("ged_4", 4, "v")):
         samples = drawn.samples[:n]
-        within = distances(samples, samples), distances(readers, readers)
-        wanted = energy_distance(distances(samples, readers), *within, statistic)
+        within = distances(samples, samples), distances(raters, raters)
+        wanted = energy_distance(distances(samples, raters), *within, statistic)
         assert found[name] == [pytest.approx(wanted)]
-    assert found["reader_diversity"] == [diversity(distances(readers, readers))]
+    assert found["rater_diversity"] == [diversity(distances(raters, raters))]
 
 
 def test_metrics_of_masks_come_by_class_and_together(case) -> None:
-    drawn, readers = case
-    found = score_case(drawn, readers, SPACING, ScoreSettings(NAMES, tolerance=0.6)).values
-    by_reader = np.array([dice_per_class(drawn.mean, one, 4)[1:] for one in readers])
+    drawn, raters = case
+    found = score_case(drawn, raters, SPACING, ScoreSettings(NAMES, tolerance=0.6)).values
+    by_rater = np.array([dice_per_class(drawn.mean, one, 4)[1:] for one in raters])
     for index, name in enumerate(NAMES[1:]):
-        np.testing.assert_array_equal(found[f"dice: {name}"], by_reader[:, index])
-    np.testing.assert_array_equal(found["dice"], by_reader.T.ravel())
+        np.testing.assert_array_equal(found[f"dice: {name}"], by_rater[:, index])
+    np.testing.assert_array_equal(found["dice"], by_rater.T.ravel())
     assert np.isnan(found["dice: scar"]).all()
-    apart = surface_distances(drawn.mean == 2, readers[1] == 2, SPACING)
+    apart = surface_distances(drawn.mean == 2, raters[1] == 2, SPACING)
     for name, wanted in (("hd95", apart.hd95()), ("nsd", apart.nsd(0.6))):
         assert found[f"{name}: ventricle"][1] == wanted
-    best = [max(dice_per_class(s, readers[0], 4)[1] for s in drawn.samples)]
+    best = [max(dice_per_class(s, raters[0], 4)[1] for s in drawn.samples)]
     assert found["best_dice: myocardium"][:1] == best
-    assert found["brier"] == [brier_score(drawn.probability, readers)]
+    assert found["brier"] == [brier_score(drawn.probability, raters)]
 
 
 def test_one_sample_stands_for_all_of_a_deterministic_model(case) -> None:
-    drawn, readers = case
+    drawn, raters = case
     mean = drawn.labels[:1]
     settings = ScoreSettings(NAMES, counts=(2,))
     one, all_alike = (
-        score_case(Drawn(labels, 5, drawn.probability), readers, SPACING, settings).values
+        score_case(Drawn(labels, 5, drawn.probability), raters, SPACING, settings).values
         for labels in (mean.repeat(2, axis=0), mean.repeat(6, axis=0))
     )
     assert one.keys() == all_alike.keys()
@@ -77,9 +77,9 @@ def test_one_sample_stands_for_all_of_a_deterministic_model(case) -> None:
     assert one["sample_diversity"] == [0]
 
 
-def test_a_single_reader_has_no_unbiased_distance(case) -> None:
-    drawn, readers = case
-    found = score_case(drawn, readers[:1], SPACING, ScoreSettings(NAMES)).values
+def test_a_single_rater_has_no_unbiased_distance(case) -> None:
+    drawn, raters = case
+    found = score_case(drawn, raters[:1], SPACING, ScoreSettings(NAMES)).values
     assert np.isnan(found["ged_u"]).all()
     assert not np.isnan(found["ged"]).any()
 
@@ -89,7 +89,7 @@ def test_more_samples_than_there_are_cannot_be_counted(case) -> None:
         score_case(*case, SPACING, ScoreSettings(NAMES, counts=(8,)))
 
 
-def test_readers_of_lidc_disagree_about_as_much_as_in_the_literature(data_dir) -> None:
+def test_raters_of_lidc_disagree_about_as_much_as_in_the_literature(data_dir) -> None:
     with np.load(data_dir / "lidc" / "first" / "masks_packbits.npz") as arrays:
         masks = np.unpackbits(arrays["masks"], axis=-1)
     found = [diversity(pairwise_overlap(one, one, 2).distances()) for one in masks]

@@ -1,4 +1,4 @@
-"""Metrics of a set of samples against a set of readers."""
+"""Metrics of a set of samples against a set of raters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_structseg.evaluation import (
     matched_iou,
     mode_frequencies,
     pairwise_overlap,
-    reader_frequency_error,
+    rater_frequency_error,
     total_variation,
 )
 
@@ -43,24 +43,24 @@ def matrix(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return pairwise_overlap(first, second, 2).distances()
 
 
-def energy(samples: np.ndarray, readers: np.ndarray, statistic: str = "v") -> float:
-    within = matrix(samples, samples), matrix(readers, readers)
-    return energy_distance(matrix(samples, readers), *within, statistic)
+def energy(samples: np.ndarray, raters: np.ndarray, statistic: str = "v") -> float:
+    within = matrix(samples, samples), matrix(raters, raters)
+    return energy_distance(matrix(samples, raters), *within, statistic)
 
 
 @given(st.integers(0, 2**16), st.integers(2, 5), st.integers(2, 4))
 def test_energy_distance_is_that_of_a_double_loop(seed: int, n: int, m: int) -> None:
     rng = np.random.default_rng(seed)
-    samples, readers = masks(rng, n), masks(rng, m)
-    across = np.mean([distance(s, y) for s in samples for y in readers])
+    samples, raters = masks(rng, n), masks(rng, m)
+    across = np.mean([distance(s, y) for s in samples for y in raters])
     for statistic, pairs in (("v", itertools.product), ("u", lambda a, _: _different(a))):
         within = [
             np.mean([distance(a, b) for a, b in pairs(members, members)])
-            for members in (samples, readers)
+            for members in (samples, raters)
         ]
         wanted = 2 * across - sum(within)
-        assert energy(samples, readers, statistic) == pytest.approx(wanted, abs=1e-12)
-    assert energy(samples, readers) > -1e-12
+        assert energy(samples, raters, statistic) == pytest.approx(wanted, abs=1e-12)
+    assert energy(samples, raters) > -1e-12
 
 
 def _different(members: np.ndarray):
@@ -68,10 +68,10 @@ def _different(members: np.ndarray):
 
 
 def test_equal_sets_have_energy_distance_0() -> None:
-    readers = masks(np.random.default_rng(0), 4)
-    assert energy(readers, readers) == pytest.approx(0, abs=1e-15)
-    repeated = np.tile(readers, (25, 1, 1))
-    assert energy(repeated, readers) == pytest.approx(0, abs=1e-12)
+    raters = masks(np.random.default_rng(0), 4)
+    assert energy(raters, raters) == pytest.approx(0, abs=1e-15)
+    repeated = np.tile(raters, (25, 1, 1))
+    assert energy(repeated, raters) == pytest.approx(0, abs=1e-12)
 
 
 def test_empty_sets() -> None:
@@ -90,10 +90,10 @@ def test_statistics_differ_by_the_diversity_over_n(n: int) -> None:
 
 def test_a_perfect_model_keeps_a_floor_of_its_diversity_over_n() -> None:
     rng = np.random.default_rng(3)
-    readers = masks(rng, 400)
+    raters = masks(rng, 400)
     n = 8
-    found = [energy(masks(rng, n), readers) for _ in range(300)]
-    floor = diversity(matrix(readers, readers), "u") / n
+    found = [energy(masks(rng, n), raters) for _ in range(300)]
+    floor = diversity(matrix(raters, raters), "u") / n
     assert np.mean(found) == pytest.approx(floor, rel=0.15)
 
 
@@ -106,7 +106,7 @@ def test_the_unbiased_statistic_needs_two_members() -> None:
 def test_matrices_that_do_not_fit_are_refused(shape) -> None:
     with pytest.raises(ValueError, match="square"):
         diversity(np.zeros(shape))
-    with pytest.raises(ValueError, match="do not fit 4 samples and 4 readers"):
+    with pytest.raises(ValueError, match="do not fit 4 samples and 4 raters"):
         energy_distance(np.zeros(shape), np.zeros((4, 4)), np.zeros((4, 4)))
 
 
@@ -124,8 +124,8 @@ def test_matching_is_the_best_of_all_pairings(n: int, m: int) -> None:
 
 
 def test_matching_of_equal_sets_is_1_in_any_order() -> None:
-    readers = masks(np.random.default_rng(5), 4)
-    assert matched_iou(matrix(readers[::-1].repeat(2, axis=0), readers)) == pytest.approx(1)
+    raters = masks(np.random.default_rng(5), 4)
+    assert matched_iou(matrix(raters[::-1].repeat(2, axis=0), raters)) == pytest.approx(1)
 
 
 def test_matching_of_two_empty_sets_is_1() -> None:
@@ -170,15 +170,15 @@ def test_an_absent_class_does_not_favour_the_mode_without_its_switch() -> None:
     np.testing.assert_allclose(mode_frequencies(distances), np.full(32, 1 / 32))
 
 
-def test_frequencies_of_readers_who_agree_count_once() -> None:
+def test_frequencies_of_raters_who_agree_count_once() -> None:
     small, large = np.zeros((2, 6, 6), np.uint8)
     small[2:4, 2:4] = large[1:5, 1:5] = 1
-    readers = np.stack([small, small, small, large])
+    raters = np.stack([small, small, small, large])
     fair = np.stack([small] * 6 + [large] * 2)
-    within = matrix(readers, readers)
-    assert reader_frequency_error(matrix(fair, readers), within) == pytest.approx(0)
+    within = matrix(raters, raters)
+    assert rater_frequency_error(matrix(fair, raters), within) == pytest.approx(0)
     only_small = np.stack([small] * 8)
-    assert reader_frequency_error(matrix(only_small, readers), within) == pytest.approx(0.25)
+    assert rater_frequency_error(matrix(only_small, raters), within) == pytest.approx(0.25)
 
 
 def test_samples_beside_the_mean() -> None:

@@ -13,20 +13,20 @@ from napari_structseg.evaluation.calibration import N_BINS
 
 @pytest.fixture
 def observed():
-    """Probabilities of 3 classes and the labels of two readers."""
+    """Probabilities of 3 classes and the labels of two raters."""
     rng = np.random.default_rng(0)
     probability = np.moveaxis(rng.dirichlet((1, 0.5, 2), (5, 6)), -1, 0).astype(np.float32)
     return probability, rng.integers(0, 3, (2, 5, 6)).astype(np.uint8)
 
 
 def test_brier_score_is_that_of_brute_force(observed) -> None:
-    probability, readers = observed
+    probability, raters = observed
     terms = [
-        sum((float(probability[c][voxel]) - (reader[voxel] == c)) ** 2 for c in range(3))
-        for reader in readers
+        sum((float(probability[c][voxel]) - (rater[voxel] == c)) ** 2 for c in range(3))
+        for rater in raters
         for voxel in np.ndindex(5, 6)
     ]
-    assert brier_score(probability, readers) == pytest.approx(np.mean(terms))
+    assert brier_score(probability, raters) == pytest.approx(np.mean(terms))
 
 
 def test_brier_score_of_two_classes_is_twice_that_of_scikit_learn() -> None:
@@ -39,29 +39,29 @@ def test_brier_score_of_two_classes_is_twice_that_of_scikit_learn() -> None:
 
 
 def test_calibration_error_is_that_of_brute_force(observed) -> None:
-    probability, readers = observed
+    probability, raters = observed
     bins = {}
-    for reader in readers:
+    for rater in raters:
         for voxel in np.ndindex(5, 6):
             of_voxel = probability[(slice(None), *voxel)].astype(float)
             index = int(np.ceil(of_voxel.max() * N_BINS)) - 1
-            bins.setdefault(index, []).append((of_voxel.max(), of_voxel.argmax() == reader[voxel]))
+            bins.setdefault(index, []).append((of_voxel.max(), of_voxel.argmax() == rater[voxel]))
     n = sum(map(len, bins.values()))
     wanted = sum(
         len(rows) / n * abs(np.mean([c for c, _ in rows]) - np.mean([hit for _, hit in rows]))
         for rows in bins.values()
     )
-    found = reliability(probability, readers)
+    found = reliability(probability, raters)
     assert found.error() == pytest.approx(wanted)
     assert found.count.sum() == 2 * 5 * 6
 
 
 def test_pooled_counts_are_those_of_everything(observed) -> None:
-    probability, readers = observed
-    parts = [reliability(probability[:, :2], readers[:, :2])]
-    parts.append(reliability(probability[:, 2:], readers[:, 2:]))
+    probability, raters = observed
+    parts = [reliability(probability[:, :2], raters[:, :2])]
+    parts.append(reliability(probability[:, 2:], raters[:, 2:]))
     pooled = parts[0] + parts[1]
-    assert pooled.error() == pytest.approx(reliability(probability, readers).error())
+    assert pooled.error() == pytest.approx(reliability(probability, raters).error())
 
 
 def test_certainty_that_is_right_has_no_error() -> None:

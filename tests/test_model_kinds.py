@@ -11,8 +11,6 @@ import torch
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import FiniteSet, LatentDecoder, Noise
 from napari_structseg.image import Image
-from napari_structseg.inference.predictor import Predictor
-from napari_structseg.inference.rendering import Renderer
 from napari_structseg.io.weights import load_weights, save_weights
 from napari_structseg.models import (
     BackboneSpec,
@@ -27,6 +25,8 @@ from napari_structseg.models import (
     build_network,
     latent_normal,
 )
+from napari_structseg.prediction.predictor import Predictor
+from napari_structseg.render.rendering import Renderer
 
 FINITE = ("heads", "ensemble", "dropout", "image2image_vae", "hierarchical")
 KINDS = ("latent", *FINITE)
@@ -113,7 +113,7 @@ def test_prediction_in_one_tile_is_what_the_network_says(kind: str, dimensions: 
         assert isinstance(distribution, FiniteSet)
         for sample in (1, 2, 3):
             noise = Noise(1, sample)
-            logits = distribution.mean() + distribution.deviation(noise)
+            logits = distribution.mean() + distribution.offset(noise)
             expected = p.members[0, noise.member(3)]
             torch.testing.assert_close(logits, expected, atol=5e-3, rtol=5e-3)
 
@@ -151,7 +151,7 @@ def test_prediction_on_another_grid(kind: str) -> None:
     image = Image.from_array(picture().data[0], spacing=(1.0, 1.0))
     distribution = Predictor(make_network(spec), spec).predict(image)
     assert distribution.spatial_shape == image.spatial_shape
-    assert torch.isfinite(distribution.mean() + distribution.deviation(Noise(1, 1))).all()
+    assert torch.isfinite(distribution.mean() + distribution.offset(Noise(1, 1))).all()
 
 
 def test_latent_prior_of_tiles_is_that_of_the_image_where_context_does_not_matter() -> None:

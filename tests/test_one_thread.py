@@ -68,7 +68,7 @@ import os
 import torch
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LowRankNormal, slice_region
-from napari_structseg.inference.rendering import Renderer
+from napari_structseg.render.rendering import Renderer
 
 torch.set_num_threads(1)
 shape = (3, 200, 300)

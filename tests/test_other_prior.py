@@ -13,10 +13,11 @@ import torch
 from napari_structseg import Predictor, load_model, prior_for, read_image
 from napari_structseg.cli import main
 from napari_structseg.errors import ConfigError
-from napari_structseg.inference.other_prior import fitting_priors, open_prior
-from napari_structseg.inference.recipe import file_hash, read_recipe
+from napari_structseg.io.references import file_hash
 from napari_structseg.models import ClassSpec, HeadSpec
+from napari_structseg.prediction.other_prior import fitting_priors, open_prior
 from napari_structseg.priors import PriorSpec, refine
+from napari_structseg.results.recipe import read_recipe
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 

@@ -12,9 +12,9 @@ from skimage.measure import find_contours
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LowRankNormal
-from napari_structseg.inference.contours import class_margin, contour_segments
-from napari_structseg.inference.rendering import Renderer, render_labels
-from napari_structseg.inference.summaries import noises_of
+from napari_structseg.render.contours import class_margin, contour_segments
+from napari_structseg.render.rendering import Renderer, render_labels
+from napari_structseg.render.summaries import noises_of
 from napari_structseg.session.messages import LineSet, Request, Show, View
 from napari_structseg.session.overlays import (
     CONFIDENCE_LEVELS,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_structseg.data.cases import PreparedCase
 from napari_structseg.training.augmentation import change_intensities, sampling_points
-from napari_structseg.training.cases import PreparedCase
 from napari_structseg.training.config import AugmentationConfig, TrainConfig
 from napari_structseg.training.patches import ImagePatches
 

@@ -11,9 +11,9 @@ import torch
 from napari_structseg.distributions import LowRankNormal, Noise, PointLogits, slice_region
 from napari_structseg.errors import Cancelled, InputError, MemoryLimitError
 from napari_structseg.image import Image
-from napari_structseg.inference.predictor import Predictor
 from napari_structseg.io.weights import load_weights
 from napari_structseg.models import BackboneSpec, HeadSpec, IntensitySpec
+from napari_structseg.prediction.predictor import Predictor
 from tiny_models import tiny_model
 
 LOCAL = BackboneSpec(widths=(4,), convolutions=(2,), norm="none")
@@ -45,13 +45,13 @@ def test_stitched_parameters_are_those_of_the_whole_image(tmp_path: Path) -> Non
     torch.testing.assert_close(tiled.mean(), whole.mean())
     for sample in (1, 2):
         torch.testing.assert_close(
-            tiled.deviation(Noise(1, sample)), whole.deviation(Noise(1, sample)), **HALF
+            tiled.offset(Noise(1, sample)), whole.offset(Noise(1, sample)), **HALF
         )
     with torch.inference_mode():
         parameters = network(torch.from_numpy(image.data)[None])
     direct = LowRankNormal(parameters.mean[0], parameters.factor[0], parameters.diagonal[0])
     torch.testing.assert_close(whole.mean(), direct.mean())
-    torch.testing.assert_close(whole.deviation(Noise(1, 1)), direct.deviation(Noise(1, 1)), **HALF)
+    torch.testing.assert_close(whole.offset(Noise(1, 1)), direct.offset(Noise(1, 1)), **HALF)
 
 
 def test_the_first_region_is_final_before_the_rest(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_outside_the_box_of_nonzero_voxels_is_background(tmp_path: Path) -> None
     outside = torch.ones(labels.shape, dtype=torch.bool)
     outside[6:18, 5:20, 7:16] = False
     assert not labels[outside].any()
-    assert distribution.deviation(Noise(1, 1))[:, outside].abs().max() < 0.1
+    assert distribution.offset(Noise(1, 1))[:, outside].abs().max() < 0.1
 
 
 def test_voxels_without_data_are_background_with_certainty(tmp_path: Path) -> None:
@@ -92,12 +92,12 @@ def test_voxels_without_data_are_background_with_certainty(tmp_path: Path) -> No
     data[:, :, :3] = 0
     distribution = Predictor(network, spec).predict(Image.from_array(data))
     empty = torch.from_numpy(data == 0)
-    mean, deviation = distribution.mean(), distribution.deviation(Noise(0, 1))
+    mean, offset = distribution.mean(), distribution.offset(Noise(0, 1))
     torch.testing.assert_close(
         mean[:, empty], torch.tensor([[20.0], [0], [0], [0]]).expand(4, int(empty.sum()))
     )
-    assert deviation[:, empty].abs().max() < 0.05
-    assert deviation[:, ~empty].std() > 0.1
+    assert offset[:, empty].abs().max() < 0.05
+    assert offset[:, ~empty].std() > 0.1
 
 
 @pytest.mark.parametrize("axes", [(1,), (0, 2), (0, 1, 2)])
@@ -106,7 +106,7 @@ def test_an_image_stored_the_other_way_round_gives_the_same_distribution(
 ) -> None:
     head = HeadSpec(rank=3, epsilon=1e-12)
     network, spec = load_weights(tiny_model(tmp_path / "m.safetensors", head=head))
-    # Noise belongs to voxels as they are stored: without it, P z is left of a deviation.
+    # Noise belongs to voxels as they are stored: without it, P z is left of a offset.
     torch.nn.init.constant_(network.head.log_diagonal.bias, -60)
     # Two tiles an axis, which lie symmetrically.
     image = make_image((24, 24, 24))
@@ -120,9 +120,9 @@ def test_an_image_stored_the_other_way_round_gives_the_same_distribution(
     theirs = Predictor(network, spec).predict(flipped)
     back = [1 + axis for axis in axes]
     torch.testing.assert_close(theirs.mean().flip(back), ours.mean(), atol=1e-4, rtol=1e-4)
-    deviation, flipped_deviation = (one.deviation(Noise(1, 1)) for one in (ours, theirs))
-    assert deviation.std() > 0.01
-    torch.testing.assert_close(flipped_deviation.flip(back), deviation, **HALF)
+    offset, flipped_offset = (one.offset(Noise(1, 1)) for one in (ours, theirs))
+    assert offset.std() > 0.01
+    torch.testing.assert_close(flipped_offset.flip(back), offset, **HALF)
 
 
 def test_another_voxel_size_keeps_the_grid_of_the_image(tmp_path: Path) -> None:
@@ -147,11 +147,11 @@ def test_a_diagonal_head_and_a_point_head(tmp_path: Path) -> None:
     distribution = Predictor(*load_weights(diagonal)).predict(image)
     assert isinstance(distribution, LowRankNormal)
     assert distribution.rank == 0
-    assert distribution.deviation(Noise(1, 1)).any()
+    assert distribution.offset(Noise(1, 1)).any()
     point = tiny_model(tmp_path / "p.safetensors", head=HeadSpec(kind="point"))
     distribution = Predictor(*load_weights(point)).predict(image)
     assert isinstance(distribution, PointLogits)
-    assert not distribution.deviation(Noise(1, 1)).any()
+    assert not distribution.offset(Noise(1, 1)).any()
 
 
 DEEP = BackboneSpec(widths=(4, 4, 4, 4), convolutions=(1, 1, 1, 1))

@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as hnp
 from torch.nn import functional
 
 from napari_structseg.errors import Cancelled, InputError
-from napari_structseg.inference.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.models import IntensitySpec
+from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
 
 PERCENTILE = IntensitySpec(kind="percentile", low=1, high=99)
 ZSCORE = IntensitySpec(kind="zscore")

@@ -288,15 +288,15 @@ def test_damping_and_proximal_steps_are_as_written() -> None:
     )
 
 
-def test_influence_of_a_linear_prior_is_its_weights_less_their_mean() -> None:
+def test_compatibility_of_a_linear_prior_is_its_weights_less_their_mean() -> None:
     prior = random_prior(EnergyPrior, 3, 3)
     kernel = prior.kernel()
-    torch.testing.assert_close(prior.influence(), kernel - kernel.mean(dim=1, keepdim=True))
+    torch.testing.assert_close(prior.compatibility(), kernel - kernel.mean(dim=1, keepdim=True))
 
 
-def test_influence_of_a_network_is_seen_in_its_messages() -> None:
+def test_compatibility_of_a_network_is_seen_in_its_messages() -> None:
     prior = random_prior(NetworkPrior, 2, 3)
-    table = prior.influence()
+    table = prior.compatibility()
     field = torch.full((1, 3, 3, 3), 1 / 3, dtype=torch.float64)
     undecided = prior.message(field)[0, :, 1, 1]
     field[0, :, 0, 2] = torch.tensor([0.0, 1.0, 0.0])

@@ -12,10 +12,11 @@ import torch
 from napari_structseg import Image, PointLogits, load_model, predict, prior_for, read_image
 from napari_structseg.cli import main
 from napari_structseg.errors import InputError
-from napari_structseg.inference.probabilities import ProbabilityMaps
-from napari_structseg.inference.recipe import file_hash, read_recipe
+from napari_structseg.io.references import file_hash
 from napari_structseg.models import HeadSpec
+from napari_structseg.prediction.probabilities import ProbabilityMaps
 from napari_structseg.priors import PriorSpec, refine
+from napari_structseg.results.recipe import read_recipe
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 

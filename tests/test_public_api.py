@@ -20,7 +20,7 @@ PUBLIC = {
     "Image",
     "LogitDistribution",
     "LowRankNormal",
-    "MarkedRegion",
+    "RegionOfInterest",
     "ModelSpec",
     "Noise",
     "PointLogits",
@@ -72,14 +72,14 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 def test_a_name_stays_what_it_is_when_its_module_is_imported() -> None:
     code = """
-import napari_structseg.inference.batch, napari_structseg.commands.predict
+import napari_structseg.results.batch, napari_structseg.commands.predict
 from napari_structseg import predict
 print(predict.__module__)
 """
     finished = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert finished.stdout.strip() == "napari_structseg.inference.batch"
+    assert finished.stdout.strip() == "napari_structseg.results.batch"
 
 
 def code_blocks(page: Path) -> list[str]:

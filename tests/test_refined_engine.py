@@ -12,9 +12,9 @@ import torch
 from napari_structseg.controls import ITERATIONS_MAX, Controls, Nudge
 from napari_structseg.distributions import LowRankNormal, Noise, PointLogits
 from napari_structseg.errors import ConfigError
-from napari_structseg.inference.changes import Changes
-from napari_structseg.inference.refinement import Refinement
 from napari_structseg.priors import EnergyPrior, MarkovPrior, NetworkPrior, nudged, refine
+from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.refinement import Refinement
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ChangedLabels,
@@ -55,7 +55,7 @@ def expected(distribution, prior: MarkovPrior, controls: Controls) -> np.ndarray
     if controls.sample:
         weights = torch.tensor(controls.weights(N_CLASSES)).reshape(-1, 1, 1, 1)
         noise = Noise(controls.seed, controls.sample)
-        logits = logits + weights * distribution.deviation(noise)
+        logits = logits + weights * distribution.offset(noise)
     pairs = [(one.first, one.second, one.amount) for one in controls.nudges]
     refined = refine(
         nudged(prior, pairs),
@@ -63,7 +63,7 @@ def expected(distribution, prior: MarkovPrior, controls: Controls) -> np.ndarray
         controls.iterations if controls.mrf_strength else 0,
         strength=controls.mrf_strength,
         damping=controls.damping,
-        update=controls.update,
+        update=controls.update_rule,
     )
     return refined[0].argmax(dim=0).numpy()
 

@@ -19,13 +19,13 @@ from napari_structseg.distributions import (
     slice_region,
 )
 from napari_structseg.distributions.one_thread import CHUNK
-from napari_structseg.inference.rendering import (
+from napari_structseg.render.rendering import (
     SLAB_VOXELS,
     Renderer,
     argmax_labels,
     render_labels,
 )
-from napari_structseg.inference.summaries import (
+from napari_structseg.render.summaries import (
     VolumeDistribution,
     class_volumes,
     noises_of,
@@ -101,7 +101,7 @@ def test_summary_equals_brute_force() -> None:
     noises = noises_of(7, 6)
     weights = (0.5, 1.0, -2.0)
     scale = torch.tensor(weights).reshape(3, 1, 1, 1)
-    samples = torch.stack([distribution.mean() + scale * distribution.deviation(n) for n in noises])
+    samples = torch.stack([distribution.mean() + scale * distribution.offset(n) for n in noises])
     labels = samples.argmax(dim=1)
     probability = samples.softmax(dim=1).mean(dim=0)
     summary = summarise(distribution, noises, weights)
@@ -134,7 +134,7 @@ def test_volumes_on_a_lattice_are_close_and_on_every_voxel_exact() -> None:
     for noise, volumes in zip(noises, estimate.volumes_ml((1.0,) * 3), strict=True):
         state = Controls(seed=noise.seed, sample=noise.sample)
         exact = class_volumes(render_labels(distribution, noise, state), 3, 0.001)
-        # Independent voxels: the error of a proportion on the lattice, at five deviations.
+        # Independent voxels: the error of a proportion on the lattice, at five offsets.
         total = 0.001 * np.prod(shape)
         # Every second voxel along each axis.
         n_lattice = np.prod(shape) // 8
@@ -152,7 +152,7 @@ def test_large_images_are_rendered_in_pieces_that_fit_together(axis: int) -> Non
     distribution = make_distribution(LARGE)
     state = Controls(seed=1, sample=2, temperature=0.8, class_scale=(1.0, -2.0, 0.5))
     scale = torch.tensor(state.weights(N_CLASSES)).reshape(-1, 1, 1, 1)
-    logits = distribution.mean() + scale * distribution.deviation(Noise(1, 2))
+    logits = distribution.mean() + scale * distribution.offset(Noise(1, 2))
     renderer = Renderer(distribution)
     region = slice_region(LARGE, axis, 3)
     index = (slice(None), *region)
@@ -184,7 +184,7 @@ def test_more_samples_than_are_kept_are_drawn_again() -> None:
     for _ in range(2):
         samples = renderer.visible_samples(Controls(), noises_of(7, 50), region)
         for noise, logits in zip(noises_of(7, 50), samples, strict=True):
-            expected = distribution.mean(region) + distribution.deviation(noise, region)
+            expected = distribution.mean(region) + distribution.offset(noise, region)
             torch.testing.assert_close(logits, expected)
 
 
@@ -208,17 +208,17 @@ def test_the_first_of_the_largest_logits_wins(logits: list[float], n_classes: in
     mean = torch.tensor(logits).reshape(n_classes, -1)
     labels = argmax_labels(mean, None, ())
     np.testing.assert_array_equal(labels, np.argmax(mean.numpy(), axis=0))
-    deviation = mean.flip(1)
-    both = argmax_labels(mean, deviation, (1.0,) * n_classes)
-    np.testing.assert_array_equal(both, np.argmax((mean + deviation).numpy(), axis=0))
+    offset = mean.flip(1)
+    both = argmax_labels(mean, offset, (1.0,) * n_classes)
+    np.testing.assert_array_equal(both, np.argmax((mean + offset).numpy(), axis=0))
 
 
 def test_a_summary_of_a_large_slice_equals_brute_force() -> None:
     distribution = make_distribution(LARGE)
     region = slice_region(LARGE, 0, 2)
     noises = noises_of(2, 3)
-    deviations = torch.stack([distribution.deviation(noise, region) for noise in noises])
-    samples = distribution.mean(region) + deviations
+    offsets = torch.stack([distribution.offset(noise, region) for noise in noises])
+    samples = distribution.mean(region) + offsets
     summary = summarise(distribution, noises, (1.0,) * N_CLASSES, region)
     torch.testing.assert_close(summary.probability, samples.softmax(dim=1).mean(dim=0))
     labels = samples.argmax(dim=1)

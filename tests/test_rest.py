@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_structseg.inference.neighbourhood import Neighbourhood
-from napari_structseg.inference.rest import Rest
 from napari_structseg.priors import MarkovPrior, NetworkPrior, refine
+from napari_structseg.refine.active_set import ActiveSet
+from napari_structseg.refine.neighbourhood import Neighbourhood
 from test_trajectory import head, make_logits, make_prior
 
 STILL = 3e-7
@@ -26,7 +26,7 @@ def rest_of(prior: MarkovPrior, logits: Tensor) -> np.ndarray:
     volume = after(prior, logits, 1).reshape(len(logits), -1, *logits.shape[-2:])
     field = functional.pad(volume.movedim(0, -1), (0, 0, 1, 1, 1, 1, halo, halo))
     around = Neighbourhood(prior, tuple(logits.shape[-2:]), 0)
-    rest = Rest(around, field, 1.0, STILL)
+    rest = ActiveSet(around, field, 1.0, STILL)
     slabs = [rest.of(slab) for slab in range(volume.shape[1])]
     return np.stack(slabs).reshape(logits.shape[1:])
 

@@ -11,9 +11,9 @@ import torch
 from napari_structseg.distributions import slice_region
 from napari_structseg.errors import ConfigError, InputError, MemoryLimitError, WeightsError
 from napari_structseg.image import Image
-from napari_structseg.inference.predictor import Predictor
 from napari_structseg.io.weights import load_weights
 from napari_structseg.memory import available_memory
+from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.priors import PriorSpec
 from napari_structseg.session.runner import ModelRun, RunOutcome
 from tiny_models import tiny_model

@@ -59,7 +59,7 @@ class TestMembers(LogitDistributionContract):
     def moments(self, distribution: LogitDistribution) -> MomentsOf:
         def of(controls: Controls) -> Moments:
             # A sample is the same member in every slice.
-            every = distribution.deviations([Noise(0, sample) for sample in (1, 2, 3)])
+            every = distribution.offsets([Noise(0, sample) for sample in (1, 2, 3)])
             every = every.flatten(1).double() * per_voxel(controls, distribution)
             return Moments.of(every, torch.full((3,), 1 / 3, dtype=torch.float64))
 
@@ -91,14 +91,14 @@ def test_every_slice_is_its_own_distribution_with_the_same_noise(axis: int, make
             slice(index, index + 1) if other == axis else slice(None) for other in range(3)
         )
         assert torch.equal(stack.mean(region).squeeze(1 + axis), one.mean())
-        drawn = stack.deviation(Noise(3, 2), region).squeeze(1 + axis)
-        torch.testing.assert_close(drawn, one.deviation(Noise(3, 2)))
+        drawn = stack.offset(Noise(3, 2), region).squeeze(1 + axis)
+        torch.testing.assert_close(drawn, one.offset(Noise(3, 2)))
 
 
 def test_a_position_is_in_standard_deviations_of_every_slices_own_prior() -> None:
     slices = [decoder(seed) for seed in range(2)]
     noise = Noise(1, 1, position=(1.5, -0.5))
-    drawn = SliceStack(slices, 0).deviation(noise)
+    drawn = SliceStack(slices, 0).offset(noise)
     for part, one in zip(drawn.unbind(1), slices, strict=True):
         z = one.latent_mean + one.latent_sigma * torch.tensor([1.5, -0.5])
         torch.testing.assert_close(part, one.decode(z) - one.mean())

@@ -15,15 +15,15 @@ from napari_structseg.distributions import Noise, SliceStack
 from napari_structseg.errors import ConfigError, InputError, MemoryLimitError
 from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image
-from napari_structseg.inference.marked_region import AXES, MarkedRegion, embedded
-from napari_structseg.inference.predictor import Predictor
-from napari_structseg.inference.rendering import render_labels
-from napari_structseg.inference.slices import SlicePredictor
-from napari_structseg.inference.windows import fitting_window, window, with_window
 from napari_structseg.io.weights import find_model, load_weights
 from napari_structseg.models import HeadSpec
 from napari_structseg.models.spec import IntensitySpec
+from napari_structseg.prediction.intensity_windows import fitting_window, window, with_window
+from napari_structseg.prediction.predictor import Predictor
+from napari_structseg.prediction.region_of_interest import AXES, RegionOfInterest, embedded
+from napari_structseg.prediction.slices import SlicePredictor
 from napari_structseg.priors import PriorSpec
+from napari_structseg.render.rendering import render_labels
 from tiny_models import tiny_model
 
 CT = IntensitySpec(kind="window", low=0, high=255, unit="8-bit", hounsfield=(-1000, 1200))
@@ -44,44 +44,44 @@ def predictor(tmp_path: Path, **fields) -> Predictor:
 
 
 def test_options_of_the_command_line() -> None:
-    marked = MarkedRegion.parse("Y:3:2", "1:6,4:20")
-    assert marked == MarkedRegion(axis="y", start=3, count=2, box=((1, 6), (4, 20)))
-    assert marked.region(SHAPE) == (slice(1, 6), slice(3, 5), slice(4, 20))
-    assert MarkedRegion.parse("z:0").region(SHAPE) == (slice(0, 1), slice(0, 24), slice(0, 20))
+    roi = RegionOfInterest.parse("Y:3:2", "1:6,4:20")
+    assert roi == RegionOfInterest(axis="y", start=3, count=2, box=((1, 6), (4, 20)))
+    assert roi.region(SHAPE) == (slice(1, 6), slice(3, 5), slice(4, 20))
+    assert RegionOfInterest.parse("z:0").region(SHAPE) == (slice(0, 1), slice(0, 24), slice(0, 20))
 
 
 @given(st.sampled_from(AXES), st.integers(0, 99), st.integers(1, 9), st.integers(0, 9))
 def test_its_own_options_mark_the_same(axis, start: int, count: int, edge: int) -> None:
     box = ((edge, edge + 3), (2, 5)) if edge else None
-    marked = MarkedRegion(axis=axis, start=start, count=count, box=box)
-    options = dict(zip(marked.arguments[::2], marked.arguments[1::2], strict=True))
-    assert MarkedRegion.parse(options["--slice"], options.get("--box")) == marked
+    roi = RegionOfInterest(axis=axis, start=start, count=count, box=box)
+    options = dict(zip(roi.arguments[::2], roi.arguments[1::2], strict=True))
+    assert RegionOfInterest.parse(options["--slice"], options.get("--box")) == roi
 
 
 @pytest.mark.parametrize("text", ["40", "w:3", "z:-1", "z:1:0", "z:1:00", "z:1:2:3", "z:1.5", ""])
 def test_slices_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match="AXIS:INDEX"):
-        MarkedRegion.parse(text)
+        RegionOfInterest.parse(text)
 
 
 @pytest.mark.parametrize("text", ["1:2", "1:2,3", "-1:2,3:4", "a:b,c:d"])
 def test_boxes_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match="START:STOP"):
-        MarkedRegion.parse("z:1", text)
+        RegionOfInterest.parse("z:1", text)
 
 
 @pytest.mark.parametrize(
-    "marked",
+    "roi",
     [
-        MarkedRegion(axis="z", start=7),
-        MarkedRegion(axis="z", start=5, count=3),
-        MarkedRegion(axis="z", start=0, box=((0, 25), (0, 20))),
-        MarkedRegion(axis="x", start=0, box=((3, 3), (0, 20))),
+        RegionOfInterest(axis="z", start=7),
+        RegionOfInterest(axis="z", start=5, count=3),
+        RegionOfInterest(axis="z", start=0, box=((0, 25), (0, 20))),
+        RegionOfInterest(axis="x", start=0, box=((3, 3), (0, 20))),
     ],
 )
-def test_what_is_marked_lies_inside(marked: MarkedRegion) -> None:
+def test_what_is_marked_lies_inside(roi: RegionOfInterest) -> None:
     with pytest.raises(InputError, match="must lie within"):
-        marked.region(SHAPE)
+        roi.region(SHAPE)
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -89,9 +89,9 @@ def test_slices_lie_where_they_were_cut(axis) -> None:
     turn = np.array([[0, 0, 1, 5], [-0.6, 0.8, 0, -3], [1.6, 0.6, 0, 2], [0, 0, 0, 1.0]])
     data = np.random.default_rng(0).normal(size=(2, *SHAPE))
     image = Image(data, Geometry.from_affine(SHAPE, turn, n_channels=2), ("a", "b"))
-    marked = MarkedRegion(axis=axis, start=1, count=2, box=((2, 6), (3, 7)))
-    region = marked.region(SHAPE)
-    slices = marked.slices(image)
+    roi = RegionOfInterest(axis=axis, start=1, count=2, box=((2, 6), (3, 7)))
+    region = roi.region(SHAPE)
+    slices = roi.slices(image)
     number = AXES.index(axis)
     stacked = np.stack([one.data for one in slices], axis=1 + number)
     assert np.array_equal(stacked, data[(slice(None), *region)])
@@ -169,9 +169,9 @@ def test_the_shipped_model_finds_a_nodule_where_it_is() -> None:
     volume[:, 88:] = 300
     image = Image.from_array(volume.astype(np.int16), spacing=(2.5, 0.7, 0.7), name="CT")
     network, spec = load_weights(find_model("lung-nodule"))
-    marked = MarkedRegion(axis="z", start=3, count=3, box=((16, 80), (20, 84)))
-    distribution = SlicePredictor(Predictor(network, spec), marked).predict(image)
-    inside = ball[marked.region(volume.shape)]
+    roi = RegionOfInterest(axis="z", start=3, count=3, box=((16, 80), (20, 84)))
+    distribution = SlicePredictor(Predictor(network, spec), roi).predict(image)
+    inside = ball[roi.region(volume.shape)]
     controls = make_controls(spec.class_names, sample=1)
     samples = [
         render_labels(distribution, Noise(7, sample), controls) == 1 for sample in range(1, 21)
@@ -187,14 +187,14 @@ def test_the_shipped_model_finds_a_nodule_where_it_is() -> None:
 @pytest.mark.parametrize("axis", AXES)
 def test_each_slice_is_predicted_on_its_own(tmp_path: Path, axis, head: HeadSpec) -> None:
     made, image = predictor(tmp_path, head=head), ct()
-    marked = MarkedRegion(axis=axis, start=2, count=3, box=((0, 7), (2, 20)))
+    roi = RegionOfInterest(axis=axis, start=2, count=3, box=((0, 7), (2, 20)))
     if axis == "z":
-        marked = MarkedRegion(axis=axis, start=2, count=3, box=((1, 20), (2, 20)))
-    stack = SlicePredictor(made, marked).predict(image)
+        roi = RegionOfInterest(axis=axis, start=2, count=3, box=((1, 20), (2, 20)))
+    stack = SlicePredictor(made, roi).predict(image)
     assert isinstance(stack, SliceStack)
     number = AXES.index(axis)
     alone = predictor(tmp_path, head=head, intensity=window((-1000, 1200)))
-    for index, one in enumerate(marked.slices(image)):
+    for index, one in enumerate(roi.slices(image)):
         region = [slice(None)] * 3
         region[number] = slice(index, index + 1)
         expected = alone.predict(one).mean()
@@ -205,16 +205,16 @@ def test_the_window_is_that_of_the_volume_not_of_a_slice(tmp_path: Path) -> None
     image = ct()
     # This slice alone would pass for one of bytes.
     image.data[0, 3] = np.abs(image.data[0, 3]) % 256
-    stack = SlicePredictor(predictor(tmp_path), MarkedRegion(axis="z", start=3)).predict(image)
+    stack = SlicePredictor(predictor(tmp_path), RegionOfInterest(axis="z", start=3)).predict(image)
     alone = predictor(tmp_path, intensity=window((-1000, 1200)))
-    (slice_,) = MarkedRegion(axis="z", start=3).slices(image)
+    (slice_,) = RegionOfInterest(axis="z", start=3).slices(image)
     torch.testing.assert_close(stack.mean()[:, 0], alone.predict(slice_).mean())
 
 
 def test_progress_ends_with_the_distribution(tmp_path: Path) -> None:
     image, fractions = ct(), []
-    marked = MarkedRegion(axis="z", start=1, count=2)
-    slices = SlicePredictor(predictor(tmp_path), marked)
+    roi = RegionOfInterest(axis="z", start=1, count=2)
+    slices = SlicePredictor(predictor(tmp_path), roi)
     slices.predict(image, report=fractions.append)
     assert fractions == sorted(fractions)
     assert len(set(fractions)) == len(fractions)
@@ -224,17 +224,17 @@ def test_progress_ends_with_the_distribution(tmp_path: Path) -> None:
 
 def test_a_prior_for_slices_is_left_out(tmp_path: Path, caplog) -> None:
     made = predictor(tmp_path, prior=PriorSpec())
-    slices = SlicePredictor(made, MarkedRegion(axis="z", start=1))
+    slices = SlicePredictor(made, RegionOfInterest(axis="z", start=1))
     assert slices.spec.prior is None
     assert "not refined" in caplog.text
 
 
 def test_what_cannot_be_marked(tmp_path: Path) -> None:
-    marked = MarkedRegion(axis="z", start=1)
+    roi = RegionOfInterest(axis="z", start=1)
     volumes = predictor(tmp_path, dimensions=3, intensity=IntensitySpec(), head=HeadSpec())
     with pytest.raises(ConfigError, match="is 3-D"):
-        SlicePredictor(volumes, marked)
-    slices = SlicePredictor(predictor(tmp_path), marked)
+        SlicePredictor(volumes, roi)
+    slices = SlicePredictor(predictor(tmp_path), roi)
     with pytest.raises(InputError, match="Slices are marked in volumes"):
         slices.check(ct((24, 20)))
     with pytest.raises(InputError, match="Mark slices of it"):
@@ -245,4 +245,4 @@ def test_what_cannot_be_marked(tmp_path: Path) -> None:
     huge = Image.from_array(np.broadcast_to(np.uint8(1), (30000,) * 3))
     plain = predictor(tmp_path, intensity=window((0, 255)))
     with pytest.raises(MemoryLimitError):
-        SlicePredictor(plain, MarkedRegion(axis="z", start=0, count=900)).check(huge)
+        SlicePredictor(plain, RegionOfInterest(axis="z", start=0, count=900)).check(huge)

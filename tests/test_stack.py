@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_structseg.data.stack import StackCases, is_stack, read_stack
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.models import IntensitySpec, build_network
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.sources import build_run
-from napari_structseg.training.stack import StackCases, is_stack, read_stack
 from stacks import write_stack
 
 WINDOW = IntensitySpec(kind="window", low=0, high=255)

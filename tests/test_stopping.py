@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from napari_structseg.errors import Cancelled
-from napari_structseg.inference.stopping import stopping
 from napari_structseg.io.weights import load_weights
+from napari_structseg.prediction.stopping import stopping
 from tiny_models import tiny_model
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_structseg.data.cases import PreparedCase
 from napari_structseg.errors import ConfigError
 from napari_structseg.io.weights import load_weights, save_weights
 from napari_structseg.models import (
@@ -18,7 +19,6 @@ from napari_structseg.models import (
     build_network,
 )
 from napari_structseg.priors import NetworkPrior, PriorSpec, build_prior, refine
-from napari_structseg.training.cases import PreparedCase
 from napari_structseg.training.checkpoint import read_checkpoint
 from napari_structseg.training.config import LossConfig, PriorConfig, TrainConfig, read_config
 from napari_structseg.training.losses import cross_entropy, prior_cross_entropy
@@ -444,7 +444,7 @@ def test_weights_of_a_prior_survive_a_file(tmp_path: Path, kind: str, dimensions
     assert {name.partition(".")[0] for name in loaded.state_dict()} == {"backbone", "head", "prior"}
     unary = torch.log_softmax(torch.rand((1, 2, *[5] * dimensions)), dim=1)
     assert torch.equal(refine(loaded.prior, unary, 3), refine(network.prior, unary, 3))
-    assert torch.equal(loaded.prior.influence(), network.prior.influence())
+    assert torch.equal(loaded.prior.compatibility(), network.prior.compatibility())
 
 
 def test_the_papers_prior_has_1812_parameters() -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.inference.trajectory import MeanField, Trajectory
 from napari_structseg.priors import (
     EnergyPrior,
     MarkovPrior,
@@ -21,6 +20,7 @@ from napari_structseg.priors import (
     refine,
     uniform,
 )
+from napari_structseg.refine.trajectory import MeanField, Trajectory
 
 N_CLASSES = 4
 SHAPES = [(7, 6), (4, 6, 5), (1, 5, 4), (2, 3, 3)]

@@ -6,9 +6,9 @@ from napari.layers import Labels
 
 from dock_helpers import SHAPE, brain, dock, exploring  # noqa: F401 -- fixtures
 from napari_structseg import render_labels
-from napari_structseg.inference.summaries import noises_of, summarise
 from napari_structseg.models import HeadSpec
 from napari_structseg.reader import image_layers
+from napari_structseg.render.summaries import noises_of, summarise
 from napari_structseg.session.messages import Show
 
 

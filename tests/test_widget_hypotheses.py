@@ -11,12 +11,12 @@ from qtpy.QtWidgets import QApplication
 from dock_helpers import Dock, dock, exploring  # noqa: F401 -- fixtures
 from napari_structseg import render_labels
 from napari_structseg.controls import MEAN, Controls
-from napari_structseg.inference.hypotheses import Hypotheses, find_hypotheses
 from napari_structseg.models import ClassSpec, HeadSpec
+from napari_structseg.render.hypotheses import Hypotheses, find_hypotheses
 from napari_structseg.session.messages import Modes
-from napari_structseg.widgets.class_row import Measure
-from napari_structseg.widgets.hypotheses_panel import HypothesesPanel
-from napari_structseg.widgets.sample_strip import COLUMNS, MAX_SAMPLES
+from napari_structseg.widgets.panels.hypotheses_panel import HypothesesPanel
+from napari_structseg.widgets.panels.sample_strip import COLUMNS, MAX_SAMPLES
+from napari_structseg.widgets.parts.class_row import Measure
 
 CLASSES = (
     ClassSpec(name="Background", color="#000000"),

@@ -18,7 +18,7 @@ from napari_structseg.io.weights import save_weights
 from napari_structseg.models import BackboneSpec, ClassSpec, HeadSpec, ModelSpec, build_network
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import LatentSpace, Request, Show, View
-from napari_structseg.widgets.latent_panel import LatentPanel
+from napari_structseg.widgets.panels.latent_panel import LatentPanel
 
 N_LATENTS = 3
 SHAPE = (40, 48)

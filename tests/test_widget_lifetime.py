@@ -11,8 +11,8 @@ from dock_helpers import Dock, brain, dock, exploring  # noqa: F401 -- fixtures
 from napari_structseg import render_labels
 from napari_structseg.models import HeadSpec
 from napari_structseg.session.messages import Show
+from napari_structseg.widgets.panels.source_panel import RunState
 from napari_structseg.widgets.shortcuts import SHORTCUTS
-from napari_structseg.widgets.source_panel import RunState
 from tiny_models import tiny_model
 
 # Hundreds of tiles: there is time to do something while it runs.

@@ -9,13 +9,13 @@ from qtpy.QtGui import QHelpEvent, QImage, QWheelEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 
 from napari_structseg.controls import ITERATIONS_MAX, MRF_STRENGTH_MAX, Controls, Nudge
-from napari_structseg.inference.changes import Changes
-from napari_structseg.inference.convergence import Convergence
 from napari_structseg.models import ClassSpec
 from napari_structseg.priors import EnergyPrior
-from napari_structseg.widgets.influence_picture import InfluencePicture
-from napari_structseg.widgets.neighbours_panel import CHANGES, UPDATES, NeighboursPanel
-from napari_structseg.widgets.section import Section
+from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.convergence import Convergence
+from napari_structseg.widgets.panels.neighbours_panel import CHANGES, UPDATES, NeighboursPanel
+from napari_structseg.widgets.parts.section import Section
+from napari_structseg.widgets.plots.compatibility_picture import CompatibilityPicture
 from tiny_models import CLASSES
 
 WIDTH = 370
@@ -35,9 +35,9 @@ def n_colors(widget) -> int:
     return len(np.unique(picture.reshape(-1, 3), axis=0))
 
 
-def influence(n_classes: int = len(CLASSES), dimensions: int = 3) -> np.ndarray:
+def compatibility(n_classes: int = len(CLASSES), dimensions: int = 3) -> np.ndarray:
     """The weights of a prior for which unlike classes repel."""
-    return EnergyPrior(dimensions, n_classes).influence().numpy()
+    return EnergyPrior(dimensions, n_classes).compatibility().numpy()
 
 
 def classes(n_classes: int) -> tuple[ClassSpec, ...]:
@@ -78,7 +78,7 @@ def panel(qtbot) -> NeighboursPanel:
     qtbot.addWidget(made)
     qtbot.addWidget(made.reset_button)
     made.set_model(CLASSES, iterations=10)
-    made.show_influence(influence())
+    made.show_compatibility(compatibility())
     made.resize(WIDTH, 500)
     made.show()
     return made
@@ -97,7 +97,7 @@ def test_defaults_are_those_of_the_model(panel) -> None:
     assert panel.iterations == 10
     assert panel.strength == default.mrf_strength
     assert panel.damping == default.damping
-    assert panel.update_kind == default.update
+    assert panel.update_kind == default.update_rule
     assert panel.nudges == default.nudges
     assert not panel.stops_when_converged
     assert panel.changes is Changes.NONE
@@ -115,7 +115,7 @@ def test_every_state_makes_valid_controls(panel) -> None:
         iterations=panel.iterations,
         mrf_strength=panel.strength,
         damping=panel.damping,
-        update=panel.update_kind,
+        update_rule=panel.update_kind,
         nudges=panel.nudges,
     )
     assert controls.iterations == ITERATIONS_MAX
@@ -405,7 +405,7 @@ def test_cells_explain_themselves(panel) -> None:
     table = np.full((4, 4, 3, 3, 3), -0.25, np.float32)
     table[2, 3] = 0.31
     table[:, :, 1, 1, 1] = 0
-    panel.show_influence(table)
+    panel.show_compatibility(table)
     assert grid.average((2, 3)) == pytest.approx(0.31)
     assert grid.tip((2, 3)) == (
         "Grey matter beside White matter: each such neighbour raises the log-likelihood of "
@@ -431,9 +431,9 @@ def test_cells_explain_themselves(panel) -> None:
 @pytest.mark.parametrize("n_classes", [2, 4, 8, 12])
 @pytest.mark.parametrize("width", [300, WIDTH])
 def test_the_picture_fits(qtbot, dimensions, n_classes, width) -> None:
-    picture = InfluencePicture()
+    picture = CompatibilityPicture()
     qtbot.addWidget(picture)
-    picture.show_influence(classes(n_classes), influence(n_classes, dimensions))
+    picture.show_compatibility(classes(n_classes), compatibility(n_classes, dimensions))
     picture.resize(width, picture.heightForWidth(width))
     picture.show()
     assert picture.minimumSizeHint().width() <= width
@@ -456,13 +456,13 @@ def test_the_picture_fits(qtbot, dimensions, n_classes, width) -> None:
 
 
 def test_no_weights_no_picture(qtbot) -> None:
-    picture = InfluencePicture()
+    picture = CompatibilityPicture()
     qtbot.addWidget(picture)
     picture.show()
     qtbot.keyClick(picture.grid, Qt.Key.Key_Right)
     qtbot.mouseClick(picture.grid, Qt.MouseButton.LeftButton)
     assert picture.grid.selected is None
-    picture.show_influence(CLASSES, np.zeros((4, 4, 3, 3), np.float32))
+    picture.show_compatibility(CLASSES, np.zeros((4, 4, 3, 3), np.float32))
     assert n_colors(picture.grid) > 5
 
 
@@ -474,7 +474,7 @@ def test_the_panel_in_a_window(make_napari_viewer, theme) -> None:
     section = Section("Neighbours", panel, panel.reset_button)
     viewer.window.add_dock_widget(section, name="Neighbours")
     panel.set_model(CLASSES, iterations=10)
-    panel.show_influence(influence())
+    panel.show_compatibility(compatibility())
     panel.show_convergence(convergence())
     panel.weights_button.click()
     section.resize(WIDTH, section.heightForWidth(WIDTH))
@@ -503,7 +503,7 @@ def test_tips_are_sentences(panel) -> None:
 )
 def test_iterations_that_do_not_settle_are_said(panel, changed, says) -> None:
     panel.show_convergence(Convergence(np.full(len(changed), 0.9), np.array(changed)))
-    assert says in panel.trouble.text()
-    assert panel.trouble.isHidden() == (not says)
+    assert says in panel.warning.text()
+    assert panel.warning.isHidden() == (not says)
     panel.show_convergence(None)
-    assert panel.trouble.isHidden()
+    assert panel.warning.isHidden()

@@ -13,10 +13,10 @@ from napari_structseg import render_labels
 from napari_structseg.controls import MEAN
 from napari_structseg.distributions import Noise
 from napari_structseg.session.messages import Show
-from napari_structseg.widgets.class_row import format_ml
-from napari_structseg.widgets.sample_strip import COLUMNS, MAX_SAMPLES
+from napari_structseg.widgets.panels.sample_strip import COLUMNS, MAX_SAMPLES
+from napari_structseg.widgets.parts.class_row import format_ml
+from napari_structseg.widgets.parts.thumbnail import overlay
 from napari_structseg.widgets.shortcuts import SHORTCUTS
-from napari_structseg.widgets.thumbnail import overlay
 from tiny_models import CLASSES, tiny_model
 
 

@@ -9,9 +9,9 @@ import torch
 from dock_helpers import brain, dock  # noqa: F401 -- a fixture
 from napari_structseg.controls import ITERATIONS_MAX
 from napari_structseg.distributions import slice_region
-from napari_structseg.inference.changes import Changes
-from napari_structseg.inference.rendering import combine, render_labels
 from napari_structseg.priors import PriorSpec, nudged, refine
+from napari_structseg.refine.changes import Changes
+from napari_structseg.render.rendering import combine, render_labels
 from napari_structseg.session.messages import Show
 
 
@@ -34,8 +34,8 @@ def expected(dock, **changed: object) -> np.ndarray:
     prior = dock.widget._exploration.prior
     distribution = dock.distribution
     noise = controls.noise
-    deviation = None if noise is None else distribution.deviation(noise)
-    logits = combine(distribution.mean(), deviation, controls.weights(4))
+    offset = None if noise is None else distribution.offset(noise)
+    logits = combine(distribution.mean(), offset, controls.weights(4))
     pairs = [(one.first, one.second, one.amount) for one in controls.nudges]
     with torch.inference_mode():
         refined = refine(
@@ -44,7 +44,7 @@ def expected(dock, **changed: object) -> np.ndarray:
             controls.iterations,
             strength=controls.mrf_strength,
             damping=controls.damping,
-            update=controls.update,
+            update=controls.update_rule,
         )
     return refined[0].argmax(dim=0).numpy()
 
@@ -77,7 +77,7 @@ def test_every_control_of_the_prior(exploring) -> None:
     for update in ("coloured", "parallel"):
         panel.update_choice.choose(update)
         exploring.settle()
-        assert exploring.widget.controls.update == update
+        assert exploring.widget.controls.update_rule == update
         assert np.array_equal(exploring.labels, expected(exploring))
     before = exploring.labels.copy()
     panel.weights_button.click()

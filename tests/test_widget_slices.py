@@ -8,9 +8,9 @@ from napari.layers import Shapes
 
 from dock_helpers import dock  # noqa: F401 -- fixture
 from napari_structseg import render_labels
-from napari_structseg.inference.marked_region import MarkedRegion
 from napari_structseg.models import HeadSpec
 from napari_structseg.models.spec import IntensitySpec
+from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.session.messages import Modes, Show
 from tiny_models import CLASSES
 
@@ -49,7 +49,7 @@ def test_rows_are_there_for_2d_models_on_volumes(volume) -> None:
     source.choose_image(volume.add_image(ct()[0], name="one slice"))
     assert not source.where.isVisibleTo(source)
     assert source.window_row.isVisibleTo(source)
-    assert source.marked is None
+    assert source.roi is None
     source.choose_model("brain-tissue")
     assert not source.window_row.isVisibleTo(source)
     assert source.chosen_window is None
@@ -57,7 +57,7 @@ def test_rows_are_there_for_2d_models_on_volumes(volume) -> None:
 
 def test_the_slice_that_is_shown(volume) -> None:
     source = volume.widget.source
-    assert source.marked == MarkedRegion(axis="z", start=6)
+    assert source.roi == RegionOfInterest(axis="z", start=6)
     volume.run()
     assert volume.distribution.spatial_shape == (1, *SHAPE[1:])
     assert np.array_equal(volume.labels[6:7], expected(volume))
@@ -70,11 +70,11 @@ def test_a_slab_in_a_box_and_its_samples(volume) -> None:
     widget, source = volume.widget, volume.widget.source
     source.where.count_box.setValue(3)
     box = source.where.add_box()
-    marked = source.marked
-    assert marked.start == 5
-    assert [stop - start for start, stop in marked.box] == [16, 16]
+    roi = source.roi
+    assert roi.start == 5
+    assert [stop - start for start, stop in roi.box] == [16, 16]
     volume.run()
-    region = marked.region(SHAPE)
+    region = roi.region(SHAPE)
     widget.strip.select(2)
     volume.settle()
     assert np.array_equal(volume.labels[region], expected(volume))
@@ -126,7 +126,7 @@ def test_latents_and_hypotheses_of_a_slab(volume) -> None:
 def test_slices_along_another_axis(volume, axis: int) -> None:
     volume.viewer.dims.order = (axis, *(one for one in range(3) if one != axis))
     volume.viewer.dims.set_current_step(axis, 11)
-    assert volume.widget.source.marked == MarkedRegion(axis="zyx"[axis], start=11)
+    assert volume.widget.source.roi == RegionOfInterest(axis="zyx"[axis], start=11)
     volume.run()
     found = np.moveaxis(volume.labels, axis, 0)
     assert np.array_equal(found[11], expected(volume).squeeze(axis))
@@ -139,7 +139,7 @@ def test_a_drawn_shape_marks_the_voxels_that_it_covers(volume) -> None:
     shapes = volume.viewer.add_shapes([world], shape_type="polygon", name="mine")
     where = volume.widget.source.where
     where.choose_box(shapes)
-    assert where.marked().box == ((4, 21), (10, 40))
+    assert where.roi().box == ((4, 21), (10, 40))
 
 
 def test_shapes_that_mark_nothing(volume) -> None:

@@ -26,11 +26,11 @@ import torch
 
 from napari_structseg.controls import Controls
 from napari_structseg.image import Image
-from napari_structseg.inference.predictor import Predictor, prior_for
-from napari_structseg.inference.refinement import labels_with_prior
-from napari_structseg.inference.rendering import render_labels
 from napari_structseg.io.nifti import read_image
 from napari_structseg.io.weights import load_weights, weights_hash
+from napari_structseg.prediction.predictor import Predictor, prior_for
+from napari_structseg.refine.refinement import labels_with_prior
+from napari_structseg.render.rendering import render_labels
 from napari_structseg.sample_data import load_mni152, load_mni152_tissue_maps
 
 TISSUES = {1: "CSF", 2: "grey matter", 3: "white matter"}

@@ -17,7 +17,7 @@ REPOSITORY = HERE.parents[1]
 PAGE = REPOSITORY / "docs" / "experiments-lidc.md"
 FIGURES = REPOSITORY / "docs" / "figures"
 MARKS = ("<!-- tables: experiments/lidc/run.py -->", "<!-- end of tables -->")
-HALVES = {"all": "all four readers", "one": "one reader"}
+HALVES = {"all": "all four raters", "one": "one rater"}
 # The results of a GPU stand for themselves; the page shows the others.
 RESULTS = {
     name: {half: HERE / f"{name}-{half}.json" for half in HALVES}
@@ -130,8 +130,8 @@ def score_table(results: dict[str, Any], half: str) -> list[str]:
     lines += [
         "",
         f"{data['cases']} slices of {data['patients']} patients, {results['samples']} samples of "
-        "each; ±: standard error, by bootstrap over patients. Diversity of the readers: "
-        f"{number(scores['reader_diversity'])}.",
+        "each; ±: standard error, by bootstrap over patients. Diversity of the raters: "
+        f"{number(scores['rater_diversity'])}.",
     ]
     return lines
 

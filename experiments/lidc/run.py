@@ -1,11 +1,11 @@
 """Stochastic segmentation models on LIDC-IDRI: the experiments of two papers, on open data.
 
 Eight models on the same slices, with the same backbone and as many steps; once trained on one
-reader of each nodule and once on all four. Monteiro et al., *Stochastic Segmentation Networks*,
+rater of each nodule and once on all four. Monteiro et al., *Stochastic Segmentation Networks*,
 NeurIPS 2020, Table 1; Kohl et al., *A Probabilistic U-Net*, NeurIPS 2018, Figure 4.
 
     python experiments/lidc/run.py --data DATA                # small.toml, on a CPU
-    python experiments/lidc/run.py --data DATA --half all     # only what is trained on all readers
+    python experiments/lidc/run.py --data DATA --half all     # only what is trained on all raters
     python experiments/lidc/run.py --data DATA --half all --config medium     # three, for longer
     python experiments/lidc/run.py --data DATA --config full --device cuda    # for a GPU
     python experiments/lidc/run.py --report                   # the page, from the results
@@ -40,10 +40,10 @@ from napari_structseg.cohort.draws import DrawSettings
 from napari_structseg.cohort.rows import SUFFIX, RowFile
 from napari_structseg.cohort.run import evaluate
 from napari_structseg.cohort.settings import Evaluation
+from napari_structseg.data.stack import TEST
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.sources import build_run
-from napari_structseg.training.stack import TEST
 from napari_structseg.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME, Trainer
 
 HERE = Path(__file__).resolve().parent
@@ -51,7 +51,7 @@ KEPT = (
     "ged",
     "ged_u",
     "sample_diversity",
-    "reader_diversity",
+    "rater_diversity",
     "matched_iou",
     "dice",
     "dice_marked",
@@ -72,7 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the data sets")
     parser.add_argument("--config", choices=RESULTS, default="small", help="which NAME.toml")
-    parser.add_argument("--half", choices=HALVES, help="trained on which readers; none: both")
+    parser.add_argument("--half", choices=HALVES, help="trained on which raters; none: both")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--work",
@@ -159,8 +159,8 @@ def run_half(
 def settings(config: dict[str, Any], name: str, half: str) -> TrainConfig:
     """The training configuration of a model: what all have in common, and its own."""
     own = config["models"][name]
-    readers = {} if half == "all" else {"rater": config["reader"]}
-    return TrainConfig.model_validate({"name": name, **config["training"], **own, **readers})
+    raters = {} if half == "all" else {"rater": config["rater"]}
+    return TrainConfig.model_validate({"name": name, **config["training"], **own, **raters})
 
 
 def train(settings: TrainConfig, stack: Path, folder: Path, device: torch.device) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A figure of what two of the models say about some slices, beside the four readers."""
+"""A figure of what two of the models say about some slices, beside the four raters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from matplotlib import pyplot as plt
 from report import FIGURES, TITLES, save
 
 from napari_structseg.cohort.draws import DrawSettings, draw_case
-from napari_structseg.inference.predictor import Predictor
+from napari_structseg.data.stack import TEST, Stack, StackCase, read_stack
 from napari_structseg.io.weights import load_weights
-from napari_structseg.training.stack import TEST, Stack, StackCase, read_stack
+from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.training.trainer import WEIGHTS_NAME
 
 SHOWN_HALF = "all"
@@ -42,8 +42,8 @@ def draw_gallery(stack_folder: Path, work: Path) -> None:
         return
     stack = read_stack(stack_folder)
     cases = chosen(stack)
-    n_readers = len(stack.raters)
-    n_columns = 1 + n_readers + len(predictors) * (1 + N_SAMPLES)
+    n_raters = len(stack.raters)
+    n_columns = 1 + n_raters + len(predictors) * (1 + N_SAMPLES)
     mpl.rcParams.update({"font.size": 7, "savefig.dpi": 130, "savefig.bbox": "tight"})
     figure, axes = plt.subplots(
         len(cases), n_columns, figsize=(0.72 * n_columns, 0.78 * len(cases)), squeeze=False
@@ -51,7 +51,7 @@ def draw_gallery(stack_folder: Path, work: Path) -> None:
     for n_row, (row, case) in enumerate(zip(axes, cases, strict=True)):
         image = stack.image(case)
         columns = [("slice", None)]
-        columns += [(f"reader {n + 1}", one) for n, one in enumerate(stack.labels(case))]
+        columns += [(f"rater {n + 1}", one) for n, one in enumerate(stack.labels(case))]
         for name, predictor in predictors.items():
             drawn = draw_case(predictor, image, case.name, DrawSettings(N_SAMPLES))
             columns.append((f"{TITLES[name]}:\nmean", drawn.mean))
@@ -65,7 +65,7 @@ def draw_gallery(stack_folder: Path, work: Path) -> None:
 
 
 def chosen(stack: Stack) -> list[StackCase]:
-    """For 1, 2, 3 and 4 readers who marked a nodule, the slice with the median size of it."""
+    """For 1, 2, 3 and 4 raters who marked a nodule, the slice with the median size of it."""
     by_number: dict[int, list[tuple[int, StackCase]]] = {}
     for case in stack.of_split(TEST):
         labels = stack.labels(case)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_structseg.data.cases import PreparedCase, prepare_case
+from napari_structseg.data.dataset import Case, Dataset
 from napari_structseg.models import IntensitySpec
-from napari_structseg.training.cases import PreparedCase, prepare_case
-from napari_structseg.training.dataset import Case, Dataset
 
 IN, OUT = "in distribution", "out of distribution"
 CLASSES = {

@@ -33,6 +33,7 @@ import torch
 from cases import CLASSES, Split, read_split
 from report import MODELS, write_figures, write_tables
 
+from napari_structseg.data.cases import PreparedCase
 from napari_structseg.evaluation.dice import dice_per_class
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.models import (
@@ -43,7 +44,6 @@ from napari_structseg.models import (
     SegmentationNetwork,
 )
 from napari_structseg.priors import parallel_step, uniform
-from napari_structseg.training.cases import PreparedCase
 from napari_structseg.training.config import (
     AugmentationConfig,
     OptimiserConfig,

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from napari_structseg.distributions import LogitDistribution, LowRankNormal, Noise, PointLogits
     from napari_structseg.errors import StructSegError
     from napari_structseg.image import Geometry, Image
-    from napari_structseg.inference.batch import load_model, predict, reproduce
-    from napari_structseg.inference.marked_region import MarkedRegion
-    from napari_structseg.inference.predictor import Predictor, prior_for
-    from napari_structseg.inference.refinement import Refinement
-    from napari_structseg.inference.rendering import Renderer, render_labels
-    from napari_structseg.inference.slices import SlicePredictor
     from napari_structseg.io.channels import read_channels
     from napari_structseg.io.nifti import read_image, write_volume
     from napari_structseg.io.weights import save_weights as save_model
     from napari_structseg.models import ModelSpec, build_network
+    from napari_structseg.prediction.predictor import Predictor, prior_for
+    from napari_structseg.prediction.region_of_interest import RegionOfInterest
+    from napari_structseg.prediction.slices import SlicePredictor
+    from napari_structseg.refine.refinement import Refinement
+    from napari_structseg.render.rendering import Renderer, render_labels
+    from napari_structseg.results.batch import load_model, predict, reproduce
     from napari_structseg.sample_data import load_mni152
 
     __version__: str
@@ -34,12 +34,12 @@ __all__ = [
     "Image",
     "LogitDistribution",
     "LowRankNormal",
-    "MarkedRegion",
     "ModelSpec",
     "Noise",
     "PointLogits",
     "Predictor",
     "Refinement",
+    "RegionOfInterest",
     "Renderer",
     "SlicePredictor",
     "StructSegError",
@@ -65,25 +65,25 @@ _SOURCES = {
     "Image": ("image", "Image"),
     "LogitDistribution": ("distributions", "LogitDistribution"),
     "LowRankNormal": ("distributions", "LowRankNormal"),
-    "MarkedRegion": ("inference.marked_region", "MarkedRegion"),
+    "RegionOfInterest": ("prediction.region_of_interest", "RegionOfInterest"),
     "ModelSpec": ("models", "ModelSpec"),
     "Noise": ("distributions", "Noise"),
     "PointLogits": ("distributions", "PointLogits"),
-    "Predictor": ("inference.predictor", "Predictor"),
-    "Refinement": ("inference.refinement", "Refinement"),
-    "Renderer": ("inference.rendering", "Renderer"),
-    "SlicePredictor": ("inference.slices", "SlicePredictor"),
+    "Predictor": ("prediction.predictor", "Predictor"),
+    "Refinement": ("refine.refinement", "Refinement"),
+    "Renderer": ("render.rendering", "Renderer"),
+    "SlicePredictor": ("prediction.slices", "SlicePredictor"),
     "StructSegError": ("errors", "StructSegError"),
     "build_network": ("models", "build_network"),
     "load_mni152": ("sample_data", "load_mni152"),
-    "load_model": ("inference.batch", "load_model"),
+    "load_model": ("results.batch", "load_model"),
     "make_controls": ("controls", "make_controls"),
-    "predict": ("inference.batch", "predict"),
-    "prior_for": ("inference.predictor", "prior_for"),
+    "predict": ("results.batch", "predict"),
+    "prior_for": ("prediction.predictor", "prior_for"),
     "read_channels": ("io.channels", "read_channels"),
     "read_image": ("io.nifti", "read_image"),
-    "render_labels": ("inference.rendering", "render_labels"),
-    "reproduce": ("inference.batch", "reproduce"),
+    "render_labels": ("render.rendering", "render_labels"),
+    "reproduce": ("results.batch", "reproduce"),
     "save_model": ("io.weights", "save_weights"),
     "write_volume": ("io.nifti", "write_volume"),
 }

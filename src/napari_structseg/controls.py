@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from napari_structseg.distributions import LogitDistribution, Noise
 from napari_structseg.errors import ConfigError
@@ -48,16 +48,13 @@ class Nudge(BaseModel):
     )
 
 
-class Controls(BaseModel):
-    """The state of every slider.
+class Settings(BaseModel):
+    """What controls a picture besides the choice of what is pictured.
 
-    Shown logits are ``mu_c + temperature * class_scale_c * deviation_c``. Scaling the
-    deviations scales the covariance to S Sigma S with S = diag(temperature * class_scale): the
-    noise is not drawn again (Monteiro 2020, and the authors' WeightedSampler). Where a network
-    decodes the noise (Probabilistic U-Net), temperature scales the noise instead.
+    Shared by :class:`Controls`, which is frozen, and by the live state of a viewer.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid")
 
     seed: int = Field(
         7,
@@ -65,13 +62,6 @@ class Controls(BaseModel):
         lt=2**31,
         title="Seed",
         description="Which series of samples. The same seed always gives the same ones.",
-    )
-    sample: int = Field(
-        MEAN,
-        ge=0,
-        lt=2**31,
-        title="Sample",
-        description="Which sample of the series; 0 is the mean.",
     )
     temperature: float = Field(
         1.0,
@@ -88,13 +78,6 @@ class Controls(BaseModel):
             "How far each class strays: 0 holds it at its mean, a negative value mirrors the "
             "sample about the mean. Empty: 1 for every class."
         ),
-    )
-
-    latent: tuple[Coordinate, ...] = Field(
-        (),
-        title="Latent position",
-        description="A chosen position in the latent space instead of a sample, in standard "
-        "deviations of the prior from its mean. Empty: the sample.",
     )
     iterations: int = Field(
         0,
@@ -119,8 +102,10 @@ class Controls(BaseModel):
         title="Damping",
         description="Share of each step that is taken; less than 1 calms oscillations.",
     )
-    update: Update = Field(
+    # Not `update`: evented models have a method of that name. Options and recipes keep the word.
+    update_rule: Update = Field(
         "parallel",
+        validation_alias=AliasChoices("update_rule", "update"),
         title="Update",
         description="parallel: all voxels at once; proximal: at once, held back where they are; "
         "coloured: one set of voxels that are not neighbours after the other.",
@@ -129,6 +114,32 @@ class Controls(BaseModel):
         (),
         title="Nudges",
         description="Pairs of classes that should touch more (positive) or less (negative).",
+    )
+
+
+class Controls(Settings):
+    """The state of every slider.
+
+    Shown logits are ``mu_c + temperature * class_scale_c * offset_c``. Scaling the
+    offsets scales the covariance to S Sigma S with S = diag(temperature * class_scale): the
+    noise is not drawn again (Monteiro 2020, and the authors' WeightedSampler). Where a network
+    decodes the noise (Probabilistic U-Net), temperature scales the noise instead.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample: int = Field(
+        MEAN,
+        ge=0,
+        lt=2**31,
+        title="Sample",
+        description="Which sample of the series; 0 is the mean.",
+    )
+    latent: tuple[Coordinate, ...] = Field(
+        (),
+        title="Latent position",
+        description="A chosen position in the latent space instead of a sample, in standard "
+        "deviations of the latent prior from its mean. Empty: the sample.",
     )
 
     @property
@@ -152,7 +163,7 @@ class Controls(BaseModel):
             Of any sample.
         distribution
             If it tempers noise, the temperature goes into the noise; otherwise it is among the
-            :meth:`weights_of` the deviation.
+            :meth:`weights_of` the offset.
 
         Raises
         ------
@@ -169,7 +180,7 @@ class Controls(BaseModel):
         return replace(noise, scale=self.temperature) if distribution.tempers_noise else noise
 
     def weights_of(self, distribution: LogitDistribution) -> tuple[float, ...]:
-        """What the deviation of each class is multiplied with, after :meth:`tempered` noise.
+        """What the offset of each class is multiplied with, after :meth:`tempered` noise.
 
         Raises
         ------
@@ -181,7 +192,7 @@ class Controls(BaseModel):
         return controls.weights(distribution.n_classes)
 
     def weights(self, n_classes: int) -> tuple[float, ...]:
-        """What the deviation of each class is multiplied with.
+        """What the offset of each class is multiplied with.
 
         Raises
         ------

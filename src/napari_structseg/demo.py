@@ -20,19 +20,19 @@ from napari_structseg.bench.frames import Frames, find_canvas, wait_until
 from napari_structseg.controls import MEAN
 from napari_structseg.errors import InputError
 from napari_structseg.image import Image
-from napari_structseg.inference.batch import load_model
-from napari_structseg.inference.predictor import Predictor
-from napari_structseg.inference.summaries import DEFAULT_SAMPLES, noises_of
-from napari_structseg.inference.volumes import sample_volumes
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
 from napari_structseg.models import ModelSpec
+from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.reader import image_layers
+from napari_structseg.render.summaries import DEFAULT_SAMPLES, noises_of
+from napari_structseg.render.volumes import sample_volumes
+from napari_structseg.results.batch import load_model
 from napari_structseg.sample_data import load_mni152
 from napari_structseg.session.messages import Show
 from napari_structseg.widgets.explore import ExploreWidget
-from napari_structseg.widgets.layers import RESULT_KEY
+from napari_structseg.widgets.viewer.layers import RESULT_KEY
 
 # As in napari's menu, which then shows and hides this dock instead of opening another.
 _DOCK_NAME = "Explore segmentations (StructSeg)"

@@ -93,14 +93,14 @@ class DirectWay:
             torch.randn(n_logits), torch.randn(n_logits, RANK), torch.rand(n_logits).add_(0.5)
         )
         self._mean = distribution.mean.reshape(N_CLASSES, *shape)
-        self._deviation = distribution.rsample().reshape(N_CLASSES, *shape) - self._mean
+        self._offset = distribution.rsample().reshape(N_CLASSES, *shape) - self._mean
         # Kept, since another sample may be asked for.
         self._distribution = distribution
 
     def labels(self, controls: Controls) -> LabelArray:
         """Labels of every voxel."""
         scale = torch.tensor(controls.weights(N_CLASSES)).reshape(-1, 1, 1, 1)
-        logits = self._mean + scale * self._deviation
+        logits = self._mean + scale * self._offset
         result: LabelArray = logits.argmax(dim=0).to(torch.uint8).numpy()
         return result
 

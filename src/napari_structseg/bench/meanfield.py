@@ -18,9 +18,9 @@ from napari_structseg.bench.memory import METHOD
 from napari_structseg.bench.timing import environment, run_part
 from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
-from napari_structseg.inference.predictor import Predictor, prior_for
 from napari_structseg.io.weights import find_model, load_weights
 from napari_structseg.models import SegmentationNetwork
+from napari_structseg.prediction.predictor import Predictor, prior_for
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.sample_data import load_mni152
 

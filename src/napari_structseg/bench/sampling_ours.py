@@ -41,7 +41,7 @@ def measure(settings: SamplingSettings) -> dict[str, Any]:
             started = time.perf_counter()
             decoder = LatentDecoder(head.first(features)[0], head.combination(), prior)
             for noise in noises(settings.samples):
-                logits = decoder.mean() + decoder.deviation(noise)
+                logits = decoder.mean() + decoder.offset(noise)
             seconds.append(time.perf_counter() - started)
         peak = peak_bytes() - before
     np.save(folder / LOGITS.format("ours"), logits.numpy())

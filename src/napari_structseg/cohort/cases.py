@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_structseg.cohort.sources import CaseEntry, open_source
 from napari_structseg.cohort.table import CaseTable, named, read_table, spread
+from napari_structseg.data.cohort_sources import CaseEntry, open_source
 from napari_structseg.errors import ConfigError
 from napari_structseg.evaluation.overlaps import LabelArray
 from napari_structseg.image import Image
-from napari_structseg.training.interrupts import deferred_interrupt
+from napari_structseg.interrupts import deferred_interrupt
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +25,14 @@ class ReadCase:
         What it is called, and whom it is of.
     image
         As it is in its files.
-    readers
-        Labels of each reader, ``(M, *spatial)``.
+    raters
+        Labels of each rater, ``(M, *spatial)``.
     """
 
     name: str
     patient: str
     image: Image
-    readers: LabelArray
+    raters: LabelArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class Selection:
     patient_separator
         The patient is what comes before it in a case's name; None: as the table or the data set
         says, or else every case is a patient of its own.
-    readers
+    raters
         Only these; empty: all.
-    mixed_readers
-        Whether cases may have different numbers of readers.
+    mixed_raters
+        Whether cases may have different numbers of raters.
     limit
         At most so many cases, spread evenly over them in order of name; None: all.
     """
@@ -60,8 +60,8 @@ class Selection:
     table: Path | None = None
     split: str | None = None
     patient_separator: str | None = None
-    readers: tuple[str, ...] = ()
-    mixed_readers: bool = False
+    raters: tuple[str, ...] = ()
+    mixed_raters: bool = False
     limit: int | None = None
 
 
@@ -78,7 +78,7 @@ class Cohort:
     Attributes
     ----------
     cases
-        In order of name, each with its patient and the selected readers.
+        In order of name, each with its patient and the selected raters.
 
     Raises
     ------
@@ -97,10 +97,10 @@ class Cohort:
             replace(entry, patient=_patient(entry, selection.patient_separator))
             for entry in spread(entries, selection.limit)
         ]
-        if selection.readers:
-            entries = _of_readers(entries, selection.readers)
-        if not selection.mixed_readers:
-            _check_equal_readers(entries)
+        if selection.raters:
+            entries = _of_raters(entries, selection.raters)
+        if not selection.mixed_raters:
+            _check_equal_raters(entries)
         self.cases = tuple(entries)
 
     @property
@@ -122,7 +122,7 @@ class Cohort:
             If a file is damaged, or does not fit the data set or the image; naming it.
         """
         with deferred_interrupt() as interrupted:
-            image, labels = self._source.read(entry.name, entry.readers)
+            image, labels = self._source.read(entry.name, entry.raters)
         if interrupted():
             raise KeyboardInterrupt
         return ReadCase(entry.name, entry.patient, image, labels)
@@ -169,26 +169,26 @@ def _patient(entry: CaseEntry, separator: str | None) -> str:
     return entry.name.partition(separator)[0] if separator else entry.patient or entry.name
 
 
-def _of_readers(entries: Sequence[CaseEntry], readers: tuple[str, ...]) -> list[CaseEntry]:
-    lacking = [entry.name for entry in entries if not set(readers) <= set(entry.readers)]
-    if lacking or len(set(readers)) < len(readers):
-        known = sorted({name for entry in entries for name in entry.readers if name})
+def _of_raters(entries: Sequence[CaseEntry], raters: tuple[str, ...]) -> list[CaseEntry]:
+    lacking = [entry.name for entry in entries if not set(raters) <= set(entry.raters)]
+    if lacking or len(set(raters)) < len(raters):
+        known = sorted({name for entry in entries for name in entry.raters if name})
         raise ConfigError(
-            f"--reader needs names that every case has, each once, but it is "
-            f"{', '.join(map(repr, readers))}; without them: {named(lacking) or 'no case'}. The "
-            f"readers of this data set are: {', '.join(known) or 'one without a name'}."
+            f"--rater needs names that every case has, each once, but it is "
+            f"{', '.join(map(repr, raters))}; without them: {named(lacking) or 'no case'}. The "
+            f"raters of this data set are: {', '.join(known) or 'one without a name'}."
         )
-    return [replace(entry, readers=readers) for entry in entries]
+    return [replace(entry, raters=raters) for entry in entries]
 
 
-def _check_equal_readers(entries: Sequence[CaseEntry]) -> None:
-    numbers = Counter(len(entry.readers) for entry in entries)
+def _check_equal_raters(entries: Sequence[CaseEntry]) -> None:
+    numbers = Counter(len(entry.raters) for entry in entries)
     if len(numbers) > 1:
         usual = numbers.most_common(1)[0][0]
-        others = [entry.name for entry in entries if len(entry.readers) != usual]
+        others = [entry.name for entry in entries if len(entry.raters) != usual]
         said = ", ".join(f"{n} cases have {number}" for number, n in sorted(numbers.items()))
         raise ConfigError(
-            f"Cases differ in the number of their readers: {said}; among them {named(others)}. "
-            "Diversities of different numbers of readers are not comparable. Choose readers that "
-            "every case has with --reader, or accept this with --mixed-readers."
+            f"Cases differ in the number of their raters: {said}; among them {named(others)}. "
+            "Diversities of different numbers of raters are not comparable. Choose raters that "
+            "every case has with --rater, or accept this with --mixed-raters."
         )

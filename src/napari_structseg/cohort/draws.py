@@ -15,12 +15,12 @@ from napari_structseg.controls import MEAN, Controls
 from napari_structseg.distributions import LogitDistribution, slabs
 from napari_structseg.evaluation.scores import Drawn
 from napari_structseg.image import Image
-from napari_structseg.inference.predictor import Predictor, prior_for
-from napari_structseg.inference.refinement import Refinement
-from napari_structseg.inference.rendering import SLAB_VOXELS, argmax_labels, combine
-from napari_structseg.inference.summaries import noises_of
 from napari_structseg.memory import check_memory
+from napari_structseg.prediction.predictor import Predictor, prior_for
 from napari_structseg.priors import MarkovPrior
+from napari_structseg.refine.refinement import Refinement
+from napari_structseg.render.rendering import SLAB_VOXELS, argmax_labels, combine
+from napari_structseg.render.summaries import noises_of
 
 # For each voxel: what calibration needs beside labels and probabilities.
 _SCORING_BYTES = 64
@@ -153,10 +153,10 @@ def _draw_region(
     noises = [controls.tempered(one, part) for one in noises_of(controls.seed, len(labels))]
     total = torch.zeros_like(mean)
     for start in range(0, len(noises), settings.batch):
-        deviations = part.deviations(noises[start : start + settings.batch])
-        for row, deviation in zip(labels[start:], deviations, strict=False):
-            row[...] = argmax_labels(mean, deviation, weights).cpu().numpy()
-            total += combine(mean, deviation, weights).softmax(dim=0)
+        offsets = part.offsets(noises[start : start + settings.batch])
+        for row, offset in zip(labels[start:], offsets, strict=False):
+            row[...] = argmax_labels(mean, offset, weights).cpu().numpy()
+            total += combine(mean, offset, weights).softmax(dim=0)
     return total / len(noises)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_structseg.cohort.cases import Cohort, ReadCase
-from napari_structseg.inference.recipe import voxel_hash
+from napari_structseg.io.references import voxel_hash
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -27,18 +27,18 @@ class CohortFacts:
         Of names, voxels and labels: the same cohort has the same wherever it lies.
     n_cases, n_patients
         How many.
-    readers
-        How many cases have how many readers.
+    raters
+        How many cases have how many raters.
     empty_masks
-        Segmentations of readers without any foreground.
+        Segmentations of raters without any foreground.
     empty_cases
-        Cases in which no reader marked anything.
+        Cases in which no rater marked anything.
     """
 
     sha256: str = ""
     n_cases: int = 0
     n_patients: int = 0
-    readers: Counter[int] = field(default_factory=Counter)
+    raters: Counter[int] = field(default_factory=Counter)
     empty_masks: int = 0
     empty_cases: int = 0
 
@@ -48,7 +48,7 @@ class CohortFacts:
             "sha256": self.sha256,
             "cases": self.n_cases,
             "patients": self.n_patients,
-            "cases_by_number_of_readers": {f"{n}": self.readers[n] for n in sorted(self.readers)},
+            "cases_by_number_of_raters": {f"{n}": self.raters[n] for n in sorted(self.raters)},
             "empty_masks": self.empty_masks,
             "cases_that_nobody_marked": self.empty_cases,
         }
@@ -77,11 +77,11 @@ def read_facts(cohort: Cohort, accept: Callable[[ReadCase], None], report: Repor
     for number, case in enumerate(cohort, start=1):
         accept(case)
         patients.add(case.patient)
-        facts.readers[len(case.readers)] += 1
-        marked = case.readers.reshape(len(case.readers), -1).any(axis=1)
+        facts.raters[len(case.raters)] += 1
+        marked = case.raters.reshape(len(case.raters), -1).any(axis=1)
         facts.empty_masks += int(np.count_nonzero(~marked))
         facts.empty_cases += not marked.any()
-        voxels = map(voxel_hash, (case.image.data, case.readers))
+        voxels = map(voxel_hash, (case.image.data, case.raters))
         for part in (case.name, case.patient, case.image.spacing, *voxels):
             digest.update(f"{part}\n".encode())
         report("Checking the data set", number, len(cohort))

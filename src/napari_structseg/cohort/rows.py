@@ -34,7 +34,7 @@ class Row(BaseModel):
     patient: str
     seed: int = Field(description="Of the samples of this case.")
     scores: dict[str, list[Annotated[float, Field(allow_inf_nan=False)] | None]] = Field(
-        description="By metric: one value, or one for each foreground class and reader."
+        description="By metric: one value, or one for each foreground class and rater."
     )
     reliability: tuple[list[float], list[float], list[float]] = Field(
         description="Observations, sum of confidences, correct ones, by bin of confidence."

@@ -21,15 +21,20 @@ from napari_structseg.cohort.settings import (
     check_settings,
     command_of,
 )
-from napari_structseg.cohort.summary import ModelTally, compare_models, summarise_model, tally
+from napari_structseg.cohort.summary import (
+    ModelAccumulator,
+    accumulate,
+    compare_models,
+    summarise_model,
+)
+from napari_structseg.devices import resolve_device
 from napari_structseg.errors import ConfigError, WeightsError
 from napari_structseg.evaluation.bootstrap import N_RESAMPLES
 from napari_structseg.evaluation.metrics import metric_of
 from napari_structseg.evaluation.scores import ScoreSettings, score_case
-from napari_structseg.inference.devices import resolve_device
-from napari_structseg.inference.predictor import Predictor
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.io.weights import find_model, load_weights, weights_hash
+from napari_structseg.prediction.predictor import Predictor
 
 _PACKAGES = ("napari-structseg", "torch", "numpy", "scipy")
 
@@ -99,18 +104,18 @@ def evaluate(
         out.unlink(missing_ok=True)
     with RowFile(rows_path, settings, resume=resume) as rows:
         _compute(evaluation, cohort, models, rows, tell)
-        tallies = tally(rows, [model.sha256 for model in models])
+        accumulators = accumulate(rows, [model.sha256 for model in models])
     summary = {
         "format_version": 1,
         "command": command_of(evaluation, out),
         "versions": {name: version(name) for name in _PACKAGES},
         "data": {"name": evaluation.dataset.resolve().name, **facts.as_json()},
         "settings": settings,
-        "metrics": _explained(tallies[models[0].sha256]),
+        "metrics": _explained(accumulators[models[0].sha256]),
         "bootstrap": {"resamples": N_RESAMPLES, "level": 0.95, "unit": "patient"},
-        "models": [_described(model, tallies[model.sha256]) for model in models],
+        "models": [_described(model, accumulators[model.sha256]) for model in models],
         "comparisons": compare_models(
-            {model.label: tallies[model.sha256] for model in models}, evaluation.compared
+            {model.label: accumulators[model.sha256] for model in models}, evaluation.compared
         ),
     }
     with atomic_path(out) as temporary:
@@ -163,7 +168,7 @@ def _settings(evaluation: Evaluation, cohort: Cohort, facts: CohortFacts) -> dic
         "tolerance": evaluation.tolerance,
         "unit": cohort.unit,
         "classes": list(cohort.class_names),
-        "readers": list(selection.readers) or "all",
+        "raters": list(selection.raters) or "all",
         "split": selection.split,
         "data": facts.sha256,
     }
@@ -191,7 +196,7 @@ def _compute(
 
 def _row(model: _Model, case: ReadCase, drawing: DrawSettings, settings: ScoreSettings) -> Row:
     drawn = draw_case(model.predictor, case.image, case.name, drawing)
-    scores = score_case(drawn, case.readers, case.image.spacing, settings)
+    scores = score_case(drawn, case.raters, case.image.spacing, settings)
     counts = scores.reliability
     return Row(
         model=model.sha256,
@@ -207,7 +212,7 @@ def _row(model: _Model, case: ReadCase, drawing: DrawSettings, settings: ScoreSe
     )
 
 
-def _explained(model: ModelTally) -> dict[str, dict[str, str | None]]:
+def _explained(model: ModelAccumulator) -> dict[str, dict[str, str | None]]:
     """Which way each metric is better, and when it is undefined."""
     return {
         name: {"better": metric_of(name).better, "undefined_if": metric_of(name).undefined or None}
@@ -215,7 +220,7 @@ def _explained(model: ModelTally) -> dict[str, dict[str, str | None]]:
     }
 
 
-def _described(model: _Model, counted: ModelTally) -> dict[str, Any]:
+def _described(model: _Model, counted: ModelAccumulator) -> dict[str, Any]:
     spec = model.predictor.spec
     return {
         "label": model.label,

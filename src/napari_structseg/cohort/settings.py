@@ -10,10 +10,10 @@ from napari_structseg.cohort.cases import Cohort, Selection
 from napari_structseg.cohort.draws import DrawSettings
 from napari_structseg.cohort.rows import SUFFIX
 from napari_structseg.controls import make_controls
+from napari_structseg.devices import AUTO
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.evaluation.metrics import METRICS, OF_EACH_CLASS
 from napari_structseg.evaluation.overlaps import Absent
-from napari_structseg.inference.devices import AUTO
 
 COMPARED = ("ged", "dice")
 
@@ -29,7 +29,7 @@ class Evaluation:
     models
         Names of shipped models, or files.
     selection
-        Which cases and readers.
+        Which cases and raters.
     drawing
         How samples are drawn.
     counts
@@ -108,8 +108,8 @@ def check_compared(evaluation: Evaluation, cohort: Cohort) -> None:
                 f"--compare names {name!r}, but the foreground of the data set is "
                 f"{', '.join(foreground)}. Name one of several classes, or the metric alone."
             )
-    if "ged_u" in evaluation.compared and all(len(case.readers) < 2 for case in cohort.cases):
-        raise ConfigError("--compare ged_u needs two readers or more, but every case has one.")
+    if "ged_u" in evaluation.compared and all(len(case.raters) < 2 for case in cohort.cases):
+        raise ConfigError("--compare ged_u needs two raters or more, but every case has one.")
 
 
 def check_outputs(out: Path, *, resume: bool, overwrite: bool) -> Path:
@@ -155,7 +155,7 @@ def command_of(evaluation: Evaluation, out: Path) -> list[str]:
         "--split": selection.split,
         "--table": selection.table and selection.table.name,
         "--patient-separator": selection.patient_separator,
-        "--reader": selection.readers,
+        "--rater": selection.raters,
         "--limit": selection.limit,
         "--absent": evaluation.absent,
         "--tolerance": evaluation.tolerance,
@@ -164,7 +164,7 @@ def command_of(evaluation: Evaluation, out: Path) -> list[str]:
     }
     models = [Path(name).name for name in evaluation.models]
     command = ["structseg", "evaluate", evaluation.dataset.resolve().name, "--model", *models]
-    command += ["--mixed-readers"] * selection.mixed_readers
+    command += ["--mixed-raters"] * selection.mixed_raters
     return [*command, *_words(options)]
 
 

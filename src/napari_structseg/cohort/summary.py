@@ -26,7 +26,7 @@ _DIGITS = 6
 
 
 @dataclass
-class _Tally:
+class _Accumulator:
     """One metric of one model, summed by patient."""
 
     sums: dict[str, list[float]] = field(default_factory=dict)
@@ -49,21 +49,21 @@ class _Tally:
 
 
 @dataclass
-class ModelTally:
+class ModelAccumulator:
     """Everything about one model that the summary needs: a few numbers for each patient."""
 
-    metrics: dict[str, _Tally] = field(default_factory=dict)
+    metrics: dict[str, _Accumulator] = field(default_factory=dict)
     reliability: dict[str, FloatArray] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
         """Count one case."""
         for name, values in row.scores.items():
-            self.metrics.setdefault(name, _Tally()).add(row, values)
+            self.metrics.setdefault(name, _Accumulator()).add(row, values)
         counts = np.array(row.reliability)
         self.reliability[row.patient] = self.reliability.get(row.patient, 0.0) + counts
 
 
-def tally(rows: Iterable[Row], models: Sequence[str]) -> dict[str, ModelTally]:
+def accumulate(rows: Iterable[Row], models: Sequence[str]) -> dict[str, ModelAccumulator]:
     """Sum the rows of some models, by model and patient.
 
     Parameters
@@ -73,14 +73,14 @@ def tally(rows: Iterable[Row], models: Sequence[str]) -> dict[str, ModelTally]:
     models
         Their SHA-256.
     """
-    tallies = {model: ModelTally() for model in models}
+    accumulators = {model: ModelAccumulator() for model in models}
     for row in rows:
-        if row.model in tallies:
-            tallies[row.model].add(row)
-    return tallies
+        if row.model in accumulators:
+            accumulators[row.model].add(row)
+    return accumulators
 
 
-def summarise_model(model: ModelTally) -> dict[str, Any]:
+def summarise_model(model: ModelAccumulator) -> dict[str, Any]:
     """Mean, interval and what is left out, of every metric.
 
     Parameters
@@ -109,34 +109,37 @@ def summarise_model(model: ModelTally) -> dict[str, Any]:
 
 
 def compare_models(
-    tallies: Mapping[str, ModelTally], metrics: Sequence[str]
+    accumulators: Mapping[str, ModelAccumulator], metrics: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Compare each pair of models on the patients for whom the metric is defined for both.
 
     Parameters
     ----------
-    tallies
+    accumulators
         By what a model is called; all of them on the same cases.
     metrics
         By which to compare; the p-values are corrected for all of them and for all pairs.
     """
-    pairs = list(itertools.combinations(tallies, 2))
+    pairs = list(itertools.combinations(accumulators, 2))
     compared = [
         (pair, name)
         for pair in pairs
         for name in metrics
-        if all(name in tallies[model].metrics for model in pair)
+        if all(name in accumulators[model].metrics for model in pair)
     ]
     return [
-        _compare(tallies, first, second, name, len(compared)) for (first, second), name in compared
+        _compare(accumulators, first, second, name, len(compared))
+        for (first, second), name in compared
     ]
 
 
 def _compare(
-    tallies: Mapping[str, ModelTally], first: str, second: str, name: str, n_tests: int
+    accumulators: Mapping[str, ModelAccumulator], first: str, second: str, name: str, n_tests: int
 ) -> dict[str, Any]:
-    patients = sorted(tallies[first].reliability)
-    sums = [tallies[model].metrics[name].by_patient(patients)[:, :2] for model in (first, second)]
+    patients = sorted(accumulators[first].reliability)
+    sums = [
+        accumulators[model].metrics[name].by_patient(patients)[:, :2] for model in (first, second)
+    ]
     # A metric may be undefined for one of them: both are judged by the same patients.
     shared = (sums[0][:, 1] > 0) & (sums[1][:, 1] > 0)
     sums = [one[shared] for one in sums]
@@ -160,7 +163,7 @@ def _compare(
     }
 
 
-def _summarise(metric: _Tally, patients: Sequence[str]) -> dict[str, Any]:
+def _summarise(metric: _Accumulator, patients: Sequence[str]) -> dict[str, Any]:
     sums = metric.by_patient(patients)
     n_patients = int((sums[:, 1] > 0).sum())
     return {

@@ -28,9 +28,9 @@ def read_table(path: Path) -> CaseTable:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = list(reader.fieldnames or [])
-            rows = list(reader)
+            rater = csv.DictReader(file)
+            columns = list(rater.fieldnames or [])
+            rows = list(rater)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(
             f"Cannot read the table {path}: {error}. Give a CSV file with the columns case, "

@@ -31,8 +31,10 @@ def evaluate(
     split: str | None = None,
     table: Path | None = None,
     patient_separator: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    reader: Annotated[list[str] | None, Several] = None,
-    mixed_readers: Annotated[bool, Flag] = False,
+    rater: Annotated[list[str] | None, Several, Parameter(name=["--rater", "--reader"])] = None,
+    mixed_raters: Annotated[
+        bool, Flag, Parameter(name=["--mixed-raters", "--mixed-readers"])
+    ] = False,
     limit: int | None = None,
     absent: Literal["agree", "ignore"] = "agree",
     tolerance: float = 1.0,
@@ -42,7 +44,7 @@ def evaluate(
     resume: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
 ) -> None:
-    """Evaluate models on a data set with one or several readers.
+    """Evaluate models on a data set with one or several raters.
 
     Everything is read and checked before the first case is computed. Every case of every model
     is a row in *.rows.jsonl beside the summary; Ctrl-C keeps the rows that are there.
@@ -71,10 +73,10 @@ def evaluate(
         CSV file with the columns case, patient and split; patient or split may be missing.
     patient_separator
         The patient is what comes before this in a case's name.
-    reader
-        Only these readers, by name.
-    mixed_readers
-        Accept cases with different numbers of readers.
+    rater
+        Only these raters, by name.
+    mixed_raters
+        Accept cases with different numbers of raters.
     limit
         At most so many cases, spread evenly over them in order of name.
     absent
@@ -111,7 +113,7 @@ def evaluate(
         dataset,
         tuple(model),
         DrawSettings(samples, seed, temperature, iterations, batch),
-        Selection(table, split, patient_separator, tuple(reader or ()), mixed_readers, limit),
+        Selection(table, split, patient_separator, tuple(rater or ()), mixed_raters, limit),
         tuple(counts or ()),
         absent,
         tolerance,
@@ -153,7 +155,7 @@ def _said_of_data(data: dict[str, Any]) -> str:
     said = f"{data['cases']} cases of {data['patients']} patients"
     if data["empty_masks"]:
         said += (
-            f"; {data['empty_masks']} masks of readers are empty, and nobody marked anything in "
+            f"; {data['empty_masks']} masks of raters are empty, and nobody marked anything in "
             f"{data['cases_that_nobody_marked']} cases"
         )
     return said

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from napari_structseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from napari_structseg.inference.marked_region import MarkedRegion
+    from napari_structseg.prediction.region_of_interest import RegionOfInterest
 
 
 def predict(
@@ -99,8 +99,8 @@ def predict(
     from rich.console import Console
     from rich.progress import Progress
 
-    from napari_structseg.inference import batch
-    from napari_structseg.inference.devices import AUTO
+    from napari_structseg.devices import AUTO
+    from napari_structseg.results import batch
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with Progress(console=console) as bars:
@@ -133,7 +133,7 @@ def predict(
                 out,
                 probabilities=probabilities,
                 prior=prior,
-                marked=_marked(slice_, box),
+                roi=_roi(slice_, box),
                 window=None if window is None else _window(window),
                 samples=batch.DEFAULT_SAMPLES if samples is None else samples,
                 seed=seed,
@@ -206,7 +206,7 @@ def _nudges(assignments: list[str]) -> dict[tuple[str, str], float]:
     return nudges
 
 
-def _marked(slices: str | None, box: str | None) -> MarkedRegion | None:
+def _roi(slices: str | None, box: str | None) -> RegionOfInterest | None:
     """What --slice and --box mark.
 
     Raises
@@ -214,10 +214,10 @@ def _marked(slices: str | None, box: str | None) -> MarkedRegion | None:
     ConfigError
         If one is not of its form, or there is a box and no slice.
     """
-    from napari_structseg.inference.marked_region import MarkedRegion
+    from napari_structseg.prediction.region_of_interest import RegionOfInterest
 
     if slices is not None:
-        return MarkedRegion.parse(slices, box)
+        return RegionOfInterest.parse(slices, box)
     if box is not None:
         raise ConfigError("--box is a part of a slice. Say which slice with --slice.")
     return None

@@ -54,7 +54,7 @@ def train(
     """
     from rich.console import Console
 
-    from napari_structseg.inference.devices import resolve_device
+    from napari_structseg.devices import resolve_device
     from napari_structseg.training.config import read_config
     from napari_structseg.training.start import require_start, start_from
     from napari_structseg.training.trainer import Trainer

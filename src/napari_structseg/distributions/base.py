@@ -15,8 +15,8 @@ from napari_structseg.distributions.region import Region
 class LogitDistribution(Protocol):
     """p(eta | x): what a model gives for one image.
 
-    A sample is ``mean(region) + deviation(noise, region)``. The two are separate so that
-    class scales act on the deviation alone, without drawing again. So does temperature, unless
+    A sample is ``mean(region) + offset(noise, region)``. The two are separate so that
+    class scales act on the offset alone, without drawing again. So does temperature, unless
     the distribution :attr:`tempers_noise`.
     """
 
@@ -42,10 +42,10 @@ class LogitDistribution(Protocol):
 
     @property
     def tempers_noise(self) -> bool:
-        """Whether temperature scales the noise, and the deviation follows.
+        """Whether temperature scales the noise, and the offset follows.
 
-        Of a normal the deviation is proportional to the noise: temperature can multiply either,
-        and multiplying the deviation draws nothing again. Where a network decodes the noise it
+        Of a normal the offset is proportional to the noise: temperature can multiply either,
+        and multiplying the offset draws nothing again. Where a network decodes the noise it
         cannot.
         """
         ...
@@ -59,15 +59,15 @@ class LogitDistribution(Protocol):
         """Mean logits of a region, ``(C, *region)``, float32."""
         ...
 
-    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+    def offset(self, noise: Noise, region: Region | None = None) -> Tensor:
         """What a sample adds to the mean in a region, ``(C, *region)``, float32.
 
-        The deviation of a region is that region of the deviation of the whole.
+        The offset of a region is that region of the offset of the whole.
         """
         ...
 
-    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
-        """Deviations of several samples, ``(N, C, *region)``: as one by one, but faster."""
+    def offsets(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+        """Offsets of several samples, ``(N, C, *region)``: as one by one, but faster."""
         ...
 
     def crop(self, region: Region) -> LogitDistribution:

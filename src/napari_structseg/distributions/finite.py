@@ -43,7 +43,7 @@ class FiniteSet:
     ----------
     members
         Log-probabilities, ``(M, C, *spatial)``. Logits that are not normalised would add to the
-        deviation what all classes have in common, and class scales would take it for news.
+        offset what all classes have in common, and class scales would take it for news.
     mean
         ``(C, *spatial)``; None: computed from the members. Given, it must follow them.
 
@@ -91,7 +91,7 @@ class FiniteSet:
 
     @property
     def tempers_noise(self) -> bool:
-        """False: temperature multiplies the deviation."""
+        """False: temperature multiplies the offset."""
         return False
 
     @property
@@ -103,16 +103,16 @@ class FiniteSet:
         """Logarithm of the mean probability in a region, ``(C, *region)``, float32."""
         return self._mean[self._index(region)].float()
 
-    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+    def offset(self, noise: Noise, region: Region | None = None) -> Tensor:
         """What the sample's member adds to the mean, ``(C, *region)``, float32."""
         index = self._index(region)
         return self._members[noise.member(self.n_members)][index].float() - self._mean[index]
 
-    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+    def offsets(self, noises: list[Noise], region: Region | None = None) -> Tensor:
         """What the members of several samples add to the mean, ``(N, C, *region)``, float32."""
         if not noises:
             return self.mean(region).new_empty((0, *self._mean[self._index(region)].shape))
-        return torch.stack([self.deviation(noise, region) for noise in noises])
+        return torch.stack([self.offset(noise, region) for noise in noises])
 
     def crop(self, region: Region) -> FiniteSet:
         """The members of a region, compact in memory."""

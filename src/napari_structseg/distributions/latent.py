@@ -33,9 +33,9 @@ class LatentNormal:
 class LatentDecoder:
     """Logits as a function of one latent vector z ~ N(mu, sigma^2) for the whole image.
 
-    The mean is the decoded mean of the prior, and a sample's deviation is what it decodes to
+    The mean is the decoded mean of the prior, and a sample's offset is what it decodes to
     beyond that: z = mu + sigma * noise. Temperature scales the noise; class scales multiply the
-    deviation.
+    offset.
 
     Parameters
     ----------
@@ -146,11 +146,11 @@ class LatentDecoder:
         """
         return self.mean(region) + self._beyond_mean([z], region)[0]
 
-    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+    def offset(self, noise: Noise, region: Region | None = None) -> Tensor:
         """What a sample decodes to beyond the mean, ``(C, *region)``, float32."""
-        return self.deviations([noise], region)[0]
+        return self.offsets([noise], region)[0]
 
-    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+    def offsets(self, noises: list[Noise], region: Region | None = None) -> Tensor:
         """What several samples decode to beyond the mean, ``(N, C, *region)``, float32."""
         return self._beyond_mean([self.latent(noise) for noise in noises], region)
 
@@ -172,7 +172,7 @@ class LatentDecoder:
             standard deviations; its largest coordinate is positive.
         strength
             ``(L,)``, descending: root mean square change of a probability for one standard
-            deviation along it.
+            offset along it.
         """
         index = self._index(region)
         first = self._first[index].flatten(1)

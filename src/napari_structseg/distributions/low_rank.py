@@ -90,7 +90,7 @@ class LowRankNormal:
 
     @property
     def tempers_noise(self) -> bool:
-        """False: temperature multiplies the deviation."""
+        """False: temperature multiplies the offset."""
         return False
 
     @property
@@ -102,11 +102,11 @@ class LowRankNormal:
         """Mean logits mu of a region, ``(C, *region)``, float32."""
         return self._mean[self._index(region)].float()
 
-    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+    def offset(self, noise: Noise, region: Region | None = None) -> Tensor:
         """P z + sqrt(D) eps of a region, ``(C, *region)``, float32."""
-        return self.deviations([noise], region)[0]
+        return self.offsets([noise], region)[0]
 
-    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+    def offsets(self, noises: list[Noise], region: Region | None = None) -> Tensor:
         """P z + sqrt(D) eps of several samples, ``(N, C, *region)``, float32."""
         inside = whole(self.spatial_shape) if region is None else region
         shape = (len(noises), self.n_classes, *region_shape(self.spatial_shape, inside))

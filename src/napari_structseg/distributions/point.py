@@ -44,7 +44,7 @@ class PointLogits:
 
     @property
     def tempers_noise(self) -> bool:
-        """False: temperature multiplies the deviation."""
+        """False: temperature multiplies the offset."""
         return False
 
     @property
@@ -57,11 +57,11 @@ class PointLogits:
         region = whole(self.spatial_shape) if region is None else region
         return self._mean[(slice(None), *region)].float()
 
-    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+    def offset(self, noise: Noise, region: Region | None = None) -> Tensor:
         """Zeros, ``(C, *region)``."""
-        return self.deviations([noise], region)[0]
+        return self.offsets([noise], region)[0]
 
-    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+    def offsets(self, noises: list[Noise], region: Region | None = None) -> Tensor:
         """Zeros, ``(N, C, *region)``."""
         region = whole(self.spatial_shape) if region is None else region
         shape = region_shape(self.spatial_shape, region)

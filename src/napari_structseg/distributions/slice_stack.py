@@ -76,14 +76,14 @@ class SliceStack:
         slices, plane = self._cut(region)
         return torch.stack([one.mean(plane) for one in slices], dim=1 + self._axis)
 
-    def deviation(self, noise: Noise, region: Region | None = None) -> Tensor:
+    def offset(self, noise: Noise, region: Region | None = None) -> Tensor:
         """What a sample adds to the mean in a region, ``(C, *region)``, float32."""
-        return self.deviations([noise], region)[0]
+        return self.offsets([noise], region)[0]
 
-    def deviations(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+    def offsets(self, noises: list[Noise], region: Region | None = None) -> Tensor:
         """What several samples add to the mean, ``(N, C, *region)``, float32."""
         slices, plane = self._cut(region)
-        return torch.stack([one.deviations(noises, plane) for one in slices], dim=2 + self._axis)
+        return torch.stack([one.offsets(noises, plane) for one in slices], dim=2 + self._axis)
 
     def crop(self, region: Region) -> SliceStack:
         """The distributions of a region, compact in memory."""

@@ -1,4 +1,4 @@
-"""How good segmentations, and sets of them, are, measured against readers."""
+"""How good segmentations, and sets of them, are, measured against raters."""
 
 from napari_structseg.evaluation.calibration import Reliability, brier_score, reliability
 from napari_structseg.evaluation.dice import Overlap, dice_per_class, mean_dice, overlap
@@ -6,7 +6,7 @@ from napari_structseg.evaluation.energy import diversity, energy_distance
 from napari_structseg.evaluation.matching import matched_iou
 from napari_structseg.evaluation.modes import (
     mode_frequencies,
-    reader_frequency_error,
+    rater_frequency_error,
     total_variation,
 )
 from napari_structseg.evaluation.overlaps import PairwiseOverlap, pairwise_overlap
@@ -29,7 +29,7 @@ __all__ = [
     "mode_frequencies",
     "overlap",
     "pairwise_overlap",
-    "reader_frequency_error",
+    "rater_frequency_error",
     "reliability",
     "surface_distances",
     "total_variation",

@@ -1,8 +1,8 @@
 """Whether probabilities of single voxels are right: Brier score and expected calibration error.
 
 Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, for the error and its bins;
-Brier, *Verification of forecasts expressed in terms of probability*, 1950. With several readers,
-each voxel of each reader is one observation.
+Brier, *Verification of forecasts expressed in terms of probability*, 1950. With several raters,
+each voxel of each rater is one observation.
 """
 
 from __future__ import annotations
@@ -47,63 +47,63 @@ class Reliability:
         return float(np.abs(self.correct - self.confidence).sum() / self.count.sum())
 
 
-def reliability(probability: npt.NDArray[np.float32], readers: LabelArray) -> Reliability:
+def reliability(probability: npt.NDArray[np.float32], raters: LabelArray) -> Reliability:
     """Count observations by confidence.
 
     Parameters
     ----------
     probability
         Of each class, ``(C, *spatial)``.
-    readers
-        Labels of each reader, ``(M, *spatial)``.
+    raters
+        Labels of each rater, ``(M, *spatial)``.
 
     Raises
     ------
     ValueError
         If the spatial shapes differ.
     """
-    _check(probability, readers)
+    _check(probability, raters)
     winner = probability.argmax(axis=0).ravel()
     confidence = probability.max(axis=0).ravel().astype(np.float64)
     # A bin holds its upper end, as Guo 2017 has it.
     index = np.clip(np.ceil(confidence * N_BINS).astype(np.int64) - 1, 0, N_BINS - 1)
-    hits = (readers.reshape(len(readers), -1) == winner).sum(axis=0)
+    hits = (raters.reshape(len(raters), -1) == winner).sum(axis=0)
 
     def by_bin(weights: FloatArray | None = None) -> FloatArray:
         return np.bincount(index, weights, N_BINS).astype(np.float64)
 
-    n_readers = len(readers)
+    n_raters = len(raters)
     return Reliability(
-        n_readers * by_bin(), n_readers * by_bin(confidence), by_bin(hits.astype(np.float64))
+        n_raters * by_bin(), n_raters * by_bin(confidence), by_bin(hits.astype(np.float64))
     )
 
 
-def brier_score(probability: npt.NDArray[np.float32], readers: LabelArray) -> float:
-    """Mean over voxels and readers of sum_c (p_c - [y = c])^2, from 0 to 2.
+def brier_score(probability: npt.NDArray[np.float32], raters: LabelArray) -> float:
+    """Mean over voxels and raters of sum_c (p_c - [y = c])^2, from 0 to 2.
 
     Parameters
     ----------
     probability
         Of each class, ``(C, *spatial)``.
-    readers
-        Labels of each reader, ``(M, *spatial)``, all below C.
+    raters
+        Labels of each rater, ``(M, *spatial)``, all below C.
 
     Raises
     ------
     ValueError
         If the spatial shapes differ.
     """
-    _check(probability, readers)
+    _check(probability, raters)
     # sum_c (p_c - [y = c])^2 = sum_c p_c^2 + 1 - 2 p_y
-    n_voxels = readers[0].size
+    n_voxels = raters[0].size
     squares = sum(float(np.square(one, dtype=np.float64).sum()) for one in probability)
     chosen = [
-        np.take_along_axis(probability, reader[None].astype(np.intp), axis=0).sum(dtype=np.float64)
-        for reader in readers
+        np.take_along_axis(probability, rater[None].astype(np.intp), axis=0).sum(dtype=np.float64)
+        for rater in raters
     ]
     return float((squares - 2 * np.mean(chosen)) / n_voxels + 1)
 
 
-def _check(probability: npt.NDArray[np.float32], readers: LabelArray) -> None:
-    if probability.shape[1:] != readers.shape[1:]:
-        raise ValueError(f"shapes differ: {probability.shape[1:]} and {readers.shape[1:]}")
+def _check(probability: npt.NDArray[np.float32], raters: LabelArray) -> None:
+    if probability.shape[1:] != raters.shape[1:]:
+        raise ValueError(f"shapes differ: {probability.shape[1:]} and {raters.shape[1:]}")

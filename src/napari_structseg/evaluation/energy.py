@@ -1,4 +1,4 @@
-"""How far a set of samples is from a set of readers: the generalised energy distance.
+"""How far a set of samples is from a set of raters: the generalised energy distance.
 
 Kohl et al., *A Probabilistic U-Net for Segmentation of Ambiguous Images*, NeurIPS 2018; Szekely
 and Rizzo, *Energy statistics*, 2013, for the distance. All functions take matrices of distances d
@@ -44,19 +44,19 @@ def diversity(distances: FloatArray, statistic: Statistic = "v") -> float:
 
 
 def energy_distance(
-    across: FloatArray, samples: FloatArray, readers: FloatArray, statistic: Statistic = "v"
+    across: FloatArray, samples: FloatArray, raters: FloatArray, statistic: Statistic = "v"
 ) -> float:
     """D^2 = 2 E[d(s, y)] - E[d(s, s')] - E[d(y, y')].
 
     With the V-statistic, and absent classes agreeing, it is not below 0, and it is 0 for equal
-    sets; but a perfect model, whose N samples are drawn as the readers are, keeps a floor of
+    sets; but a perfect model, whose N samples are drawn as the raters are, keeps a floor of
     about their diversity / N. The U-statistic is without that bias, and may be negative.
 
     Parameters
     ----------
     across
-        Distances of N samples to M readers, ``(N, M)``.
-    samples, readers
+        Distances of N samples to M raters, ``(N, M)``.
+    samples, raters
         Distances within the sets, ``(N, N)`` and ``(M, M)``.
     statistic
         See :func:`diversity`.
@@ -66,9 +66,9 @@ def energy_distance(
     ValueError
         If the shapes do not fit together, or as :func:`diversity`.
     """
-    if across.shape != (len(samples), len(readers)):
+    if across.shape != (len(samples), len(raters)):
         raise ValueError(
-            f"distances {across.shape} do not fit {len(samples)} samples and {len(readers)} readers"
+            f"distances {across.shape} do not fit {len(samples)} samples and {len(raters)} raters"
         )
-    within = diversity(samples, statistic) + diversity(readers, statistic)
+    within = diversity(samples, statistic) + diversity(raters, statistic)
     return 2 * float(across.mean()) - within

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-_NEITHER = "neither the prediction nor the reader has the class"
-_UNMARKED = "the reader did not mark the class"
-_ONE_EMPTY = "the prediction or the reader does not have the class"
+_NEITHER = "neither the prediction nor the rater has the class"
+_UNMARKED = "the rater did not mark the class"
+_ONE_EMPTY = "the prediction or the rater does not have the class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Metric:
     better
         Which way is better; None where neither is.
     undefined
-        When a case, or one of its readers and classes, has no value.
+        When a case, or one of its raters and classes, has no value.
     """
 
     better: Literal["higher", "lower"] | None
@@ -29,11 +29,11 @@ class Metric:
 
 METRICS = {
     "ged": Metric("lower"),
-    "ged_u": Metric("lower", "fewer than two samples or two readers"),
+    "ged_u": Metric("lower", "fewer than two samples or two raters"),
     "sample_diversity": Metric(None),
-    "reader_diversity": Metric(None),
+    "rater_diversity": Metric(None),
     "matched_iou": Metric("higher"),
-    "reader_frequency_error": Metric("lower"),
+    "rater_frequency_error": Metric("lower"),
     "dice": Metric("higher", _NEITHER),
     "dice_marked": Metric("higher", _UNMARKED),
     "iou": Metric("higher", _NEITHER),

@@ -43,17 +43,17 @@ def total_variation(first: FloatArray, second: FloatArray) -> float:
     return float(np.abs(first - second).sum() / 2)
 
 
-def reader_frequency_error(across: FloatArray, readers: FloatArray) -> float:
-    """Total variation between what samples come out as and what readers drew.
+def rater_frequency_error(across: FloatArray, raters: FloatArray) -> float:
+    """Total variation between what samples come out as and what raters drew.
 
-    The modes are the readers' segmentations, each as frequent as there are readers who drew it.
+    The modes are the raters' segmentations, each as frequent as there are raters who drew it.
     Equal ones share their samples, so that they count as one mode.
 
     Parameters
     ----------
     across
-        Distances of N samples to M readers, ``(N, M)``.
-    readers
-        Distances of the readers to one another, ``(M, M)``.
+        Distances of N samples to M raters, ``(N, M)``.
+    raters
+        Distances of the raters to one another, ``(M, M)``.
     """
-    return total_variation(mode_frequencies(across), mode_frequencies(readers))
+    return total_variation(mode_frequencies(across), mode_frequencies(raters))

@@ -1,6 +1,6 @@
 """Whether samples offer something better than the mean.
 
-Monteiro 2020, Figure 5. Readers who drew nothing of a class are left out: beside them only an
+Monteiro 2020, Figure 5. Raters who drew nothing of a class are left out: beside them only an
 empty prediction could be right.
 """
 
@@ -10,12 +10,12 @@ from napari_structseg.evaluation.overlaps import FloatArray
 
 
 def best_of_samples(dice: FloatArray) -> FloatArray:
-    """Dice of the sample nearest to each reader.
+    """Dice of the sample nearest to each rater.
 
     Parameters
     ----------
     dice
-        Of N samples with M readers, ``(N, M)``.
+        Of N samples with M raters, ``(N, M)``.
 
     Returns
     -------
@@ -27,14 +27,14 @@ def best_of_samples(dice: FloatArray) -> FloatArray:
 
 
 def better_than_mean(dice: FloatArray, of_mean: FloatArray) -> FloatArray:
-    """Fraction of the samples whose Dice with each reader exceeds that of the mean.
+    """Fraction of the samples whose Dice with each rater exceeds that of the mean.
 
     Parameters
     ----------
     dice
-        Of N samples with M readers, ``(N, M)``.
+        Of N samples with M raters, ``(N, M)``.
     of_mean
-        Dice of the prediction of the mean with each reader, ``(M,)``.
+        Dice of the prediction of the mean with each rater, ``(M,)``.
 
     Returns
     -------

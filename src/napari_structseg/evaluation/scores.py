@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari_structseg.evaluation.calibration import Reliability, brier_score, reliability
 from napari_structseg.evaluation.energy import diversity, energy_distance
 from napari_structseg.evaluation.matching import matched_iou
-from napari_structseg.evaluation.modes import reader_frequency_error
+from napari_structseg.evaluation.modes import rater_frequency_error
 from napari_structseg.evaluation.overlaps import (
     Absent,
     FloatArray,
@@ -85,7 +85,7 @@ class CaseScores:
     Attributes
     ----------
     values
-        By metric: one value, or one for each foreground class and reader; NaN where undefined.
+        By metric: one value, or one for each foreground class and rater; NaN where undefined.
     reliability
         Observations by confidence, to be pooled over cases.
     """
@@ -95,16 +95,16 @@ class CaseScores:
 
 
 def score_case(
-    drawn: Drawn, readers: LabelArray, spacing: Sequence[float], settings: ScoreSettings
+    drawn: Drawn, raters: LabelArray, spacing: Sequence[float], settings: ScoreSettings
 ) -> CaseScores:
-    """Compare a model with the readers of a case.
+    """Compare a model with the raters of a case.
 
     Parameters
     ----------
     drawn
         What the model says.
-    readers
-        Labels of each reader, ``(M, *spatial)``.
+    raters
+        Labels of each rater, ``(M, *spatial)``.
     spacing
         Distance between voxel centres along each axis.
     settings
@@ -119,39 +119,39 @@ def score_case(
     if max(settings.counts, default=0) > drawn.n_samples:
         raise ValueError(f"counts {settings.counts} need more than {drawn.n_samples} samples")
     n_classes = len(settings.class_names)
-    across = pairwise_overlap(drawn.labels, readers, n_classes)
-    by_confidence = reliability(drawn.probability, readers)
+    across = pairwise_overlap(drawn.labels, raters, n_classes)
+    by_confidence = reliability(drawn.probability, raters)
     values = {
-        **_of_sets(drawn, readers, across, settings),
+        **_of_sets(drawn, raters, across, settings),
         **_of_masks(across, settings.class_names),
-        **_of_surfaces(drawn.mean, readers, spacing, settings),
-        "brier": [brier_score(drawn.probability, readers)],
+        **_of_surfaces(drawn.mean, raters, spacing, settings),
+        "brier": [brier_score(drawn.probability, raters)],
         "ece": [by_confidence.error()],
     }
     return CaseScores(values, by_confidence)
 
 
 def _of_sets(
-    drawn: Drawn, readers: LabelArray, overlap: PairwiseOverlap, settings: ScoreSettings
+    drawn: Drawn, raters: LabelArray, overlap: PairwiseOverlap, settings: ScoreSettings
 ) -> Values:
-    """What compares the samples, as a set, with the readers."""
+    """What compares the samples, as a set, with the raters."""
     n_classes, n_samples = len(settings.class_names), drawn.n_samples
     # A single one may stand for all.
     index = np.minimum(np.arange(n_samples), len(drawn.samples) - 1)
     across = overlap[slice(1, None), slice(None)].distances(settings.absent)[index]
     within = pairwise_overlap(drawn.samples, drawn.samples, n_classes)
     samples = within.distances(settings.absent)[np.ix_(index, index)]
-    reading = pairwise_overlap(readers, readers, n_classes).distances(settings.absent)
+    reading = pairwise_overlap(raters, raters, n_classes).distances(settings.absent)
     unbiased = np.nan
-    if n_samples > 1 and len(readers) > 1:
+    if n_samples > 1 and len(raters) > 1:
         unbiased = energy_distance(across, samples, reading, "u")
     return {
         "ged": [energy_distance(across, samples, reading)],
         "ged_u": [unbiased],
         "sample_diversity": [diversity(samples)],
-        "reader_diversity": [diversity(reading)],
+        "rater_diversity": [diversity(reading)],
         "matched_iou": [matched_iou(across)],
-        "reader_frequency_error": [reader_frequency_error(across, reading)],
+        "rater_frequency_error": [rater_frequency_error(across, reading)],
         **{
             f"ged_{n}": [energy_distance(across[:n], samples[:n, :n], reading)]
             for n in settings.counts
@@ -160,7 +160,7 @@ def _of_sets(
 
 
 def _of_masks(across: PairwiseOverlap, class_names: Sequence[str]) -> Values:
-    """What compares single segmentations, class by class and reader by reader."""
+    """What compares single segmentations, class by class and rater by rater."""
     dice, of_samples = across.dice()[:, 0], across.dice()[:, 1:]
     marked = across.second > 0
     best = np.stack([best_of_samples(one) for one in of_samples])
@@ -176,14 +176,14 @@ def _of_masks(across: PairwiseOverlap, class_names: Sequence[str]) -> Values:
 
 
 def _of_surfaces(
-    mean: LabelArray, readers: LabelArray, spacing: Sequence[float], settings: ScoreSettings
+    mean: LabelArray, raters: LabelArray, spacing: Sequence[float], settings: ScoreSettings
 ) -> Values:
-    """How far the surface of the mean is from each reader's."""
-    shape = (len(settings.class_names) - 1, len(readers))
+    """How far the surface of the mean is from each rater's."""
+    shape = (len(settings.class_names) - 1, len(raters))
     arrays = {name: np.empty(shape) for name in ("hd95", "assd", "nsd")}
     for index in np.ndindex(shape):
-        label, reader = index[0] + 1, readers[index[1]]
-        found = surface_distances(mean == label, reader == label, spacing)
+        label, rater = index[0] + 1, raters[index[1]]
+        found = surface_distances(mean == label, rater == label, spacing)
         arrays["hd95"][index] = found.hd95()
         arrays["assd"][index] = found.assd()
         arrays["nsd"][index] = found.nsd(settings.tolerance)

@@ -78,7 +78,7 @@ class MarkovPrior(nn.Module):
         mixed = self.mix(columns.flatten(1))
         return mixed.reshape(self.n_classes, *columns.shape[1:]).transpose(0, 1)
 
-    def influence(self) -> Tensor:
+    def compatibility(self) -> Tensor:
         """How a neighbour's class speaks for each class, ``(K, K, 3, 3[, 3])``.
 
         Entry ``(k, l, d)`` is what the message to class k gains when the neighbour at offset d is

@@ -25,15 +25,15 @@ from napari_structseg.distributions import (
     SliceStack,
 )
 from napari_structseg.errors import StructSegError
-from napari_structseg.inference.rendering import LabelArray, Renderer
-from napari_structseg.inference.summaries import (
+from napari_structseg.priors import MarkovPrior
+from napari_structseg.render.rendering import LabelArray, Renderer
+from napari_structseg.render.summaries import (
     SampleSummary,
     VolumeDistribution,
     class_volumes,
     noises_of,
     summarise_volume,
 )
-from napari_structseg.priors import MarkovPrior
 from napari_structseg.session.hypotheses import HypothesisWork
 from napari_structseg.session.messages import (
     ClassVolumes,

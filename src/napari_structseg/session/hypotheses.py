@@ -9,11 +9,11 @@ import numpy as np
 from napari_structseg.controls import Controls
 from napari_structseg.distributions.one_thread import one_thread
 from napari_structseg.evaluation.overlaps import pairwise_overlap
-from napari_structseg.inference.clusters import FloatArray
-from napari_structseg.inference.hypotheses import Hypotheses, find_hypotheses
-from napari_structseg.inference.lattice import Lattice
-from napari_structseg.inference.rendering import LabelArray, Renderer
-from napari_structseg.inference.summaries import noises_of
+from napari_structseg.render.clusters import FloatArray
+from napari_structseg.render.hypotheses import Hypotheses, find_hypotheses
+from napari_structseg.render.lattice import Lattice
+from napari_structseg.render.rendering import LabelArray, Renderer
+from napari_structseg.render.summaries import noises_of
 from napari_structseg.session.messages import (
     Modes,
     ModeThumbnails,
@@ -23,7 +23,7 @@ from napari_structseg.session.messages import (
 )
 from napari_structseg.session.overlays import thumbnails
 
-# Deviations that are kept, 64 MiB: a class scale that moves draws no sample again.
+# Offsets that are kept, 64 MiB: a class scale that moves draws no sample again.
 _KEPT_VALUES = 1 << 24
 # Samples compared with all others between two looks at whether a newer request has come.
 _ROWS = 16

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import Region, slice_region, whole
-from napari_structseg.inference.changes import Changes
-from napari_structseg.inference.contours import Segments
-from napari_structseg.inference.convergence import Convergence
-from napari_structseg.inference.hypotheses import Hypotheses
-from napari_structseg.inference.summaries import DEFAULT_SAMPLES
+from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.convergence import Convergence
+from napari_structseg.render.contours import Segments
+from napari_structseg.render.hypotheses import Hypotheses
+from napari_structseg.render.summaries import DEFAULT_SAMPLES
 
 
 class Show(StrEnum):

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_structseg.distributions import LatentDecoder, Region, SliceStack
-from napari_structseg.inference.contours import Segments, class_margin, contour_segments
-from napari_structseg.inference.lattice import lattice_region
-from napari_structseg.inference.rendering import LabelArray, Renderer, render_labels
-from napari_structseg.inference.summaries import SampleSummary, noises_of, summarise_logits
+from napari_structseg.render.contours import Segments, class_margin, contour_segments
+from napari_structseg.render.lattice import lattice_region
+from napari_structseg.render.rendering import LabelArray, Renderer, render_labels
+from napari_structseg.render.summaries import SampleSummary, noises_of, summarise_logits
 from napari_structseg.session.messages import LatentSpace, LineSet, Request, Show, View
 
 CONFIDENCE_LEVELS = (0.05, 0.5, 0.95)

@@ -10,12 +10,12 @@ import numpy as np
 
 from napari_structseg.controls import ITERATIONS_MAX
 from napari_structseg.distributions import LogitDistribution, Region, slabs
-from napari_structseg.inference.changes import Changes
-from napari_structseg.inference.refinement import Refinement
-from napari_structseg.inference.rendering import SLAB_VOXELS
-from napari_structseg.inference.summaries import class_volumes
-from napari_structseg.inference.trajectory import Trajectory
 from napari_structseg.priors import MarkovPrior
+from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.refinement import Refinement
+from napari_structseg.refine.trajectory import Trajectory
+from napari_structseg.render.rendering import SLAB_VOXELS
+from napari_structseg.render.summaries import class_volumes
 from napari_structseg.session.messages import (
     ChangedLabels,
     ClassVolumes,

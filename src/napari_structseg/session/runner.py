@@ -9,21 +9,21 @@ from pathlib import Path
 
 from psygnal import Signal
 
+from napari_structseg.devices import AUTO, resolve_device
 from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.errors import Cancelled, StructSegError
 from napari_structseg.image import Image
-from napari_structseg.inference.devices import AUTO, resolve_device
-from napari_structseg.inference.marked_region import MarkedRegion
-from napari_structseg.inference.other_prior import Spec
-from napari_structseg.inference.predictor import Predictor, prior_for
-from napari_structseg.inference.probabilities import ProbabilityMaps
-from napari_structseg.inference.slices import SlicePredictor
-from napari_structseg.inference.source import open_predictor
-from napari_structseg.inference.stopping import stopping
-from napari_structseg.inference.windows import Range
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.nifti import read_image
 from napari_structseg.io.weights import find_model
+from napari_structseg.prediction.intensity_windows import Range
+from napari_structseg.prediction.other_prior import Spec
+from napari_structseg.prediction.predictor import Predictor, prior_for
+from napari_structseg.prediction.probabilities import ProbabilityMaps
+from napari_structseg.prediction.region_of_interest import RegionOfInterest
+from napari_structseg.prediction.slices import SlicePredictor
+from napari_structseg.prediction.source import open_predictor
+from napari_structseg.prediction.stopping import stopping
 from napari_structseg.priors import MarkovPrior
 
 _CANCELLED = "The run was cancelled."
@@ -71,10 +71,10 @@ class ModelRun:
     image
         The image.
     device
-        See :func:`napari_structseg.inference.devices.resolve_device`.
+        See :func:`napari_structseg.devices.resolve_device`.
     first
         The region to finish first, usually the visible slice.
-    marked
+    roi
         Slices of a volume that a 2-D model is applied to.
     window
         Intensities that the model sees as 0 and 1; None: as the model says.
@@ -95,7 +95,7 @@ class ModelRun:
         *,
         device: str = AUTO,
         first: Region | None = None,
-        marked: MarkedRegion | None = None,
+        roi: RegionOfInterest | None = None,
         window: Range | None = None,
         synchronous: bool = False,
     ) -> None:
@@ -103,7 +103,7 @@ class ModelRun:
         self._image = image
         self._device = device
         self._first = first
-        self._marked = marked
+        self._roi = roi
         self._window = window
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -158,7 +158,7 @@ class ModelRun:
                 raise Cancelled(_CANCELLED)
             return self._follow(maps, None, path, started)
         path = find_model(self.model)
-        predictor = open_predictor(self.model, device, self._marked, self._window)
+        predictor = open_predictor(self.model, device, self._roi, self._window)
         prior = None
         if isinstance(predictor, Predictor):
             prior = prior_for(predictor.network, self._image)
@@ -181,7 +181,7 @@ class ModelRun:
             if progress.distribution is not None:
                 region = None
                 if isinstance(predictor, SlicePredictor):
-                    region = predictor.marked.region(self._image.spatial_shape)
+                    region = predictor.roi.region(self._image.spatial_shape)
                 outcome = RunOutcome(
                     progress.distribution,
                     prior,

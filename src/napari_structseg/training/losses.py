@@ -63,7 +63,7 @@ def sample_logits(
         mean = mean.to(dtype)
         shape = (n_drawn, *mean.shape)
         eps = torch.randn(shape, dtype=dtype, device=mean.device, generator=generator)
-        deviation = parameters.diagonal.to(dtype).sqrt() * eps
+        offset = parameters.diagonal.to(dtype).sqrt() * eps
         if parameters.factor is not None:
             factor = parameters.factor.to(dtype)
             batch, rank = factor.shape[:2]
@@ -72,10 +72,10 @@ def sample_logits(
             )
             # (B, M, R) @ (B, R, C*S): one matrix product per image, no (M, B, R, C, S) array.
             product = torch.bmm(z.transpose(0, 1), factor.flatten(2))
-            deviation = deviation + product.transpose(0, 1).reshape(shape)
+            offset = offset + product.transpose(0, 1).reshape(shape)
         if antithetic:
-            deviation = torch.cat([deviation, -deviation])
-        return mean + deviation
+            offset = torch.cat([offset, -offset])
+        return mean + offset
 
 
 def ssn_loss(

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_structseg.data.cases import PreparedCase
 from napari_structseg.training.augmentation import (
     change_intensities,
     moves_voxels,
     random_flips,
     sampling_points,
 )
-from napari_structseg.training.cases import PreparedCase
 from napari_structseg.training.config import TrainConfig
 
 Array = npt.NDArray[np.float32]

@@ -9,15 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.io.checks import is_nifti_path
-from napari_structseg.io.nifti import read_image
-from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
-from napari_structseg.training.cases import in_ras, prepare_case
-from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.dataset import read_dataset
-from napari_structseg.training.patches import ImagePatches
-from napari_structseg.training.stack import (
+from napari_structseg.data.cases import in_ras, prepare_case
+from napari_structseg.data.dataset import read_dataset
+from napari_structseg.data.stack import (
     TRAIN,
     VALIDATION,
     Stack,
@@ -25,6 +19,12 @@ from napari_structseg.training.stack import (
     is_stack,
     read_stack,
 )
+from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.io.checks import is_nifti_path
+from napari_structseg.io.nifti import read_image
+from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
+from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.patches import ImagePatches
 from napari_structseg.training.synthesis import TISSUE_NAMES, BrainSynthesis, LabelMap
 from napari_structseg.training.trainer import PatchSource, Validator
 from napari_structseg.training.validation import validate_on_cases, validate_on_patches
@@ -50,7 +50,7 @@ def build_run(config: TrainConfig, folder: Path, report: Report | None = None) -
         The configuration.
     folder
         For ``source = "images"``, a data set in nnU-Net's raw layout or a stack, see
-        :mod:`~napari_structseg.training.stack`; for
+        :mod:`~napari_structseg.data.stack`; for
         ``source = "brain-label-maps"``, a folder of NIfTI files with FreeSurfer's labels.
     report
         Called after each case that was read, with its number, the number of all, and its name.

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_structseg.errors import Cancelled, InputError, MemoryLimitError, StructSegError
+from napari_structseg.interrupts import deferred_interrupt
 from napari_structseg.io.weights import save_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
 from napari_structseg.training.checkpoint import (
@@ -29,7 +30,6 @@ from napari_structseg.training.checkpoint import (
     save_checkpoint,
 )
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.interrupts import deferred_interrupt
 from napari_structseg.training.objective import PATCH_STREAM, Objective
 from napari_structseg.training.start import adopt, check_prior, require_start
 

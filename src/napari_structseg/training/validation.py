@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_structseg.data.cases import PreparedCase
 from napari_structseg.evaluation.dice import dice_per_class, mean_dice, overlap
-from napari_structseg.inference.tiling import make_tiles
 from napari_structseg.models import ModelSpec, SegmentationNetwork
+from napari_structseg.prediction.tiling import make_tiles
 from napari_structseg.priors import MarkovPrior, parallel_step, uniform
-from napari_structseg.training.cases import PreparedCase
 from napari_structseg.training.losses import background_outside
 from napari_structseg.training.trainer import Validator
 

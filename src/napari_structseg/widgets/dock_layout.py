@@ -16,18 +16,18 @@ from napari_structseg.session.messages import (
     SliceLabels,
     VolumeSpread,
 )
-from napari_structseg.widgets.banner import ErrorBanner
-from napari_structseg.widgets.hypotheses_panel import HypothesesPanel
-from napari_structseg.widgets.latent_panel import LatentPanel
-from napari_structseg.widgets.layers import RESULT_KEY
-from napari_structseg.widgets.neighbours_panel import NeighboursPanel
-from napari_structseg.widgets.sample_strip import SampleStrip
-from napari_structseg.widgets.section import Hairline, Note, Section
+from napari_structseg.widgets.panels.banner import ErrorBanner
+from napari_structseg.widgets.panels.hypotheses_panel import HypothesesPanel
+from napari_structseg.widgets.panels.latent_panel import LatentPanel
+from napari_structseg.widgets.panels.neighbours_panel import NeighboursPanel
+from napari_structseg.widgets.panels.sample_strip import SampleStrip
+from napari_structseg.widgets.panels.show_panel import ShowPanel
+from napari_structseg.widgets.panels.source_panel import SourcePanel
+from napari_structseg.widgets.panels.spread_panel import SpreadPanel
+from napari_structseg.widgets.panels.status_line import StatusLine
+from napari_structseg.widgets.parts.section import Hairline, Note, Section
 from napari_structseg.widgets.shortcuts import ShortcutList
-from napari_structseg.widgets.show_panel import ShowPanel
-from napari_structseg.widgets.source_panel import SourcePanel
-from napari_structseg.widgets.spread_panel import SpreadPanel
-from napari_structseg.widgets.status_line import StatusLine
+from napari_structseg.widgets.viewer.layers import RESULT_KEY
 
 _MARGIN = 8
 # All sections fit into a window of 1280 x 800, the rarer ones folded.

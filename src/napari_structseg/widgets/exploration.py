@@ -13,15 +13,15 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
 from napari_structseg.controls import Controls
+from napari_structseg.devices import free_memory
 from napari_structseg.distributions import LogitDistribution, region_shape, whole
 from napari_structseg.image import Image
-from napari_structseg.inference.changes import Changes
-from napari_structseg.inference.devices import free_memory
-from napari_structseg.inference.other_prior import OtherPrior, Spec, open_prior
-from napari_structseg.inference.probabilities import MapSpec
-from napari_structseg.inference.refinement import refinement_bytes
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ModelSpec
+from napari_structseg.prediction.other_prior import OtherPrior, Spec, open_prior
+from napari_structseg.prediction.probabilities import MapSpec
+from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.refinement import refinement_bytes
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ChangedLabels,
@@ -38,12 +38,17 @@ from napari_structseg.session.messages import (
 )
 from napari_structseg.session.placement import placed, view_inside, view_outside
 from napari_structseg.session.runner import ModelRun, RunOutcome
-from napari_structseg.widgets.at_exit import rest_at_exit
-from napari_structseg.widgets.class_row import Measure
-from napari_structseg.widgets.inbox import Inbox
-from napari_structseg.widgets.layers import ResultLayers
-from napari_structseg.widgets.sample_strip import THUMBNAIL_SIZE
-from napari_structseg.widgets.viewing import current_view, grey_picture, has_size, is_transposed
+from napari_structseg.widgets.panels.sample_strip import THUMBNAIL_SIZE
+from napari_structseg.widgets.parts.class_row import Measure
+from napari_structseg.widgets.threads.at_exit import rest_at_exit
+from napari_structseg.widgets.threads.inbox import Inbox
+from napari_structseg.widgets.viewer.layers import ResultLayers
+from napari_structseg.widgets.viewer.viewing import (
+    current_view,
+    grey_picture,
+    has_size,
+    is_transposed,
+)
 
 Picture = npt.NDArray[np.uint8]
 
@@ -238,14 +243,14 @@ class Exploration:
         self.stop()
         self.engine.close()
 
-    def look(self, wanted: Wanted, *, revive: bool) -> Show:
+    def look(self, wanted: Wanted, *, restore: bool) -> Show:
         """Ask for a picture.
 
         Parameters
         ----------
         wanted
             What the panels say; lines are drawn on slices only, and are labels in 3-D.
-        revive
+        restore
             Whether layers that the user deleted come back.
 
         Returns
@@ -257,11 +262,11 @@ class Exploration:
         show = wanted.show
         if view.volume and show in _LINES:
             show = Show.LABELS
-        self.layers.show(show, revive=revive)
+        self.layers.show(show, restore=restore)
         changes = Changes.NONE
         if show is Show.LABELS and wanted.controls.refines:
             changes = wanted.changes
-        self.layers.mark_changes(changes is not Changes.NONE, revive=revive)
+        self.layers.mark_changes(changes is not Changes.NONE, restore=restore)
         request = Request(
             wanted.controls,
             view,

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_structseg.controls import Controls
 from napari_structseg.errors import StructSegError
-from napari_structseg.inference.other_prior import Spec, fitting_priors
+from napari_structseg.prediction.other_prior import Spec, fitting_priors
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     Modes,
@@ -25,11 +25,11 @@ from napari_structseg.session.messages import (
 from napari_structseg.session.runner import RunOutcome
 from napari_structseg.widgets.dock_layout import DockLayout
 from napari_structseg.widgets.exploration import N_OUTLINES, Exploration, Wanted, are_alike
-from napari_structseg.widgets.job import Job
-from napari_structseg.widgets.layers import ResultLayers
+from napari_structseg.widgets.panels.source_panel import RunState
 from napari_structseg.widgets.shortcuts import BoundShortcuts
-from napari_structseg.widgets.source_panel import RunState
-from napari_structseg.widgets.viewing import current_view, image_of_layer
+from napari_structseg.widgets.threads.job import Job
+from napari_structseg.widgets.viewer.layers import ResultLayers
+from napari_structseg.widgets.viewer.viewing import current_view, image_of_layer
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class ExploreWidget(DockLayout):
             iterations=self.neighbours.iterations,
             mrf_strength=self.neighbours.strength,
             damping=self.neighbours.damping,
-            update=self.neighbours.update_kind,
+            update_rule=self.neighbours.update_kind,
             nudges=self.neighbours.nudges,
         )
 
@@ -103,7 +103,7 @@ class ExploreWidget(DockLayout):
         self.banner.dismiss()
         try:
             image = image_of_layer(layer)
-            marked, window = self.source.marked, self.source.chosen_window
+            roi, window = self.source.roi, self.source.chosen_window
         except StructSegError as error:
             self._show_error(error)
             return
@@ -114,7 +114,7 @@ class ExploreWidget(DockLayout):
             layer,
             device=self.source.device,
             first=first,
-            marked=marked,
+            roi=roi,
             window=window,
         )
         self.source.set_state(RunState.RUNNING)
@@ -299,7 +299,9 @@ class ExploreWidget(DockLayout):
     def _show_prior(self, exploration: Exploration) -> None:
         """Show the weights of a prior, and list those that fit."""
         prior = exploration.prior
-        self.neighbours.show_influence(None if prior is None else prior.influence().cpu().numpy())
+        self.neighbours.show_compatibility(
+            None if prior is None else prior.compatibility().cpu().numpy()
+        )
         self.show_iterations()
         others = [model for model in self.source.models if model != exploration.run.model]
         self.neighbours.prior_chooser.offer(
@@ -359,17 +361,17 @@ class ExploreWidget(DockLayout):
 
     def _look(self, _changed: object = None) -> None:
         """Ask for a picture of what the sliders say."""
-        self._ask(revive=True)
+        self._ask(restore=True)
 
     def _on_dims(self, _event: object = None) -> None:
         # The user moved to another slice: nothing to bring deleted layers back for.
-        self._ask(revive=False)
+        self._ask(restore=False)
         if self._exploration is not None and not self._exploration.is_in_view():
             self.status.say(_NOT_SEGMENTED)
         elif self.status.hint.text() == _NOT_SEGMENTED:
             self.status.say("")
 
-    def _ask(self, *, revive: bool) -> None:
+    def _ask(self, *, restore: bool) -> None:
         if self._exploration is None:
             return
         wanted = Wanted(
@@ -387,7 +389,7 @@ class ExploreWidget(DockLayout):
             and self._exploration.prior is not None
             and self._exploration.is_stochastic
         )
-        shown = self._exploration.look(wanted, revive=revive)
+        shown = self._exploration.look(wanted, restore=restore)
         if shown is not wanted.show:
             name = wanted.show.value.capitalize()
             self.status.say(f"{name} are drawn on slices; 3-D shows labels")

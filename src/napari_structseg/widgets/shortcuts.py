@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_structseg.controls import MEAN
 from napari_structseg.session.messages import Show
-from napari_structseg.widgets.section import Caption
+from napari_structseg.widgets.parts.section import Caption
 
 if TYPE_CHECKING:
     from napari_structseg.widgets.explore import ExploreWidget

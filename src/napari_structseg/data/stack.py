@@ -1,0 +1,294 @@
+"""A data set of many images of one size, as two arrays: thousands of files would take minutes.
+
+.. code-block:: text
+
+    DATASET/
+        dataset.json    channel_names and labels as in nnU-Net; raters, spacing (mm) if known
+        images.npy      (N, C, *spatial), any integer or floating type
+        labels.npy      (N, R, *spatial), uint8: the labels of each of R raters
+        cases.csv       columns case, patient, split (train, val or test); a line for each image
+
+Arrays are mapped, not read: only the images in use are in memory. Rows of a 2-D image run
+downwards and columns to the right; volumes are in RAS order, (Z, Y, X).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_structseg.data.cases import PreparedCase
+from napari_structseg.data.dataset import (
+    DESCRIPTION,
+    channels_of,
+    classes_of,
+    read_description,
+)
+from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.image import SPATIAL_NDIMS, Image, check_finite
+from napari_structseg.models import IntensitySpec
+from napari_structseg.prediction.preprocess import normalise
+
+IMAGES, LABELS, CASES = "images.npy", "labels.npy", "cases.csv"
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+_COLUMNS = ("case", "patient", "split")
+# Images whose labels are looked through at a time.
+_CHUNK = 256
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StackCase:
+    """One image of a stack.
+
+    Attributes
+    ----------
+    index
+        Where it lies in the arrays.
+    name, patient, split
+        What cases.csv says.
+    """
+
+    index: int
+    name: str
+    patient: str
+    split: str
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A data set of images of one size.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    channels, classes, raters
+        Names.
+    spacing
+        Pixel or voxel size in mm, in array order; 1 if the description has none.
+    cases
+        In the order of the arrays.
+    """
+
+    folder: Path
+    channels: tuple[str, ...]
+    classes: tuple[str, ...]
+    raters: tuple[str, ...]
+    spacing: tuple[float, ...]
+    cases: tuple[StackCase, ...]
+    _images: npt.NDArray[Any]
+    _labels: npt.NDArray[np.uint8]
+
+    @property
+    def ndim(self) -> int:
+        """Spatial dimensions, 2 or 3."""
+        return self._images.ndim - 2
+
+    def of_split(self, split: str) -> tuple[StackCase, ...]:
+        """The cases of a split, in the order of the arrays."""
+        return tuple(case for case in self.cases if case.split == split)
+
+    def pixels(self, case: StackCase) -> npt.NDArray[Any]:
+        """The image of a case as an array, ``(C, *spatial)``.
+
+        Raises
+        ------
+        InputError
+            If it holds numbers that are not finite.
+        """
+        pixels = np.array(self._images[case.index])
+        check_finite(pixels, f"{case.name} of {self.folder / IMAGES}")
+        return pixels
+
+    def image(self, case: StackCase) -> Image:
+        """The image of a case.
+
+        Raises
+        ------
+        InputError
+            As :meth:`pixels`.
+        """
+        return Image.from_array(
+            self.pixels(case),
+            channel_axis=0,
+            channels=self.channels,
+            spacing=self.spacing,
+            name=case.name,
+        )
+
+    def labels(self, case: StackCase) -> npt.NDArray[np.uint8]:
+        """The labels of each rater, ``(R, *spatial)``."""
+        return np.array(self._labels[case.index])
+
+
+class StackCases(Sequence[PreparedCase]):
+    """Some cases of a stack, each prepared when it is asked for.
+
+    Parameters
+    ----------
+    stack
+        The data set.
+    cases
+        Which of it.
+    intensity
+        How to normalise.
+    """
+
+    def __init__(self, stack: Stack, cases: Sequence[StackCase], intensity: IntensitySpec) -> None:
+        self.stack = stack
+        self.cases = tuple(cases)
+        self.intensity = intensity
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @overload
+    def __getitem__(self, index: int) -> PreparedCase: ...
+    @overload
+    def __getitem__(self, index: slice) -> StackCases: ...
+
+    def __getitem__(self, index: int | slice) -> PreparedCase | StackCases:
+        if isinstance(index, slice):
+            return StackCases(self.stack, self.cases[index], self.intensity)
+        case = self.cases[index]
+        pixels = self.stack.pixels(case)
+        try:
+            image = normalise(pixels, self.intensity).numpy()
+        except InputError as error:
+            raise InputError(f"{case.name} of {self.stack.folder / IMAGES}: {error}") from error
+        return PreparedCase(case.name, image, tuple(self.stack.labels(case)), self.stack.spacing)
+
+    def __iter__(self) -> Iterator[PreparedCase]:
+        return (self[index] for index in range(len(self)))
+
+
+def is_stack(folder: Path) -> bool:
+    """Whether a folder holds a data set as arrays rather than as files."""
+    return (folder / IMAGES).is_file()
+
+
+def read_stack(folder: Path) -> Stack:
+    """Open a data set and check all that does not need its images to be read.
+
+    Parameters
+    ----------
+    folder
+        See the module.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing or not valid, or they do not fit together.
+    InputError
+        If labels.npy holds values that dataset.json does not name.
+    """
+    description = read_description(folder / DESCRIPTION)
+    channels, classes = channels_of(description, folder), classes_of(description, folder)
+    images, labels = _mapped(folder / IMAGES), _mapped(folder / LABELS)
+    ndim = images.ndim - 2
+    if ndim not in SPATIAL_NDIMS or images.dtype.kind not in "uif" or not images.size:
+        raise ConfigError(
+            f"{folder / IMAGES} must hold numbers of shape (images, channels, Y, X) or (images, "
+            f"channels, Z, Y, X), but it holds {images.dtype} of shape {images.shape}."
+        )
+    if images.shape[1] != len(channels):
+        raise ConfigError(
+            f"{folder / IMAGES} has {images.shape[1]} channels (its second axis), but "
+            f"{DESCRIPTION} names {len(channels)}: {', '.join(channels)}."
+        )
+    fits = labels.ndim == images.ndim and labels.shape[1] > 0
+    if labels.dtype != np.uint8 or not fits or _grid(labels) != _grid(images):
+        raise ConfigError(
+            f"{folder / LABELS} must be uint8 with the shape (images, raters, ...) for images of "
+            f"shape {images.shape}, but it is {labels.dtype} with the shape {labels.shape}."
+        )
+    raters = description.raters or tuple(str(n) for n in range(1, labels.shape[1] + 1))
+    if len(raters) != labels.shape[1] or len(set(raters)) < len(raters):
+        raise ConfigError(
+            f"{folder / LABELS} has {labels.shape[1]} raters (its second axis), but {DESCRIPTION} "
+            f"names {len(raters)}: {', '.join(raters)}. Give each a name of their own, or none."
+        )
+    spacing = description.spacing or (1.0,) * ndim
+    if len(spacing) != ndim:
+        raise ConfigError(
+            f"{folder / DESCRIPTION}: spacing {list(spacing)} needs {ndim} values, one for each "
+            "spatial axis."
+        )
+    _check_labels(folder / LABELS, labels, classes)
+    cases = _read_cases(folder / CASES, len(images))
+    return Stack(folder, channels, classes, raters, spacing, cases, images, labels)
+
+
+def _mapped(path: Path) -> npt.NDArray[Any]:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive, not one array")
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(
+            f"Cannot read the array {path}: {error}. Write it with numpy.save; docs/training.md "
+            "says what it holds."
+        ) from error
+    return array
+
+
+def _grid(array: npt.NDArray[Any]) -> tuple[int, ...]:
+    """Number of images, and their size."""
+    return (array.shape[0], *array.shape[2:])
+
+
+def _check_labels(path: Path, labels: npt.NDArray[np.uint8], classes: Sequence[str]) -> None:
+    for start in range(0, len(labels), _CHUNK):
+        largest = int(labels[start : start + _CHUNK].max())
+        if largest >= len(classes):
+            raise InputError(
+                f"{path} holds the value {largest}, but {DESCRIPTION} names the labels 0 to "
+                f"{len(classes) - 1} ({', '.join(classes)}). Renumber the labels, or name them "
+                "all."
+            )
+
+
+def _read_cases(path: Path, n_images: int) -> tuple[StackCase, ...]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rater = csv.DictReader(file)
+            missing = [name for name in _COLUMNS if name not in (rater.fieldnames or [])]
+            rows = list(rater)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"Cannot read {path}: {error}. It has a line for each image.") from error
+    if missing:
+        raise ConfigError(f"{path} lacks the columns {', '.join(missing)} in its first line.")
+    if len(rows) != n_images:
+        raise ConfigError(f"{path} has {len(rows)} lines for {n_images} images. It needs one each.")
+    cases = tuple(
+        StackCase(index, row["case"] or "", row["patient"] or "", row["split"] or "")
+        for index, row in enumerate(rows)
+    )
+    _check_cases(path, cases)
+    return cases
+
+
+def _check_cases(path: Path, cases: Sequence[StackCase]) -> None:
+    known = (TRAIN, VALIDATION, TEST)
+    odd = [case.name for case in cases if case.split not in known or not case.name]
+    twice = [name for name, count in Counter(case.name for case in cases).items() if count > 1]
+    splits: dict[str, set[str]] = {}
+    for case in cases:
+        splits.setdefault(case.patient, set()).add(case.split)
+    torn = [patient for patient, found in splits.items() if patient and len(found) > 1]
+    for wrong, what in (
+        (odd, f"Lines without a name, or with a split other than {', '.join(known)}"),
+        (twice, "Cases that are named more than once"),
+        (torn, "Patients on both sides of a split, so that its scores would be too good"),
+    ):
+        if wrong:
+            named = ", ".join(map(repr, wrong[:_MAX_NAMED]))
+            raise ConfigError(f"{path}: {what}: {named}. {len(wrong)} in all; correct them.")

@@ -1,1 +1,0 @@
-"""Inference: from an image to a distribution, and from a distribution to what is shown."""

@@ -1,0 +1,156 @@
+"""The parameters of a distribution, as maps over a whole image that tiles are added to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions import LogitDistribution, LowRankNormal, PointLogits, Region
+from napari_structseg.models import HeadSpec, LogitParameters
+from napari_structseg.prediction.preprocess import resample
+
+# Logit of background where no network is run.
+CERTAIN = 20.0
+# The factor is R times as large as the mean, and what half precision rounds (a 2,000th of each
+# value) is far below what training leaves open. Mean and diagonal keep full precision.
+_FACTOR_DTYPE = torch.float16
+
+_Index = tuple[EllipsisType | slice, ...]
+
+
+class ParameterMaps(Protocol):
+    """Parameters of every voxel of an image, for one kind of distribution."""
+
+    def clear(self, region: Region) -> None:
+        """Set a region to 0, so that tiles can be added there."""
+        ...
+
+    def add(
+        self,
+        region: Region,
+        parameters: LogitParameters,
+        weight: Tensor,
+        inside: Tensor | None = None,
+    ) -> None:
+        """Add a tile.
+
+        Parameters
+        ----------
+        region
+            Where it lies.
+        parameters
+            What the network says about it, a batch of one.
+        weight
+            Its share of each voxel, ``(*region)``.
+        inside
+            Where it counts, ``(*region)``; elsewhere background is certain. None: everywhere.
+        """
+        ...
+
+    def resampled(
+        self, shape: Sequence[int], cancelled: Callable[[], bool] | None = None
+    ) -> ParameterMaps:
+        """The same maps on another grid over the same field of view; see :func:`resample`."""
+        ...
+
+    def distribution(self) -> LogitDistribution:
+        """The distribution with these parameters; it sees what is added later."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NormalMaps:
+    """The maps of a point or a low-rank normal.
+
+    Attributes
+    ----------
+    mean
+        ``(C, *spatial)``, float32.
+    diagonal
+        Variances, ``(C, *spatial)``, float32; None for a point.
+    factor
+        Rank-major, ``(R, C, *spatial)``, float16; None for a point.
+    epsilon
+        The diagonal where background is certain.
+    """
+
+    mean: Tensor
+    diagonal: Tensor | None = None
+    factor: Tensor | None = None
+    epsilon: float = 0.0
+
+    @classmethod
+    def background(
+        cls, head: HeadSpec, n_classes: int, shape: Sequence[int], device: torch.device
+    ) -> NormalMaps:
+        """Maps that are background with certainty everywhere."""
+        mean = torch.zeros((n_classes, *shape), device=device)
+        mean[0] = CERTAIN
+        if head.kind == "point":
+            return cls(mean)
+        diagonal = torch.full_like(mean, head.epsilon)
+        factor = torch.zeros(
+            (head.factor_rank, n_classes, *shape), dtype=_FACTOR_DTYPE, device=device
+        )
+        return cls(mean, diagonal, factor, head.epsilon)
+
+    @staticmethod
+    def voxel_bytes(head: HeadSpec, n_classes: int) -> int:
+        """Bytes that the maps take for each voxel."""
+        full = torch.float32.itemsize
+        if head.kind == "point":
+            return n_classes * full
+        return n_classes * (2 * full + head.factor_rank * _FACTOR_DTYPE.itemsize)
+
+    def clear(self, region: Region) -> None:
+        """Set a region to 0, so that tiles can be added there."""
+        index: _Index = (Ellipsis, *region)
+        for maps in (self.mean, self.diagonal, self.factor):
+            if maps is not None:
+                maps[index] = 0
+
+    def add(
+        self,
+        region: Region,
+        parameters: LogitParameters,
+        weight: Tensor,
+        inside: Tensor | None = None,
+    ) -> None:
+        """Add a tile."""
+        index: _Index = (Ellipsis, *region)
+        certain = weight.new_zeros((self.mean.shape[0], *[1] * weight.ndim))
+        certain[0] = CERTAIN
+        diagonal, factor = weight.new_tensor(self.epsilon), weight.new_tensor(0.0)
+        for maps, part, outside in (
+            (self.mean, parameters.mean, certain),
+            (self.diagonal, parameters.diagonal, diagonal),
+            (self.factor, parameters.factor, factor),
+        ):
+            if maps is not None and part is not None:
+                values = part[0] if inside is None else torch.where(inside, part[0], outside)
+                maps[index] += values * weight
+
+    def resampled(
+        self, shape: Sequence[int], cancelled: Callable[[], bool] | None = None
+    ) -> NormalMaps:
+        """The same maps on another grid over the same field of view; see :func:`resample`."""
+        if self.diagonal is None or self.factor is None:
+            return NormalMaps(resample(self.mean, shape, cancelled=cancelled))
+        factor = resample(self.factor.flatten(0, 1), shape, cancelled=cancelled)
+        return NormalMaps(
+            resample(self.mean, shape, cancelled=cancelled),
+            resample(self.diagonal, shape, cancelled=cancelled),
+            factor.reshape(*self.factor.shape[:2], *shape),
+            self.epsilon,
+        )
+
+    def distribution(self) -> LogitDistribution:
+        """The distribution with these parameters; it sees what is added later."""
+        if self.diagonal is None or self.factor is None:
+            return PointLogits(self.mean)
+        return LowRankNormal(self.mean, self.factor, self.diagonal)

@@ -1,0 +1,348 @@
+"""From an image to the distribution over its segmentations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_structseg.devices import free_memory
+from napari_structseg.distributions import LogitDistribution, Region
+from napari_structseg.errors import Cancelled, InputError, MemoryLimitError
+from napari_structseg.image import Image
+from napari_structseg.memory import check_memory
+from napari_structseg.models import LatentNetwork, ModelSpec, SegmentationNetwork
+from napari_structseg.models.spec import IntensitySpec
+from napari_structseg.prediction.intensity_windows import fitting_window, value_range
+from napari_structseg.prediction.kinds import background_maps, tile_parameters, voxel_bytes
+from napari_structseg.prediction.parameter_maps import ParameterMaps
+from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
+from napari_structseg.prediction.tiling import Tile, make_tiles
+from napari_structseg.priors import MarkovPrior, mirrored
+from napari_structseg.refine.refinement import refinement_bytes
+
+_OVERLAP_FRACTION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """How far a prediction has come.
+
+    Attributes
+    ----------
+    done, total
+        Tiles.
+    distribution
+        p(eta | x) on the image's own grid; None while there is nothing to show. Before the last
+        tile only the region that was asked for first is final.
+    """
+
+    done: int
+    total: int
+    distribution: LogitDistribution | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tile is done."""
+        return self.done == self.total
+
+
+class Predictor:
+    """Applies one trained model to images.
+
+    The image is brought to the model's intensities and voxel size, the network runs on
+    overlapping tiles, and the *parameters* of the distribution (mean, factor, diagonal) are
+    blended and brought back to the image's own grid. Voxels outside the bounding box of the
+    image's nonzero voxels are background with certainty.
+
+    A latent vector is one for the whole image, whatever its size. Its prior comes first: what the
+    prior net says about each tile is averaged, weighted by the tile's share of the voxels, which
+    is its average over the whole image, since all that follows the average over space is linear.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    spec
+        Its specification.
+    tile
+        Tile size in voxels of the model's grid; by default the patch size of training.
+    overlap
+        Voxels that neighbouring tiles share; by default a quarter of the tile.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        spec: ModelSpec,
+        *,
+        tile: Sequence[int] | None = None,
+        overlap: Sequence[int] | None = None,
+    ) -> None:
+        self.network = network
+        self.spec = spec
+        self.device = next(network.parameters()).device
+        self._tile = tuple(tile or spec.patch)
+        self._overlap = tuple(overlap or (size // _OVERLAP_FRACTION for size in self._tile))
+
+    @property
+    def _stride(self) -> int:
+        """Voxels of the grid that the coarsest level of the network sees as one."""
+        return 1 << (len(self.spec.backbone.widths) - 1)
+
+    def check(self, image: Image, *, refined: bool = False) -> None:
+        """Refuse an image the model cannot take, before anything is computed.
+
+        Parameters
+        ----------
+        image
+            On any grid.
+        refined
+            Whether a prior will refine what the model gives.
+
+        Raises
+        ------
+        InputError
+            For a wrong number of dimensions or channels, or values that fit no window of the
+            model.
+        MemoryLimitError
+            If the distribution would not fit into memory.
+        """
+        if image.ndim != self.spec.dimensions:
+            came = f"{image.name!r} has {image.ndim} spatial dimensions {image.spatial_shape}"
+            advice = (
+                "Open a whole volume."
+                if self.spec.dimensions == 3
+                else "Mark slices of it (--slice, or Where in the dock), or choose a 3-D model."
+            )
+            raise InputError(
+                f"The model {self.spec.name!r} works on {self.spec.dimensions}-D images, "
+                f"but {came}. {advice}"
+            )
+        wanted = self.spec.channels
+        if image.n_channels != len(wanted):
+            raise InputError(
+                f"The model {self.spec.name!r} expects {len(wanted)} "
+                f"channel{'s' * (len(wanted) > 1)} ({', '.join(wanted)}), but {image.name!r} has "
+                f"{image.n_channels}. Choose an image with these channels."
+            )
+        grid_shape = self._grid_shape(image)
+        if max(grid_shape) <= self._stride:
+            raise InputError(
+                f"The model {self.spec.name!r} needs more than {self._stride} voxels along at "
+                f"least one axis, but at its voxel size {image.name!r} has {grid_shape}. Open a "
+                "larger image."
+            )
+        self._intensity(image)
+        refinement = refinement_bytes(self.spec.n_classes, image.spatial_shape)
+        check_memory(
+            self.required_bytes(image) + refined * refinement,
+            f"Running {self.spec.name!r} on {image.name!r}",
+            free_memory(self.device),
+        )
+
+    def predict(
+        self,
+        image: Image,
+        *,
+        report: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> LogitDistribution:
+        """The distribution over the whole image.
+
+        Parameters
+        ----------
+        image
+            On any grid.
+        report
+            Called with the fraction done, from 0 to 1.
+        cancelled
+            Asked between tiles, and between maps where they are resampled.
+
+        Raises
+        ------
+        InputError, MemoryLimitError
+            As :meth:`check`.
+        Cancelled
+            When ``cancelled`` said so.
+        """
+        for progress in self.stream(image, cancelled=cancelled):
+            if report is not None:
+                report(progress.done / progress.total)
+            if progress.complete and progress.distribution is not None:
+                return progress.distribution
+            if cancelled is not None and cancelled():
+                raise Cancelled("The run was cancelled.")
+        raise AssertionError("a stream ends with a complete prediction")
+
+    def stream(
+        self,
+        image: Image,
+        first: Region | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Prediction]:
+        """Predict tile by tile.
+
+        Parameters
+        ----------
+        image
+            On any grid.
+        first
+            The region to finish first, usually the visible slice.
+        cancelled
+            Asked where much is done between two tiles: before each map that is resampled.
+
+        Yields
+        ------
+        Prediction
+            After every tile, where there is a latent prior first after each of its tiles. Once
+            ``first`` is done each carries the growing distribution;
+            where the image has to be resampled, only the last does.
+
+        Raises
+        ------
+        InputError, MemoryLimitError
+            As :meth:`check`.
+        Cancelled
+            When ``cancelled`` said so.
+        """
+        self.check(image)
+        grid_shape = self._grid_shape(image)
+        resampled = grid_shape != image.spatial_shape
+        data = normalise(image.data, self._intensity(image))
+        if resampled:
+            data = resample(data, grid_shape, cancelled=cancelled)
+            first = None
+        box = _nonzero_box(data, 2 * self._stride)
+        tiles = make_tiles([part.stop - part.start for part in box], self._tile, self._overlap)
+        n_first = len(tiles)
+        if first is not None:
+            inside = _inside(first, box)
+            tiles.sort(key=lambda tile: not tile.touches(inside))
+            n_first = sum(tile.touches(inside) for tile in tiles)
+        # Networks see volumes in RAS orientation, as in training.
+        flips = [axis - image.ndim for axis in image.geometry.axes_against_ras]
+        cropped = data[(slice(None), *box)]
+        try:
+            before, total, prior = 0, len(tiles), None
+            if isinstance(self.network, LatentNetwork):
+                before, total = len(tiles), 2 * len(tiles)
+                statistics = torch.zeros(2 * self.spec.head.latent_size, device=self.device)
+                for done, tile in enumerate(tiles, start=1):
+                    statistics += self._latent_share(self.network, cropped, tile, flips)
+                    yield Prediction(done, total, None)
+                prior = statistics / cropped[0].numel()
+            maps = background_maps(self.network, self.spec, grid_shape, prior)
+            maps.clear(box)
+            growing = None if resampled else maps.distribution()
+            for done, tile in enumerate(tiles, start=1):
+                self._add(cropped, tile, maps, box, flips)
+                if done < len(tiles):
+                    yield Prediction(before + done, total, growing if done >= n_first else None)
+            if growing is None:
+                growing = maps.resampled(image.spatial_shape, cancelled).distribution()
+        except torch.OutOfMemoryError as error:
+            raise MemoryLimitError(
+                f"The device {self.device} ran out of memory on {image.name!r}. Choose the CPU as "
+                "device, close other programs that use the GPU, or crop the image."
+            ) from error
+        yield Prediction(total, total, growing)
+
+    def _latent_share(
+        self, network: LatentNetwork, data: Tensor, tile: Tile, flips: list[int]
+    ) -> Tensor:
+        """What a tile adds to the latent statistics of the image, times its voxels, ``(2L,)``."""
+        with torch.inference_mode():
+            patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
+            share: Tensor = network.latent_statistics(patch[None])[0] * tile.weight.sum().item()
+        return share
+
+    def _add(
+        self, data: Tensor, tile: Tile, maps: ParameterMaps, box: Region, flips: list[int]
+    ) -> None:
+        with torch.inference_mode():
+            patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
+            parameters = tile_parameters(self.network, patch[None]).flip(flips)
+            inside = (patch != 0).any(dim=0).flip(flips) if self.spec.roi else None
+            maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device), inside)
+
+    def _intensity(self, image: Image) -> IntensitySpec:
+        """Of the model's windows the one that an image fits."""
+        intensity = self.spec.intensity
+        if intensity.hounsfield is None:
+            return intensity
+        return fitting_window(intensity, value_range(image), image.name)
+
+    def _grid_shape(self, image: Image) -> tuple[int, ...]:
+        return size_at_spacing(image.spatial_shape, image.spacing, self.spec.spacing)
+
+    def required_bytes(self, image: Image) -> int:
+        """Memory that a prediction for an image takes."""
+        grid_shape = self._grid_shape(image)
+        voxels = math.prod(image.spatial_shape)
+        if grid_shape != image.spatial_shape:
+            voxels += math.prod(grid_shape)
+        stored = voxel_bytes(self.spec)
+        # One float32 offset and the image itself come on top.
+        return voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
+
+
+def prior_for(network: SegmentationNetwork, image: Image) -> MarkovPrior | None:
+    """A network's prior, on the axes of an image's array.
+
+    Networks and their priors are trained on images in RAS orientation, while the axes of arrays
+    run towards inferior, posterior and left.
+
+    Parameters
+    ----------
+    network
+        It is not changed.
+    image
+        What its prior is to be applied to.
+
+    Returns
+    -------
+    MarkovPrior or None
+        On the network's device, in evaluation mode and without gradients; None if the network
+        has no prior.
+    """
+    if network.prior is None:
+        return None
+    return mirrored(network.prior, image.geometry.axes_against_ras).eval().requires_grad_(False)
+
+
+def _nonzero_box(data: Tensor, least: int) -> Region:
+    """Bounding box of voxels that are not 0 in every channel; everything if there are none.
+
+    It is grown to at least ``least`` voxels an axis where the image has them: a network cannot
+    normalise the features of a patch that its coarsest level sees as a single voxel.
+    """
+    nonzero = (data != 0).any(dim=0)
+    box = []
+    for axis, size in enumerate(nonzero.shape):
+        others = [other for other in range(nonzero.ndim) if other != axis]
+        found = torch.nonzero(nonzero.amax(dim=others))
+        start, stop = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, size)
+        length = min(max(stop - start, least), size)
+        start = min(max(0, start - (length - (stop - start)) // 2), size - length)
+        box.append(slice(start, start + length))
+    return tuple(box)
+
+
+def _inside(region: Region, box: Region) -> Region:
+    """A region in the coordinates of a box; empty where they do not meet."""
+    return tuple(
+        slice(max(part.start - base.start, 0), part.stop - base.start)
+        for part, base in zip(region, box, strict=True)
+    )
+
+
+def _shifted(region: Region, box: Region) -> Region:
+    """A region in the coordinates of a box, in those of the image."""
+    return tuple(
+        slice(part.start + base.start, part.stop + base.start)
+        for part, base in zip(region, box, strict=True)
+    )

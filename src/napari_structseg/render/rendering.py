@@ -1,0 +1,241 @@
+"""Rendering: labels as a pure function of distribution, noise, controls and region.
+
+``image -> distribution -> offset -> logits -> labels``. Every stage keeps its output, so a
+moved slider recomputes from its own stage on and nothing before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_structseg.controls import Controls
+from napari_structseg.distributions import LogitDistribution, Noise, Region, slabs
+from napari_structseg.distributions.one_thread import chunks
+
+LabelArray = npt.NDArray[np.uint8]
+
+# Voxels of a slab: the time one takes is the longest that a new request waits, and its logits
+# stay within the processor's cache.
+SLAB_VOXELS = 1 << 17
+# Samples of the visible region that are kept: those behind contours and entropy, and one more.
+_KEPT_OFFSETS = 32
+
+
+def combine(mean: Tensor, offset: Tensor | None, weights: Sequence[float]) -> Tensor:
+    """Logits ``mu_c + w_c g_c``.
+
+    Parameters
+    ----------
+    mean
+        ``(C, *region)``.
+    offset
+        ``(C, *region)``; None for the mean itself.
+    weights
+        Temperature times class scale, one per class.
+
+    Returns
+    -------
+    Tensor
+        ``(C, *region)``.
+    """
+    if offset is None:
+        return mean
+    logits = torch.empty(mean.shape, device=mean.device)
+    rows = zip(mean.flatten(1), offset.flatten(1), logits.flatten(1), weights, strict=True)
+    for mu, g, logit, weight in rows:
+        for part in chunks(len(logit), mean.device):
+            torch.add(mu[part], g[part], alpha=weight, out=logit[part])
+    return logits
+
+
+def argmax_labels(mean: Tensor, offset: Tensor | None, weights: Sequence[float]) -> Tensor:
+    """Label with the largest logit, without an array of all logits.
+
+    Ties go to the lower label. Same arguments as :func:`combine`.
+
+    Returns
+    -------
+    Tensor
+        ``(*region)``, uint8.
+    """
+    means = mean.flatten(1)
+    offsets = None if offset is None else offset.flatten(1)
+    labels = torch.empty(means.shape[1], dtype=torch.uint8, device=mean.device)
+    for part in chunks(len(labels), mean.device):
+        winner = labels[part].zero_()
+        best = means[0, part]
+        if offsets is not None:
+            best = torch.add(best, offsets[0, part], alpha=weights[0])
+        for label in range(1, len(means)):
+            logit = means[label, part]
+            if offsets is not None:
+                logit = torch.add(logit, offsets[label, part], alpha=weights[label])
+            # Labels ascend: the largest that was ahead wins. Masked filling
+            # takes three times as long.
+            ahead = (logit > best).view(torch.uint8)
+            torch.maximum(winner, ahead.mul_(label), out=winner)
+            best = torch.maximum(best, logit)
+    return labels.reshape(mean.shape[1:])
+
+
+def render_labels(
+    distribution: LogitDistribution,
+    noise: Noise | None,
+    controls: Controls,
+    region: Region | None = None,
+) -> LabelArray:
+    """The segmentation of a region, computed anew: the definition the caches must agree with.
+
+    Parameters
+    ----------
+    distribution
+        p(eta | x).
+    noise
+        Which sample; None: the mean.
+    controls
+        Temperature and class scales.
+    region
+        Slices of the spatial axes; None: everything.
+
+    Returns
+    -------
+    ndarray
+        ``(*region)``, uint8.
+    """
+    offset = None
+    if noise is not None:
+        offset = distribution.offset(controls.tempered(noise, distribution), region)
+    weights = controls.weights_of(distribution)
+    labels = argmax_labels(distribution.mean(region), offset, weights)
+    result: LabelArray = labels.cpu().numpy()
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Visible:
+    """A region laid out for speed: its parameters, mean, and offsets drawn so far."""
+
+    region: Region
+    distribution: LogitDistribution
+    mean: Tensor
+    offsets: dict[Noise, Tensor]
+
+    def offset(self, noise: Noise) -> Tensor:
+        """The offset of one sample, kept among the last ones used."""
+        if noise not in self.offsets:
+            while len(self.offsets) >= _KEPT_OFFSETS:
+                del self.offsets[next(iter(self.offsets))]
+            self.offsets[noise] = self.distribution.offset(noise)
+        return self.offsets[noise]
+
+
+class Renderer:
+    """Renders one distribution, keeping each stage's output.
+
+    Kept are: the offset of the whole image for the current noise, filled slab by slab as it
+    is first asked for; and, for the visible region, a compact copy of everything. Not safe for
+    use from several threads at once.
+
+    Parameters
+    ----------
+    distribution
+        p(eta | x).
+    """
+
+    def __init__(self, distribution: LogitDistribution) -> None:
+        self.distribution = distribution
+        self._visible: _Visible | None = None
+        self._noise: Noise | None = None
+        self._slabs: dict[int, Tensor] = {}
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        return self.distribution.spatial_shape
+
+    def visible_distribution(self, region: Region) -> LogitDistribution:
+        """The distribution of the visible region, compact; kept until another is asked for."""
+        return self._look_at(region).distribution
+
+    def visible_logits(self, controls: Controls, region: Region) -> Tensor:
+        """Logits of the visible region, ``(C, *region)``."""
+        visible = self._look_at(region)
+        return combine(visible.mean, self._offset(visible, controls), self._weights(controls))
+
+    def visible_samples(
+        self, controls: Controls, noises: Sequence[Noise], region: Region
+    ) -> list[Tensor]:
+        """Logits of several samples of the visible region, each ``(C, *region)``."""
+        visible = self._look_at(region)
+        weights = self._weights(controls)
+        return [
+            combine(visible.mean, visible.offset(self._tempered(controls, noise)), weights)
+            for noise in noises
+        ]
+
+    def visible_labels(self, controls: Controls, region: Region) -> LabelArray:
+        """Labels of the visible region, ``(*region)``, uint8."""
+        visible = self._look_at(region)
+        labels = argmax_labels(
+            visible.mean, self._offset(visible, controls), self._weights(controls)
+        )
+        result: LabelArray = labels.cpu().numpy()
+        return result
+
+    def volume_labels(self, controls: Controls) -> Iterator[tuple[Region, LabelArray]]:
+        """Labels of the whole image, slab by slab.
+
+        Yields
+        ------
+        region
+            Where the slab lies.
+        labels
+            ``(*region)``, uint8.
+        """
+        weights = self._weights(controls)
+        noise = self._active_noise(controls)
+        if noise != self._noise:
+            self._noise = noise
+            self._slabs = {}
+        kept = self._slabs
+        for index, region in enumerate(slabs(self.spatial_shape, SLAB_VOXELS)):
+            offset = None
+            if noise is not None:
+                if index not in kept:
+                    kept[index] = self.distribution.offset(noise, region)
+                offset = kept[index]
+            labels = argmax_labels(self.distribution.mean(region), offset, weights)
+            yield region, labels.cpu().numpy()
+
+    def render_volume(self, controls: Controls) -> LabelArray:
+        """Labels of the whole image at once, ``(*spatial)``, uint8."""
+        result = np.empty(self.spatial_shape, np.uint8)
+        for region, labels in self.volume_labels(controls):
+            result[region] = labels
+        return result
+
+    def _weights(self, controls: Controls) -> tuple[float, ...]:
+        return controls.weights_of(self.distribution)
+
+    def _tempered(self, controls: Controls, noise: Noise) -> Noise:
+        return controls.tempered(noise, self.distribution)
+
+    def _active_noise(self, controls: Controls) -> Noise | None:
+        noise = controls.noise if self.distribution.is_stochastic else None
+        return None if noise is None else self._tempered(controls, noise)
+
+    def _look_at(self, region: Region) -> _Visible:
+        if self._visible is None or self._visible.region != region:
+            compact = self.distribution.crop(region)
+            self._visible = _Visible(region, compact, compact.mean(), {})
+        return self._visible
+
+    def _offset(self, visible: _Visible, controls: Controls) -> Tensor | None:
+        noise = self._active_noise(controls)
+        return None if noise is None else visible.offset(noise)

@@ -1,0 +1,146 @@
+"""The files of one prediction: labels of the mean and of samples, and their entropy."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_structseg.controls import MEAN, Controls
+from napari_structseg.distributions import LogitDistribution, slabs
+from napari_structseg.errors import InputError
+from napari_structseg.priors import MarkovPrior
+from napari_structseg.refine.refinement import Refinement
+from napari_structseg.render.rendering import SLAB_VOXELS, argmax_labels, combine
+from napari_structseg.results.recipe import RECIPE_NAME
+
+logger = logging.getLogger(__name__)
+
+MEAN_NAME, ENTROPY_NAME = "mean.nii.gz", "entropy.nii.gz"
+_SAMPLE_PATTERN = "sample-[0-9][0-9][0-9]*.nii.gz"
+
+
+def prepare_folder(out: Path, inputs: Sequence[Path], *, overwrite: bool) -> None:
+    """Make a folder, and make sure that results may and can be written there.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    inputs
+        Files that must not be overwritten.
+    overwrite
+        Whether earlier results may be.
+
+    Raises
+    ------
+    InputError
+        If the system refuses, or there is something in the folder that must stay.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            there = _results_of(out)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to the folder {out}: {error.strerror or error}. Choose another one."
+        ) from error
+    for path in inputs:
+        if path.resolve() in [one.resolve() for one in there]:
+            raise InputError(
+                f"The image {path} has the name of a result and lies in the folder for results. "
+                "Choose another folder: an image is never overwritten."
+            )
+    if there and not overwrite:
+        raise InputError(
+            f"{out} already holds results ({', '.join(path.name for path in there[:3])}"
+            f"{', …' if len(there) > 3 else ''}). Choose another folder, or replace them with "
+            "--overwrite."
+        )
+
+
+def remove_results(out: Path) -> None:
+    """Remove the results of an earlier prediction, the recipe that promises them first."""
+    for path in sorted(_results_of(out), key=lambda path: path.name != RECIPE_NAME):
+        path.unlink()
+
+
+def render_results(
+    distribution: LogitDistribution,
+    controls: Controls,
+    n_samples: int,
+    prior: MarkovPrior | None = None,
+) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Render what is written to files; of all samples only the sum of probabilities is kept.
+
+    Parameters
+    ----------
+    distribution
+        p(eta | x).
+    controls
+        Seed, temperature, class scales, and how the prior is applied.
+    n_samples
+        How many samples of the series.
+    prior
+        What labels are refined with if the controls say so; entropy is without it.
+
+    Raises
+    ------
+    InputError
+        If mean field leaves the finite numbers.
+
+    Yields
+    ------
+    name
+        Of the file.
+    voxels
+        Labels, uint8, or the entropy in nats, float32; ``(*spatial)``. Overwritten by the next.
+    """
+    weights = controls.weights_of(distribution)
+    shape = distribution.spatial_shape
+    regions = list(slabs(shape, SLAB_VOXELS))
+    total = torch.zeros((distribution.n_classes, *shape), device=distribution.device)
+    labels = np.empty(shape, np.uint8)
+    refinement = None
+    if prior is not None and controls.refines:
+        refinement = Refinement(distribution, prior)
+    for sample in range(n_samples + 1):
+        # Samples of a deterministic model are its mean: one trajectory serves all.
+        drawn = sample if distribution.is_stochastic else MEAN
+        shown = controls.model_copy(update={"sample": drawn, "latent": ()})
+        noise = None if shown.noise is None else shown.tempered(shown.noise, distribution)
+        if refinement is not None:
+            with torch.inference_mode():
+                labels = refinement.render_volume(shown)
+            warning = refinement.trajectory(shown).convergence().warning
+            if warning and sample == MEAN:
+                logger.warning("%s", warning)
+        for region in regions:
+            mean = distribution.mean(region)
+            offset = None if noise is None else distribution.offset(noise, region)
+            if refinement is None:
+                labels[region] = argmax_labels(mean, offset, weights).cpu().numpy()
+            if sample != MEAN or n_samples == 0:
+                logits = combine(mean, offset, weights)
+                total[(slice(None), *region)] += logits.softmax(dim=0)
+        # Sample 1 of the series is the first of the samples.
+        yield MEAN_NAME if sample == MEAN else f"sample-{sample - 1:03d}.nii.gz", labels
+    entropy = np.empty(shape, np.float32)
+    for region in regions:
+        probability = total[(slice(None), *region)] / max(n_samples, 1)
+        # Rounding can bring a probability above 1, and the entropy below 0.
+        nats = torch.special.entr(probability).sum(dim=0).clamp(min=0)
+        entropy[region] = nats.cpu().numpy()
+    yield ENTROPY_NAME, entropy
+
+
+def _results_of(folder: Path) -> list[Path]:
+    """Files of the folder that have the name of a result."""
+    named = (folder / name for name in (MEAN_NAME, ENTROPY_NAME, RECIPE_NAME))
+    return [*(path for path in named if path.exists()), *sorted(folder.glob(_SAMPLE_PATTERN))]

@@ -1,0 +1,222 @@
+"""The state of an exploration: what the user has chosen, in one evented model.
+
+Everything the user can choose is a field here, and nothing else holds it: panels bind to fields,
+scripts set them, undo and autosave serialise them. The state knows nothing of what was computed:
+:func:`napari_structseg.session.resolve.resolve` makes a request of it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from psygnal import EmissionInfo, EventedModel, SignalInstance
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer
+
+from napari_structseg.controls import MEAN, Controls, Coordinate, Settings
+from napari_structseg.devices import AUTO
+from napari_structseg.prediction.region_of_interest import RegionOfInterest
+from napari_structseg.refine.changes import Changes
+from napari_structseg.session.messages import Modes, Show
+
+DEFAULT_THUMBNAILS = 9
+
+
+class _Choice(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mean(_Choice):
+    """The mean of the distribution."""
+
+    kind: Literal["mean"] = "mean"
+
+
+class Sample(_Choice):
+    """One sample of the series."""
+
+    kind: Literal["sample"] = "sample"
+    number: int = Field(ge=1, lt=2**31, description="Which sample; the first is 1.")
+
+
+class LatentPosition(_Choice):
+    """A position in the latent space, in standard deviations of the latent prior from its mean."""
+
+    kind: Literal["latent"] = "latent"
+    position: tuple[Coordinate, ...] = Field(min_length=1)
+
+
+Chosen = Annotated[Mean | Sample | LatentPosition, Field(discriminator="kind")]
+
+
+class _Evented(EventedModel):
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class ControlsState(_Evented, Settings):
+    """The controls while they are moved. What is pictured is one field: `chosen`.
+
+    Setting a field checks it and tells whoever is bound to it. :attr:`sample` and :attr:`latent`
+    are two ways to write `chosen`.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    chosen: Annotated[
+        Chosen,
+        Field(description="What is pictured: the mean, a sample, or a position in latent space."),
+    ] = Mean()
+
+    @property
+    def sample(self) -> int:
+        """The chosen sample; 0 for the mean, and where a latent position is chosen."""
+        return self.chosen.number if isinstance(self.chosen, Sample) else MEAN
+
+    @sample.setter
+    def sample(self, number: int) -> None:
+        self.chosen = Mean() if number == MEAN else Sample(number=number)
+
+    @property
+    def latent(self) -> tuple[float, ...]:
+        """The chosen latent position; empty where the mean or a sample is chosen."""
+        return self.chosen.position if isinstance(self.chosen, LatentPosition) else ()
+
+    @latent.setter
+    def latent(self, position: tuple[float, ...]) -> None:
+        self.chosen = LatentPosition(position=tuple(position)) if position else Mean()
+
+    def frozen(self) -> Controls:
+        """These controls as they are now, for rendering and for recipes."""
+        fields = {name: getattr(self, name) for name in Settings.model_fields}
+        return Controls(**fields, sample=self.sample, latent=self.latent)
+
+    def take(self, controls: Controls) -> None:
+        """Set every field from frozen controls, as one change for each field that differs."""
+        chosen: Mean | Sample | LatentPosition = Mean()
+        if controls.latent:
+            chosen = LatentPosition(position=controls.latent)
+        elif controls.sample != MEAN:
+            chosen = Sample(number=controls.sample)
+        settings = {name: getattr(controls, name) for name in Settings.model_fields}
+        self.update({**settings, "chosen": chosen})
+
+
+class SourceState(_Evented):
+    """What a run is asked for: an image, a model, and how they meet."""
+
+    image: Annotated[
+        str | None,
+        Field(description="Name of the image layer; None: there is none."),
+    ] = None
+    model: Annotated[
+        str | None,
+        Field(description="Name of a shipped model, or the path of a file of weights or maps."),
+    ] = None
+    device: Annotated[str, Field(description="auto, cpu, cuda:0, ...")] = AUTO
+    roi: Annotated[
+        RegionOfInterest | None,
+        Field(description="Slices that a 2-D model is applied to; None: the whole image."),
+    ] = None
+    intensity_window: Annotated[
+        tuple[float, float] | None,
+        Field(description="Intensities seen as 0 and 1; None: as the model says."),
+    ] = None
+    prior: Annotated[
+        str | None,
+        Field(description="Another model whose MRF refines the labels; None: the model's own."),
+    ] = None
+
+
+class DisplayState(_Evented):
+    """What is shown of the distribution, and how much beside the picture itself."""
+
+    show: Annotated[Show, Field(description="What is drawn over the image.")] = Show.LABELS
+    changes: Annotated[
+        Changes,
+        Field(description="Which labels that the MRF changed are highlighted."),
+    ] = Changes.NONE
+    stop_when_converged: Annotated[
+        bool,
+        Field(description="Run mean field no further than until it has converged."),
+    ] = False
+    modes: Annotated[
+        Modes,
+        Field(description="How many modes the samples are grouped into."),
+    ] = Modes.AUTO
+    n_thumbnails: Annotated[
+        int,
+        Field(ge=0, description="Samples in the strip, the mean not counted."),
+    ] = DEFAULT_THUMBNAILS
+    open_sections: Annotated[
+        frozenset[str],
+        Field(
+            description="Sections of the dock that are open: what is folded away is not computed."
+        ),
+    ] = frozenset({"samples", "latent", "show", "spread"})
+
+    @field_serializer("open_sections")
+    def _in_order(self, open_sections: frozenset[str]) -> list[str]:
+        # The same state gives the same JSON.
+        return sorted(open_sections)
+
+
+class ExplorerState(BaseModel):
+    """Everything the user has chosen about one viewer. It round-trips through JSON.
+
+    The parts are never replaced. Each tells of its own fields (``state.controls.events``), and
+    ``state.changed`` of all of them, with dotted name and new value:
+    ``("controls.temperature", 1.4)``.
+
+    Examples
+    --------
+    >>> state = ExplorerState()
+    >>> state.controls.sample = 3
+    >>> ExplorerState.model_validate_json(state.model_dump_json()) == state
+    True
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: SourceState = Field(default_factory=SourceState)
+    controls: ControlsState = Field(default_factory=ControlsState)
+    display: DisplayState = Field(default_factory=DisplayState)
+
+    _changed: SignalInstance = PrivateAttr(
+        default_factory=lambda: SignalInstance((str, object), name="changed")
+    )
+
+    def __eq__(self, other: object) -> bool:
+        # Who listens is no part of what was chosen, and pydantic would compare it.
+        return isinstance(other, ExplorerState) and dict(self) == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as any mutable value
+
+    @property
+    def changed(self) -> SignalInstance:
+        """Emits the dotted name of a field and its new value."""
+        return self._changed
+
+    def model_post_init(self, _context: Any) -> None:  # noqa: ANN401 -- as pydantic declares it
+        """Listen to the parts."""
+        for name in type(self).model_fields:
+            part: EventedModel = getattr(self, name)
+            part.events.connect(self._on_change(name))
+
+    def _on_change(self, part: str) -> Any:  # noqa: ANN401 -- a slot
+        def emit(info: EmissionInfo) -> None:
+            self.changed.emit(f"{part}.{info.signal.name}", info.args[0])
+
+        return emit
+
+    def restore(self, json: str) -> None:
+        """Take every field from a state that was written as JSON.
+
+        Raises
+        ------
+        pydantic.ValidationError
+            If it is no such state. Nothing has changed then.
+        """
+        other = ExplorerState.model_validate_json(json)
+        for name in type(self).model_fields:
+            source: EventedModel = getattr(other, name)
+            part: EventedModel = getattr(self, name)
+            part.update({field: getattr(source, field) for field in type(source).model_fields})

@@ -1,0 +1,253 @@
+"""Hypotheses: the few different segmentations that the samples amount to, and how frequent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_structseg.controls import Controls
+from napari_structseg.models import ClassSpec
+from napari_structseg.render.hypotheses import Hypotheses
+from napari_structseg.session.hypotheses import samples_key
+from napari_structseg.session.messages import Modes
+from napari_structseg.widgets.parts.class_row import Measure
+from napari_structseg.widgets.parts.hypothesis_row import HypothesisRow
+from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
+from napari_structseg.widgets.plots.distance_picture import DistancePicture
+
+_ALIKE = "All {n} samples are alike."
+_GRADUAL = (
+    "The samples differ gradually: no separate hypotheses stand out among them. Choose a number "
+    "of modes to divide them all the same."
+)
+# Kaufman and Rousseeuw 1990, Table 4.
+_STRENGTHS = ((0.7, "well apart"), (0.5, "apart"), (0.25, "weakly apart"))
+_HARDLY = "hardly apart"
+_SILHOUETTE = (
+    "Average silhouette width: how much nearer a sample is to its own mode than to the next "
+    "one, from -1 to 1 where they are well apart."
+)
+_STEPS = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
+
+
+class HypothesesPanel(QWidget):
+    """A row for each mode; where wanted, the distances of all pairs of samples.
+
+    How many modes, and the button for the distances, are in :attr:`tools`, for the header.
+    """
+
+    sample_chosen = Signal(int)
+    modes_chosen = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.rows: tuple[HypothesisRow, ...] = ()
+        self._classes: tuple[ClassSpec, ...] = ()
+        self._measure = Measure()
+        self._controls = Controls()
+        self._drawn_with: Controls | None = None
+        self._n_samples = 0
+        self.note = Note()
+        self.caption = Caption()
+        self.picture = DistancePicture()
+        self.picture.setVisible(False)
+        self.picture.sample_chosen.connect(self.sample_chosen.emit)
+        self.tools = self._make_tools()
+        self._rows_layout = QVBoxLayout()
+        self._rows_layout.setContentsMargins(0, 0, 0, 0)
+        self._rows_layout.setSpacing(2)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(self._rows_layout)
+        layout.addWidget(self.note)
+        layout.addWidget(self.caption)
+        layout.addWidget(self.picture)
+        self.forget()
+
+    @property
+    def modes(self) -> Modes:
+        """How many modes the samples are grouped into."""
+        return Modes(self.number_box.currentData())
+
+    @property
+    def chosen(self) -> int | None:
+        """Which row has the sample that is shown."""
+        return next((n for n, row in enumerate(self.rows) if row.isChecked()), None)
+
+    def set_model(
+        self, classes: Sequence[ClassSpec], measure: Measure, *, is_stochastic: bool
+    ) -> None:
+        """Take a model's classes, and forget the modes of another."""
+        self._classes = tuple(classes)
+        self._measure = measure
+        self.tools.setEnabled(is_stochastic)
+        self.forget()
+        if not is_stochastic:
+            self._say("This model is deterministic: there is but one hypothesis.")
+
+    def forget(self) -> None:
+        """Show no modes until new ones come."""
+        self._drawn_with = None
+        self._set_rows(())
+        self.caption.setText("")
+        self.caption.setVisible(False)
+        self.picture.show_hypotheses(None)
+        self._say("Drawing samples…")
+
+    def show_hypotheses(self, hypotheses: Hypotheses, controls: Controls) -> None:
+        """Show modes.
+
+        Parameters
+        ----------
+        hypotheses
+            The modes.
+        controls
+            By which their samples were drawn.
+        """
+        self._drawn_with = controls
+        self._n_samples = len(hypotheses.distances)
+        self._set_rows(
+            tuple(HypothesisRow(mode, self._classes, self._measure) for mode in hypotheses.modes)
+        )
+        self.picture.show_hypotheses(hypotheses)
+        self._explain(hypotheses)
+
+    def show_slices(
+        self,
+        labels: Mapping[int, npt.NDArray[np.uint8]],
+        grey: npt.NDArray[np.uint8],
+        aspect: float,
+    ) -> None:
+        """Show the representatives on a slice, see `HypothesisRow.show_slice`.
+
+        Parameters
+        ----------
+        labels
+            By sample, each ``(h, w)``.
+        grey
+            The image, ``(h, w)``.
+        aspect
+            Width by height on screen.
+        """
+        for row in self.rows:
+            picture = labels.get(row.mode.representative)
+            if picture is not None:
+                row.show_slice(picture, grey, aspect)
+
+    def show_controls(self, controls: Controls) -> None:
+        """Mark the mode of the sample shown; pale are modes of samples drawn otherwise."""
+        self._controls = controls
+        for row in self.rows:
+            self._mark(row)
+
+    def step(self, distance: int) -> None:
+        """Go to the representative of a mode so many rows on, around the ends."""
+        if not self.rows:
+            return
+        start = self.chosen
+        if start is None:
+            start = -1 if distance > 0 else len(self.rows)
+        row = self.rows[(start + distance) % len(self.rows)]
+        if any(one.hasFocus() for one in self.rows):
+            row.setFocus()
+        self.sample_chosen.emit(row.mode.representative)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Go from row to row with the arrow keys."""
+        distance = None if event is None else _STEPS.get(Qt.Key(event.key()))
+        if event is None or distance is None or event.modifiers() & _MODIFIERS:
+            super().keyPressEvent(event)
+        else:
+            self.step(distance)
+
+    def _explain(self, hypotheses: Hypotheses) -> None:
+        n = len(hypotheses.distances)
+        if len(hypotheses.modes) > 1:
+            self._say("")
+        else:
+            self._say(_GRADUAL if hypotheses.distances.any() else _ALIKE.format(n=n))
+        parts = [f"{n} samples"]
+        if hypotheses.silhouette is not None:
+            width = hypotheses.silhouette
+            words = next((text for least, text in _STRENGTHS if width > least), _HARDLY)
+            parts.append(f"silhouette {width:.2f}, {words}")
+        if not hypotheses.exact:
+            parts.append("estimated")
+        self.caption.setText(" · ".join(parts))
+        estimated = "" if hypotheses.exact else " Distances and sizes are estimated on a lattice."
+        self.caption.setToolTip(_SILHOUETTE + estimated)
+        self.caption.setVisible(True)
+
+    def _say(self, text: str) -> None:
+        self.note.setText(text)
+        self.note.setVisible(bool(text))
+
+    def _set_rows(self, rows: tuple[HypothesisRow, ...]) -> None:
+        focused = next((n for n, row in enumerate(self.rows) if row.hasFocus()), None)
+        for row in self.rows:
+            self._rows_layout.removeWidget(row)
+            row.hide()
+            row.deleteLater()
+        self.rows = rows
+        for row in rows:
+            self._mark(row)
+            row.clicked.connect(self._on_click)
+            self._rows_layout.addWidget(row)
+        if rows and focused is not None:
+            rows[min(focused, len(rows) - 1)].setFocus()
+
+    def _mark(self, row: HypothesisRow) -> None:
+        controls, drawn = self._controls, self._drawn_with
+        is_stale = drawn is not None and (
+            samples_key(drawn, self._n_samples) != samples_key(controls, self._n_samples)
+        )
+        row.set_stale(is_stale)
+        is_sample = not is_stale and not controls.latent
+        row.setChecked(is_sample and controls.sample in row.mode.samples)
+
+    def _on_click(self) -> None:
+        row = self.sender()
+        if isinstance(row, HypothesisRow):
+            # Which row is chosen follows from the sample, not from the click.
+            self._mark(row)
+            self.sample_chosen.emit(row.mode.representative)
+
+    def _make_tools(self) -> QWidget:
+        tools = QWidget(self)
+        label = QLabel("Modes")
+        label.setIndent(0)
+        self.number_box = QComboBox()
+        for modes in Modes:
+            if modes is Modes.AUTO:
+                self.number_box.addItem("auto", modes)
+            elif modes is not Modes.NONE:
+                self.number_box.addItem(str(int(modes)), modes)
+        self.number_box.setAccessibleName("Number of modes")
+        for widget in (label, self.number_box):
+            widget.setToolTip(
+                "How many groups the samples are divided into; auto takes the number that keeps "
+                "them apart best, by the silhouette."
+            )
+        self.number_box.currentIndexChanged.connect(lambda _index: self.modes_chosen.emit())
+        self.pairs_button = SmallButton("Pairs", "See the distance between every two samples.")
+        self.pairs_button.setCheckable(True)
+        self.pairs_button.toggled.connect(self.picture.setVisible)
+        row = QHBoxLayout(tools)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        for part in (label, self.number_box, self.pairs_button):
+            row.addWidget(part)
+        return tools
+
+
+_MODIFIERS = (
+    Qt.KeyboardModifier.ShiftModifier
+    | Qt.KeyboardModifier.ControlModifier
+    | Qt.KeyboardModifier.AltModifier
+)

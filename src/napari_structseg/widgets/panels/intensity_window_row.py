@@ -1,0 +1,124 @@
+"""The window of intensities that a model is shown."""
+
+from __future__ import annotations
+
+import math
+
+from napari.layers import Image as ImageLayer
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_structseg.errors import InputError
+from napari_structseg.models.spec import IntensitySpec
+from napari_structseg.prediction.intensity_windows import Range, fitting_window, window
+from napari_structseg.widgets.parts.section import Note
+
+_LARGEST = 1e6
+# Of a window that is one to ten units wide.
+_DECIMALS = 2
+# napari's boxes are so wide that the row would not fit beside the scroll bar of a dock.
+_NARROW = "QDoubleSpinBox { min-width: 56px; }"
+
+
+class WindowRow(QWidget):
+    """The ends of the window, filled in for the image and open to change."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._for: tuple[IntensitySpec | None, ImageLayer | None] = (None, None)
+        self._fitting: Range | None = None
+        self.low_box, self.high_box = QDoubleSpinBox(), QDoubleSpinBox()
+        for box, name in ((self.low_box, "Low"), (self.high_box, "High")):
+            box.setStyleSheet(_NARROW)
+            box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+            box.setAccessibleName(f"{name} end of the window")
+            box.setToolTip("The model sees what is below as 0 and what is above as 1.")
+        self.unit_label = QLabel()
+        self.show_button = QPushButton("Show")
+        self.show_button.setToolTip(
+            "Set the contrast limits of the image's layer to this window: you see what the model "
+            "sees."
+        )
+        self.show_button.clicked.connect(self._show_window)
+        self.note = Note()
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        row.addWidget(self.low_box, 1)
+        row.addWidget(QLabel("to"))
+        row.addWidget(self.high_box, 1)
+        row.addWidget(self.unit_label)
+        row.addWidget(self.show_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(row)
+        layout.addWidget(self.note)
+        self.note.hide()
+
+    @property
+    def controls(self) -> tuple[QWidget, ...]:
+        """What is in its row."""
+        return self.low_box, self.high_box, self.show_button
+
+    @property
+    def chosen_window(self) -> Range | None:
+        """What the user has set; None: as the model says for this image."""
+        return None if self._for[0] is None or self._ends == self._fitting else self._ends
+
+    def set_model(self, intensity: IntensitySpec | None, layer: ImageLayer | None) -> None:
+        """Fill in the window that fits a layer; None: the model uses none.
+
+        What was typed in stays, as long as model and image do.
+        """
+        if (intensity, layer) == self._for:
+            return
+        self._for = (intensity, layer)
+        self._fitting = None
+        self.note.hide()
+        if intensity is None:
+            return
+        shown = intensity
+        if intensity.hounsfield is not None and layer is not None and not layer.multiscale:
+            values = (float(layer.data.min()), float(layer.data.max()))
+            try:
+                shown = fitting_window(intensity, values, layer.name)
+            except InputError:
+                shown = window(intensity.hounsfield, "?")
+                self.note.setText(
+                    f"Values from {values[0]:g} to {values[1]:g} are neither 8-bit nor Hounsfield "
+                    "units: check the window."
+                )
+                self.note.show()
+        self._fill_in((shown.low, shown.high))
+        # Of the hint that none fits, the ends are passed on as typed in.
+        if self.note.isHidden():
+            self._fitting = self._ends
+        self.unit_label.setText(shown.unit)
+
+    @property
+    def _ends(self) -> Range:
+        return self.low_box.value(), self.high_box.value()
+
+    def _fill_in(self, ends: Range) -> None:
+        """Show the ends of a window, with as many decimals as a window of its width needs."""
+        low, high = ends
+        largest = max(_LARGEST, 10 * abs(low), 10 * abs(high))
+        decimals = max(0, _DECIMALS - math.floor(math.log10(high - low)))
+        for box, end in zip((self.low_box, self.high_box), ends, strict=True):
+            box.setDecimals(decimals)
+            box.setRange(-largest, largest)
+            box.setValue(end)
+
+    def _show_window(self) -> None:
+        layer = self._for[1]
+        low, high = self._ends
+        if layer is not None and low < high:
+            layer.contrast_limits = (low, high)

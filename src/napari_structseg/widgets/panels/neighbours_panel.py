@@ -1,0 +1,301 @@
+"""What neighbours say: iterations, strength, damping and kind of mean field with the prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_structseg.controls import (
+    DAMPING_MIN,
+    ITERATIONS_MAX,
+    MRF_STRENGTH_MAX,
+    Controls,
+    Nudge,
+)
+from napari_structseg.models import ClassSpec
+from napari_structseg.priors import Update
+from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.convergence import Convergence
+from napari_structseg.widgets.panels.prior_chooser import PriorChooser
+from napari_structseg.widgets.parts.choice import Choice
+from napari_structseg.widgets.parts.iteration_slider import IterationSlider
+from napari_structseg.widgets.parts.scale_slider import ScaleSlider
+from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
+from napari_structseg.widgets.plots.compatibility_picture import CompatibilityPicture
+from napari_structseg.widgets.plots.convergence_plot import ConvergencePlot
+
+# What the descriptions of the controls leave out.
+_FORMULAS = {
+    "iterations": "Each sets R to softmax(U + s·M(R)): what the model says of a voxel, and what "
+    "its neighbours say.",
+    "mrf_strength": "It is s in softmax(U + s·M(R)).",
+    "damping": "Each step gives w·softmax(U + s·M(R)) + (1 − w)·R; proximal steps do without.",
+    "update_rule": "",
+}
+UPDATES: dict[Update, tuple[str, str]] = {
+    "parallel": (
+        "Parallel",
+        "All voxels at once, from the same neighbours: R becomes softmax(U + s·M(R)); fast, but "
+        "it may oscillate.",
+    ),
+    "proximal": (
+        "Proximal",
+        "All voxels at once, held back where they are: R becomes softmax((U + s·M(R) + "
+        "τ·log R) / (1 + τ)), which lowers the free energy of a prior that has one.",
+    ),
+    "coloured": (
+        "Coloured",
+        "One set of voxels that are not neighbours after the other, each from the latest of "
+        "its neighbours: the free energy of a prior that has one never rises.",
+    ),
+}
+CHANGES: dict[Changes, tuple[str, str]] = {
+    Changes.NONE: ("None", "Mark no changes."),
+    Changes.START: ("Since start", "Mark the voxels whose label differs from the model's own."),
+    Changes.PREVIOUS: (
+        "Since last",
+        "Mark the voxels whose label differs from that of the iteration before.",
+    ),
+}
+
+
+class NeighboursPanel(QWidget):
+    """Whose prior, controls of mean field, how it converges and, where wanted, the weights.
+
+    The button that resets everything is :attr:`reset_button`, for the header above.
+    """
+
+    changed = Signal()
+    changes_chosen = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._classes: tuple[ClassSpec, ...] = ()
+        self._is_resetting = False
+        tips = {
+            name: f"{Controls.model_fields[name].description} {formula}".strip()
+            for name, formula in _FORMULAS.items()
+        }
+        self.prior_chooser = PriorChooser()
+        self.iteration_slider = IterationSlider(
+            ITERATIONS_MAX, name="Iterations", tip=tips["iterations"]
+        )
+        self.strength_slider = ScaleSlider(
+            0, MRF_STRENGTH_MAX, name="Strength of the prior", tip=tips["mrf_strength"]
+        )
+        self.damping_slider = ScaleSlider(DAMPING_MIN, 1, name="Damping", tip=tips["damping"])
+        self.update_choice = Choice(UPDATES)
+        self.changes_choice = Choice(CHANGES)
+        self.stop_box = QCheckBox("Stop when converged")
+        self.stop_box.setToolTip(
+            "Compute no more iterations once an iteration changes no probability noticeably."
+        )
+        self.progress = Caption()
+        self.progress.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.weights_button = SmallButton(
+            "Weights", "See what the prior has learned; have two classes touch less or more."
+        )
+        self.weights_button.setCheckable(True)
+        self.plot = ConvergencePlot()
+        self.warning = Note()
+        self.warning.hide()
+        self.picture = CompatibilityPicture()
+        self.reset_button = SmallButton("Reset all", "Every slider back; no pair nudged.")
+        self.note = Note(
+            "This model has no prior: it labels each voxel without its neighbours. Above you can "
+            "choose that of another model."
+        )
+        self._controls = QWidget()
+        grid = QGridLayout(self._controls)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(4)
+        grid.setColumnStretch(1, 1)
+        for row, (name, tip, part) in enumerate(
+            (
+                ("Iterations", tips["iterations"], self.iteration_slider),
+                ("Strength", tips["mrf_strength"], self.strength_slider),
+                ("Damping", tips["damping"], self.damping_slider),
+                ("Update", tips["update_rule"], self.update_choice),
+                ("Changes", "Which changes of labels to mark over the image.", self.changes_choice),
+            )
+        ):
+            label = QLabel(name)
+            label.setIndent(0)
+            label.setToolTip(tip)
+            grid.addWidget(label, row, 0)
+            grid.addWidget(part, row, 1)
+        last = QHBoxLayout()
+        last.setContentsMargins(0, 0, 0, 0)
+        last.setSpacing(8)
+        last.addWidget(self.stop_box)
+        last.addWidget(self.progress, 1)
+        last.addWidget(self.weights_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        for widget in (self.prior_chooser, self.note, self._controls):
+            layout.addWidget(widget)
+        layout.addLayout(last)
+        layout.addWidget(self.plot)
+        layout.addWidget(self.warning)
+        layout.addWidget(self.picture)
+        self.picture.setVisible(False)
+        self._connect()
+        self.set_model((), iterations=None)
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of mean field; 0 is the model alone."""
+        return self.iteration_slider.value
+
+    @property
+    def strength(self) -> float:
+        """How much neighbours count."""
+        return self.strength_slider.value
+
+    @property
+    def damping(self) -> float:
+        """Share of each step that is taken."""
+        return self.damping_slider.value
+
+    @property
+    def update_kind(self) -> Update:
+        """Which voxels are updated when; ``update`` is Qt's own."""
+        return next(kind for kind in UPDATES if kind == self.update_choice.value)
+
+    @property
+    def nudges(self) -> tuple[Nudge, ...]:
+        """Pairs of classes that should touch more or less."""
+        return self.picture.nudges
+
+    @property
+    def stops_when_converged(self) -> bool:
+        """Whether no iterations are computed that would change nothing."""
+        return self.stop_box.isChecked()
+
+    @property
+    def changes(self) -> Changes:
+        """Which changes of labels are marked."""
+        return Changes(self.changes_choice.value)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether every control is at its default."""
+        return (
+            self.iterations == self.iteration_slider.default
+            and self.strength == self.damping == 1
+            and self.update_choice.is_default
+            and not self.stops_when_converged
+            and not self.nudges
+        )
+
+    def set_model(self, classes: Sequence[ClassSpec], *, iterations: int | None) -> None:
+        """Take a model's classes and prior, everything at its default.
+
+        Parameters
+        ----------
+        classes
+            In label order.
+        iterations
+            How many its prior is used with; None: it has no prior.
+        """
+        self._classes = tuple(classes)
+        has_prior = iterations is not None
+        blocked = self.blockSignals(True)
+        self.iteration_slider.set_default(iterations or 0)
+        self.reset()
+        self._on_change()
+        if not has_prior:
+            self.changes_choice.reset()
+        self.blockSignals(blocked)
+        self.note.setVisible(not has_prior)
+        for widget in (self._controls, self.stop_box, self.reset_button):
+            widget.setEnabled(has_prior)
+        self.plot.setVisible(has_prior)
+        self.show_progress(0, 0)
+        self.show_convergence(None)
+        self.show_compatibility(None)
+
+    def show_compatibility(self, compatibility: npt.NDArray[np.float32] | None) -> None:
+        """Offer a picture of the prior's weights, see `CompatibilityPicture.show_compatibility`."""
+        self.picture.show_compatibility(self._classes, compatibility)
+        self.weights_button.setEnabled(compatibility is not None)
+        if compatibility is None:
+            self.weights_button.setChecked(False)
+
+    def show_convergence(self, convergence: Convergence | None) -> None:
+        """Show how the iterations computed converge, or that they do not; None: none are."""
+        self.plot.show_convergence(convergence)
+        warning = "" if convergence is None else convergence.warning
+        self.warning.setText(warning)
+        self.warning.setVisible(bool(warning))
+
+    def show_progress(self, reached: int, target: int, *, is_converged: bool = False) -> None:
+        """Show how many iterations are computed.
+
+        Parameters
+        ----------
+        reached
+            So many.
+        target
+            So many are wanted.
+        is_converged
+            Whether the others would change nothing and are left out.
+        """
+        self.iteration_slider.show_progress(reached, target)
+        if is_converged:
+            self.progress.setText(f"at {reached}")
+            self.progress.setToolTip(f"Converged: iterations after {reached} change nothing.")
+        else:
+            self.progress.setText(f"{reached} of {target}" if reached < target else "")
+            self.progress.setToolTip(f"{reached} of {target} iterations are computed.")
+
+    def step_iterations(self, distance: int) -> None:
+        """Change the iterations by so many."""
+        if self.iteration_slider.isEnabled():
+            self.iteration_slider.step(distance)
+
+    def reset(self) -> None:
+        """Every control back to its default, as one change; the changes marked stay."""
+        if self.is_default:
+            return
+        self._is_resetting = True
+        for slider in (self.iteration_slider, self.strength_slider, self.damping_slider):
+            slider.reset()
+        self.update_choice.reset()
+        self.stop_box.setChecked(False)
+        self.picture.clear_nudges()
+        self._is_resetting = False
+        self._on_change()
+
+    def _connect(self) -> None:
+        for slider in (self.iteration_slider, self.strength_slider, self.damping_slider):
+            slider.changed.connect(self._on_change)
+        self.update_choice.chosen.connect(self._on_change)
+        self.changes_choice.chosen.connect(self._on_changes)
+        self.stop_box.toggled.connect(self._on_change)
+        self.picture.nudges_changed.connect(self._on_change)
+        self.weights_button.toggled.connect(self.picture.setVisible)
+        self.reset_button.clicked.connect(self.reset)
+
+    def _on_changes(self) -> None:
+        self.changes_chosen.emit(self.changes)
+
+    def _on_change(self) -> None:
+        # A proximal step is held back in its own way.
+        self.damping_slider.setEnabled(self.update_kind != "proximal")
+        self.plot.show_iteration(self.iterations)
+        if not self._is_resetting:
+            self.changed.emit()

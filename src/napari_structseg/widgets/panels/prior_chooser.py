@@ -1,0 +1,85 @@
+"""Whose prior refines the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from napari_structseg.widgets.parts.combo import NarrowCombo
+
+_OTHER = "Prior of another model…"
+_OWN = {True: "Prior of the model itself", False: "No prior"}
+
+
+class PriorChooser(NarrowCombo):
+    """The model's own prior, those of other models that fit, or one from a file.
+
+    What is chosen is announced, not shown: :meth:`show_choice` shows it once it is in use.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent=parent)
+        self.file_dialog: QFileDialog | None = None
+        self.setToolTip(
+            "Whose prior speaks for the neighbours: one that another model was trained with serves "
+            "as well, if it is for as many classes, in the same order."
+        )
+        self.setAccessibleName("Prior")
+        self.offer((), has_own=False)
+        self.activated.connect(self._on_activated)
+
+    @property
+    def choice(self) -> str | None:
+        """The model whose prior is shown as in use; None: the model's own, if it has one."""
+        choice: str | None = self.currentData()
+        return choice
+
+    def offer(self, models: Sequence[str], *, has_own: bool) -> None:
+        """List what there is to choose from; the model's own is shown as in use.
+
+        Parameters
+        ----------
+        models
+            Names or files of other models whose prior fits.
+        has_own
+            Whether the model has a prior.
+        """
+        self.clear()
+        self.addItem(_OWN[has_own], None)
+        for model in models:
+            self._add(model)
+        self.addItem(_OTHER, None)
+        self._shown = 0
+
+    def show_choice(self, model: str | None) -> None:
+        """Show a model's prior as in use; None: the model's own, if it has one."""
+        index = 0 if model is None else self.findData(model)
+        if model is not None and index < 0:
+            index = self._add(model)
+        self._shown = index
+        self.setCurrentIndex(index)
+
+    def _add(self, model: str) -> int:
+        """Add a model before the last entry, if that is there yet."""
+        index = self.findText(_OTHER)
+        index = self.count() if index < 0 else index
+        self.insertItem(index, f"Prior of {Path(model).stem}", model)
+        self.setItemData(index, model, Qt.ItemDataRole.ToolTipRole)
+        return index
+
+    def _on_activated(self, index: int) -> None:
+        wanted: str | None = self.itemData(index)
+        is_other = self.itemText(index) == _OTHER
+        self.setCurrentIndex(self._shown)
+        if not is_other:
+            self.chosen.emit(wanted)
+            return
+        self.file_dialog = QFileDialog(self, "Choose a model", "", "Models (*.safetensors)")
+        self.file_dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        self.file_dialog.fileSelected.connect(self.chosen.emit)
+        self.file_dialog.open()

@@ -1,0 +1,232 @@
+"""The strip of samples: the mean and samples, as pictures of the current slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_structseg.controls import MEAN, Controls
+from napari_structseg.models import ClassSpec
+from napari_structseg.widgets.parts.colors import label_colors
+from napari_structseg.widgets.parts.section import Note, SmallButton
+from napari_structseg.widgets.parts.thumbnail import Thumbnail, overlay
+
+COLUMNS = 5
+# More than anyone compares by eye, and few enough to redraw with every slider move.
+MAX_SAMPLES = 8 * COLUMNS - 1
+THUMBNAIL_SIZE = 128
+_SEED_MAX = 2**31 - 1
+
+
+class SampleStrip(QWidget):
+    """Browse samples: by click, by arrow keys, by buttons.
+
+    The seed and the buttons are in :attr:`tools`, for the header above the strip.
+    """
+
+    sample_chosen = Signal(int)
+    seed_chosen = Signal(int)
+    extended = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._thumbnails: list[Thumbnail] = []
+        # The strip need not reach it.
+        self._sample = MEAN
+        self._is_aside = False
+        self._colors: npt.NDArray[np.float32] = np.zeros((1, 4), np.float32)
+        self._group = QButtonGroup(self)
+        self._group.idClicked.connect(self._on_click)
+        self._grid = QGridLayout()
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(1)
+        for column in range(COLUMNS):
+            self._grid.setColumnStretch(column, 1)
+        self._is_stochastic = True
+        self.note = Note(
+            "This model is deterministic: it gives one segmentation, and no samples to browse."
+        )
+        self.note.setVisible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(self._grid)
+        layout.addWidget(self.note)
+        self.tools = self._make_tools()
+        self._extend_to(2 * COLUMNS - 1)
+        self._mark(MEAN)
+
+    @property
+    def sample(self) -> int:
+        """The chosen sample; 0 is the mean."""
+        return self._sample
+
+    @property
+    def seed(self) -> int:
+        """Which series of samples."""
+        return int(self.seed_box.value())
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples the strip has room for, the mean not counted."""
+        return len(self._thumbnails) - 1
+
+    @property
+    def thumbnails(self) -> tuple[Thumbnail, ...]:
+        """The mean and the samples, in order."""
+        return tuple(self._thumbnails)
+
+    def select(self, sample: int) -> None:
+        """Choose a sample; the strip grows by a row where that takes it there."""
+        sample = max(sample, MEAN)
+        if self.n_samples < sample <= self.n_samples + COLUMNS:
+            self.extend()
+        if sample == self._sample and not self._is_aside:
+            return
+        self._mark(sample)
+        if sample <= self.n_samples and any(one.hasFocus() for one in self._thumbnails):
+            self._thumbnails[sample].setFocus()
+        self.sample_chosen.emit(sample)
+
+    def step_aside(self) -> None:
+        """Mark no sample: something else is shown, until one is chosen again."""
+        self._mark(self._sample, is_aside=True)
+
+    def step(self, distance: int, _checked: bool = False) -> None:
+        """Choose a sample so many places on."""
+        if self._is_stochastic:
+            self.select(self.sample + distance)
+
+    def extend(self) -> None:
+        """Add a row of samples."""
+        if self.n_samples < MAX_SAMPLES:
+            self._extend_to(self.n_samples + COLUMNS)
+            self._mark(self._sample, is_aside=self._is_aside)
+            self.extended.emit(self.n_samples)
+
+    def reset(self) -> None:
+        """Choose the mean, and say nothing of it."""
+        self._mark(MEAN)
+
+    def set_model(self, classes: Sequence[ClassSpec], *, is_stochastic: bool) -> None:
+        """Take a model's classes, and empty the pictures.
+
+        Where all samples are the mean, the strip says so and offers no others.
+        """
+        self._colors = label_colors(classes)
+        self._is_stochastic = is_stochastic
+        self.tools.setEnabled(is_stochastic)
+        self.note.setVisible(not is_stochastic)
+        for thumbnail in self._thumbnails:
+            thumbnail.set_picture(None)
+            thumbnail.setVisible(is_stochastic or thumbnail.sample == MEAN)
+        if is_stochastic:
+            self._mark(self._sample)
+        else:
+            self.reset()
+
+    def set_samples(
+        self,
+        samples: Mapping[int, npt.NDArray[np.uint8]],
+        grey: npt.NDArray[np.uint8] | None,
+        aspect: float,
+    ) -> None:
+        """Show pictures.
+
+        Parameters
+        ----------
+        samples
+            Labels by sample, each ``(h, w)``.
+        grey
+            The image below them, ``(h, w)``.
+        aspect
+            Width by height on screen.
+        """
+        for thumbnail in self._thumbnails:
+            labels = samples.get(thumbnail.sample)
+            if labels is not None:
+                thumbnail.set_picture(overlay(labels, self._colors, grey), aspect)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Browse with the arrow keys."""
+        steps = {
+            Qt.Key.Key_Left: -1,
+            Qt.Key.Key_Right: 1,
+            Qt.Key.Key_Up: -COLUMNS,
+            Qt.Key.Key_Down: COLUMNS,
+        }
+        distance = None if event is None else steps.get(Qt.Key(event.key()))
+        if distance is None or event is None or event.modifiers() & _MODIFIERS:
+            super().keyPressEvent(event)
+        else:
+            self.step(distance)
+
+    def _mark(self, sample: int, *, is_aside: bool = False) -> None:
+        self._sample = sample
+        self._is_aside = is_aside
+        # An exclusive group would not let all go.
+        self._group.setExclusive(False)
+        for thumbnail in self._thumbnails:
+            thumbnail.setChecked(thumbnail.sample == sample and not is_aside)
+        self._group.setExclusive(True)
+
+    def _on_click(self, sample: int) -> None:
+        self._mark(sample)
+        self.sample_chosen.emit(sample)
+
+    def _extend_to(self, n_samples: int) -> None:
+        for sample in range(len(self._thumbnails), n_samples + 1):
+            thumbnail = Thumbnail(sample, self)
+            self._group.addButton(thumbnail, sample)
+            self._grid.addWidget(thumbnail, sample // COLUMNS, sample % COLUMNS)
+            self._thumbnails.append(thumbnail)
+        self.more.setEnabled(n_samples < MAX_SAMPLES)
+
+    def _make_tools(self) -> QWidget:
+        tools = QWidget(self)
+        self.previous = SmallButton("‹", "Previous sample")
+        self.next = SmallButton("›", "Next sample")
+        for button, distance in ((self.previous, -1), (self.next, 1)):
+            button.setAutoRepeat(True)
+            button.clicked.connect(partial(self.step, distance))
+        self.more = SmallButton("More", f"Draw {COLUMNS} more samples of this series.")
+        self.more.clicked.connect(self.extend)
+        field = Controls.model_fields["seed"]
+        label = QLabel("Seed")
+        label.setIndent(0)
+        self.seed_box = QSpinBox()
+        self.seed_box.setRange(0, _SEED_MAX)
+        self.seed_box.setValue(int(field.default))
+        # A seed that is being typed is not yet one to draw samples for.
+        self.seed_box.setKeyboardTracking(False)
+        self.seed_box.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.seed_box.valueChanged.connect(self.seed_chosen.emit)
+        for widget in (label, self.seed_box):
+            widget.setToolTip(field.description or "")
+        row = QHBoxLayout(tools)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        for part in (label, self.seed_box, self.previous, self.next, self.more):
+            row.addWidget(part)
+        return tools
+
+
+_MODIFIERS = (
+    Qt.KeyboardModifier.ShiftModifier
+    | Qt.KeyboardModifier.ControlModifier
+    | Qt.KeyboardModifier.AltModifier
+)

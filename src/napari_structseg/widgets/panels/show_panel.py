@@ -1,0 +1,88 @@
+"""What to show over the image: labels, lines, or a map of uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_structseg.models import ClassSpec
+from napari_structseg.session.messages import Show
+from napari_structseg.widgets.parts.legend import Legend
+
+EXPLANATIONS = {
+    Show.LABELS: "The segmentation: the class with the largest logit at each voxel.",
+    Show.OUTLINES: "The outlines of the first samples over each other: where they part, the "
+    "boundary is uncertain.",
+    Show.CONTOURS: "Confidence contours: inside the inner one are voxels that have the label in "
+    "95 % of the samples, outside the outer one those that have it in fewer than 5 %.",
+    Show.ENTROPY: "Entropy of the class probabilities, averaged over samples: 0 where the class "
+    "is certain, ln(number of classes) nats where all are equally probable.",
+    Show.AGREEMENT: "The fraction of samples whose label is that of the mean.",
+}
+# They compare samples, and say nothing where there is but one.
+_NEED_SAMPLES = (Show.OUTLINES, Show.CONTOURS, Show.AGREEMENT)
+
+
+class ShowPanel(QWidget):
+    """A row of buttons, one of them chosen, and a legend."""
+
+    show_chosen = Signal(Show)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.buttons: dict[Show, QPushButton] = {}
+        self.legend = Legend()
+        self._group = QButtonGroup(self)
+        self._classes: tuple[ClassSpec, ...] = ()
+        self._n_outlines = 0
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(2)
+        for show, tip in EXPLANATIONS.items():
+            button = QPushButton(show.value.capitalize())
+            button.setCheckable(True)
+            button.setToolTip(tip)
+            button.setSizePolicy(QSizePolicy.Policy.MinimumExpanding, QSizePolicy.Policy.Fixed)
+            self._group.addButton(button)
+            row.addWidget(button, 1)
+            self.buttons[show] = button
+        self.buttons[Show.LABELS].setChecked(True)
+        self._group.buttonClicked.connect(self._on_click)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(row)
+        layout.addWidget(self.legend)
+
+    @property
+    def chosen(self) -> Show:
+        """What is shown."""
+        return next(show for show, button in self.buttons.items() if button.isChecked())
+
+    def choose(self, show: Show) -> None:
+        """Show something else."""
+        if self.buttons[show].isEnabled() and show is not self.chosen:
+            self.buttons[show].setChecked(True)
+            self._on_click()
+
+    def set_classes(
+        self, classes: Sequence[ClassSpec], *, n_outlines: int, is_stochastic: bool
+    ) -> None:
+        """Take a model's classes for the legend, and offer what its distribution has."""
+        self._classes = tuple(classes)
+        self._n_outlines = n_outlines
+        for show in _NEED_SAMPLES:
+            self.buttons[show].setEnabled(is_stochastic)
+        if not self.buttons[self.chosen].isEnabled():
+            self.buttons[Show.LABELS].setChecked(True)
+        self._explain()
+
+    def _on_click(self) -> None:
+        self._explain()
+        self.show_chosen.emit(self.chosen)
+
+    def _explain(self) -> None:
+        self.legend.explain(self.chosen, self._classes, self._n_outlines)
+        self.legend.setToolTip(EXPLANATIONS[self.chosen])

@@ -1,0 +1,351 @@
+"""What to segment, with which model, on which device; and running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from napari.layers import Layer
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_structseg.devices import available_devices, describe_device
+from napari_structseg.errors import WeightsError
+from napari_structseg.io.checks import file_stem, is_nifti_path
+from napari_structseg.io.weights import find_model, read_spec, shipped_models
+from napari_structseg.models import ModelSpec
+from napari_structseg.prediction.intensity_windows import Range
+from napari_structseg.prediction.region_of_interest import RegionOfInterest
+from napari_structseg.widgets.panels.intensity_window_row import WindowRow
+from napari_structseg.widgets.panels.where_chooser import WhereChooser
+from napari_structseg.widgets.parts.combo import NarrowCombo
+
+# What is chosen by a dialog: its title, and the files it lists.
+_MAPS, _FROM_FILE = "Probability map…", "From file…"
+_DIALOGS = {
+    _MAPS: ("Choose class probabilities", "Class probabilities (*.nii *.nii.gz)"),
+    _FROM_FILE: ("Choose a model", "Models (*.safetensors)"),
+}
+_ROWS = ("Image", "Model", "Where", "Window", "Device")
+_PADDING = 10
+
+
+class RunState(Enum):
+    """What the button does next."""
+
+    READY = "Run"
+    RUNNING = "Cancel"
+    CANCELLING = "Cancelling…"
+
+
+class SourcePanel(QWidget):
+    """Image, model and device, the Run button, and progress.
+
+    Parameters
+    ----------
+    viewer
+        Its image layers are listed; the list follows it.
+    is_ours
+        Tells the plugin's own layers, which are not listed.
+    """
+
+    run_requested = Signal()
+    cancel_requested = Signal()
+    image_chosen = Signal()
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        is_ours: Callable[[Layer], bool],
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._is_ours = is_ours
+        self.state = RunState.READY
+        self.image_box = NarrowCombo("Open an image first")
+        self.model_box = NarrowCombo("Choose a model")
+        self.model_box.setToolTip(
+            "What segments the image. Class probabilities from elsewhere can take a model's place: "
+            "a 4-D file on the image's voxel grid, with classes along the last axis."
+        )
+        self.device_box = NarrowCombo()
+        self.run_button = QPushButton(RunState.READY.value)
+        self.run_button.setMinimumWidth(104)
+        self.run_button.setToolTip("Apply the model to the image; sliders work when it is done.")
+        self.run_button.setStyleSheet("QPushButton { font-weight: 600; }")
+        self.run_button.clicked.connect(self._on_button)
+        self.progress = QProgressBar()
+        self.progress.setTextVisible(False)
+        self.progress.setFixedHeight(4)
+        self.progress.setStyleSheet("QProgressBar { border: none; }")
+        self.where = WhereChooser(viewer)
+        self.window_row = WindowRow()
+        self.file_dialog: QFileDialog | None = None
+        self._chosen_model = -1
+        self._followed: list[ImageLayer] = []
+        self._lay_out()
+        self._keep_height()
+        self._list_models()
+        self._list_devices()
+        self.refresh_images()
+        self.model_box.activated.connect(self._on_model)
+        self.image_box.currentIndexChanged.connect(self._on_image)
+        for event in self._layer_events():
+            event.connect(self.refresh_images)
+        self.set_state(RunState.READY)
+
+    @property
+    def image_layer(self) -> ImageLayer | None:
+        """The chosen image layer."""
+        layer: ImageLayer | None = self.image_box.currentData()
+        return layer
+
+    @property
+    def model(self) -> str | None:
+        """The chosen model: name of a shipped one, or path of a file of it or of probabilities."""
+        model: str | None = self.model_box.currentData()
+        return model
+
+    @property
+    def models(self) -> list[str]:
+        """Every model that is listed, by name or path."""
+        listed = [self.model_box.itemData(index) for index in range(self.model_box.count())]
+        return [model for model in listed if model is not None and not is_nifti_path(model)]
+
+    @property
+    def device(self) -> str:
+        """The chosen device."""
+        return str(self.device_box.currentData())
+
+    @property
+    def roi(self) -> RegionOfInterest | None:
+        """The slices of a volume that a 2-D model is applied to; None: the whole image.
+
+        Raises
+        ------
+        InputError
+            If the rectangle that marks a part of them lies outside the image.
+        """
+        return self.where.roi()
+
+    @property
+    def chosen_window(self) -> Range | None:
+        """The window of intensities that the user has set; None: as the model says."""
+        return self.window_row.chosen_window
+
+    def choose_image(self, layer: ImageLayer) -> None:
+        """Choose an image layer of the viewer."""
+        self.image_box.setCurrentIndex(self._images().index(layer))
+
+    def choose_model(self, model: str | Path) -> None:
+        """Choose a shipped model by name, or a file, which is added to the list.
+
+        A NIfTI file is one of class probabilities, in a model's place.
+        """
+        index = self.model_box.findData(str(model))
+        if index < 0:
+            index = self.model_box.findText(_MAPS)
+            path = Path(model)
+            is_map = is_nifti_path(path)
+            name = f"{file_stem(path)} (probabilities)" if is_map else path.stem
+            self.model_box.insertItem(index, name, str(model))
+            self.model_box.setItemData(index, str(path), Qt.ItemDataRole.ToolTipRole)
+        self.model_box.setCurrentIndex(index)
+        self._chosen_model = index
+        self._update_button()
+
+    def set_state(self, state: RunState) -> None:
+        """Change what the button does."""
+        self.state = state
+        self.run_button.setText(state.value)
+        for box in (
+            self.image_box,
+            self.model_box,
+            self.where,
+            self.window_row,
+            self.device_box,
+        ):
+            box.setEnabled(state is RunState.READY)
+        if state is RunState.RUNNING:
+            # A moving bar, until the model is loaded and the tiles are counted.
+            self.progress.setRange(0, 0)
+        if state is RunState.READY:
+            self.progress.setRange(0, 1)
+            self.progress.setValue(0)
+        policy = self.progress.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.progress.setSizePolicy(policy)
+        self.progress.setVisible(state is not RunState.READY)
+        self._update_button()
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Tiles done, of how many."""
+        self.progress.setRange(0, total)
+        self.progress.setValue(done)
+        self.progress.setToolTip(f"{done} of {total} tiles")
+
+    def refresh_images(self, _event: object = None) -> None:
+        """List the viewer's image layers anew, keeping the choice."""
+        images = self._images()
+        chosen = self.image_layer
+        self._follow_names(images)
+        blocked = self.image_box.blockSignals(True)
+        self.image_box.clear()
+        for layer in images:
+            self.image_box.addItem(layer.name, layer)
+        self.image_box.setCurrentIndex(
+            images.index(chosen) if chosen in images else len(images) - 1
+        )
+        self.image_box.blockSignals(blocked)
+        if self.image_layer is not chosen:
+            self._on_image()
+        self._update_button()
+
+    def disconnect_viewer(self) -> None:
+        """Stop following the viewer's layers."""
+        for event in self._layer_events():
+            event.disconnect(self.refresh_images)
+        self._follow_names([])
+
+    def _follow_names(self, images: list[ImageLayer]) -> None:
+        for layer in self._followed:
+            layer.events.name.disconnect(self.refresh_images)
+        for layer in images:
+            layer.events.name.connect(self.refresh_images)
+        self._followed = images
+
+    def _images(self) -> list[ImageLayer]:
+        return [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, ImageLayer) and not self._is_ours(layer)
+        ]
+
+    def _layer_events(self) -> tuple[Any, ...]:
+        events = self._viewer.layers.events
+        return events.inserted, events.removed, events.reordered
+
+    def _on_button(self) -> None:
+        if self.state is RunState.READY:
+            self.run_requested.emit()
+        elif self.state is RunState.RUNNING:
+            self.cancel_requested.emit()
+
+    def _on_image(self) -> None:
+        self._update_button()
+        self.image_chosen.emit()
+
+    def _update_button(self) -> None:
+        self._update_scope()
+        can_run = self.image_layer is not None and self.model is not None
+        is_on = can_run if self.state is RunState.READY else self.state is RunState.RUNNING
+        self.run_button.setEnabled(is_on)
+
+    def _update_scope(self) -> None:
+        """Offer slices and a window where the chosen model has a use for them."""
+        spec, layer = self._read_spec(), self.image_layer
+        is_for_slices = spec is not None and spec.dimensions == 2
+        is_for_slices = is_for_slices and layer is not None and layer.ndim == 3
+        uses_window = spec is not None and spec.intensity.kind == "window"
+        self.where.set_model(spec if is_for_slices else None, layer)
+        self.window_row.set_model(spec.intensity if spec and uses_window else None, layer)
+        for label, row, is_shown in (
+            (self._labels["Where"], self.where, is_for_slices),
+            (self._labels["Window"], self.window_row, uses_window),
+        ):
+            label.setVisible(is_shown)
+            row.setVisible(is_shown)
+
+    def _read_spec(self) -> ModelSpec | None:
+        """Of the chosen model; None if there is none, or it cannot be used."""
+        if self.model is None or is_nifti_path(self.model):
+            return None
+        try:
+            return read_spec(find_model(self.model))
+        except WeightsError:
+            # Running it says why.
+            return None
+
+    def _on_model(self, index: int) -> None:
+        dialog = _DIALOGS.get(self.model_box.itemText(index))
+        if dialog is None:
+            self._chosen_model = index
+            self._update_button()
+            return
+        self.model_box.setCurrentIndex(self._chosen_model)
+        title, listed = dialog
+        self.file_dialog = QFileDialog(self, title, "", listed)
+        self.file_dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        self.file_dialog.fileSelected.connect(self.choose_model)
+        self.file_dialog.open()
+
+    def _list_models(self) -> None:
+        for name in shipped_models():
+            self.model_box.addItem(name, name)
+        self._chosen_model = 0 if self.model_box.count() else -1
+        for name in _DIALOGS:
+            self.model_box.addItem(name, None)
+        self.model_box.setCurrentIndex(self._chosen_model)
+
+    def _list_devices(self) -> None:
+        for name in available_devices():
+            self.device_box.addItem(describe_device(name), name)
+        self.device_box.setToolTip("What computes: a GPU where there is one.")
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow the theme's font."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self._keep_height()
+
+    def _keep_height(self) -> None:
+        # Napari gives what is disabled a border: during a run all would move down a little.
+        for widget in (
+            self.image_box,
+            self.model_box,
+            self.device_box,
+            self.run_button,
+            *self.where.controls,
+            *self.window_row.controls,
+            *self._labels.values(),
+        ):
+            widget.setFixedHeight(widget.fontMetrics().height() + _PADDING)
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout()
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(6)
+        grid.setColumnStretch(1, 1)
+        self._labels = {name: QLabel(name) for name in _ROWS}
+        for row_index, label in enumerate(self._labels.values()):
+            label.setIndent(0)
+            grid.addWidget(label, row_index, 0, Qt.AlignmentFlag.AlignTop)
+        choosers = (self.image_box, self.model_box, self.where, self.window_row)
+        for row_index, chooser in enumerate(choosers):
+            grid.addWidget(chooser, row_index, 1)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addWidget(self.device_box, 1)
+        row.addWidget(self.run_button)
+        grid.addLayout(row, len(choosers), 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(grid)
+        layout.addWidget(self.progress)

@@ -1,0 +1,1 @@
+"""Small widgets that panels are composed of: sliders, lists, rows, colours. No program state."""

@@ -1,0 +1,183 @@
+"""A slider with a field to type in and a reset: what every number of the dock has."""
+
+from __future__ import annotations
+
+import math
+
+from qtpy.QtCore import QPointF, Qt, Signal
+from qtpy.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSpinBox, QToolButton, QWidget
+from superqt import QDoubleSlider
+
+from napari_structseg.widgets.parts.colors import muted_color
+
+HANDLE = 14
+_MARK = 7
+
+
+class MarkedSlider(QDoubleSlider):
+    """A slider with a mark at the default, which a double click restores.
+
+    Parameters
+    ----------
+    low, high
+        Its range.
+    step, page
+        How far an arrow key and a page key go.
+    """
+
+    doubleClicked = Signal()  # noqa: N815 -- as Qt's own signals
+
+    def __init__(self, low: float, high: float, *, step: float, page: float) -> None:
+        super().__init__(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call] # superqt
+        self.mark = low
+        self.setRange(low, high)
+        self.setSingleStep(step)
+        self.setPageStep(page)
+        self._key_steps = {
+            Qt.Key.Key_Left: -step,
+            Qt.Key.Key_Down: -step,
+            Qt.Key.Key_Right: step,
+            Qt.Key.Key_Up: step,
+            Qt.Key.Key_PageDown: -page,
+            Qt.Key.Key_PageUp: page,
+            Qt.Key.Key_Home: -math.inf,
+            Qt.Key.Key_End: math.inf,
+        }
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Take arrows and page keys, which superqt's sliders of real numbers do not."""
+        if event is None:
+            return
+        if event.key() not in self._key_steps:
+            super().keyPressEvent(event)
+        elif event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier:
+            # The dock's own shortcuts.
+            event.ignore()
+        else:
+            self.setValue(self.value() + self._key_steps[Qt.Key(event.key())])
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
+        """Say so."""
+        self.doubleClicked.emit()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw what lies under the handle, then the slider."""
+        if event is None:
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self.paint_under(painter)
+        painter.end()
+        super().paintEvent(event)
+
+    def paint_under(self, painter: QPainter) -> None:
+        """Draw the mark."""
+        x, middle = self.place(self.mark), self.height() / 2
+        painter.setPen(QPen(muted_color(self), 1))
+        painter.drawLine(QPointF(x, middle - _MARK), QPointF(x, middle + _MARK))
+
+    def place(self, value: float) -> float:
+        """Where the middle of the handle is at a number, in pixels from the left."""
+        fraction = (value - self.minimum()) / (self.maximum() - self.minimum())
+        return float(HANDLE / 2 + fraction * (self.width() - HANDLE))
+
+
+class NumberSlider(QWidget):
+    """A number that can be dragged, typed, wheeled and keyed, and that knows its default.
+
+    Parameters
+    ----------
+    slider, box
+        To drag and to type in, of the same range.
+    default
+        What the reset button, or a double click, sets.
+    name
+        For screen readers.
+    tip
+        What it does, in one sentence.
+    """
+
+    changed = Signal(float)
+
+    def __init__(
+        self,
+        slider: MarkedSlider,
+        box: QSpinBox | QDoubleSpinBox,
+        *,
+        default: float,
+        name: str,
+        tip: str,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._default = self._shown = default
+        self.slider = slider
+        self.slider.doubleClicked.connect(self.reset)
+        self.box = box
+        # A number that is being typed is not yet one to show.
+        self.box.setKeyboardTracking(False)
+        self.box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+        self.box.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.box.setStyleSheet("QAbstractSpinBox { min-width: 40px; padding: 1px 2px; }")
+        self.reset_button = QToolButton()
+        self.reset_button.setText("↺")
+        self.reset_button.setAutoRaise(True)
+        self.reset_button.setAccessibleName(f"Reset {name}")
+        self.reset_button.clicked.connect(self.reset)
+        for widget in (self.slider, self.box):
+            widget.setToolTip(tip)
+            widget.setAccessibleName(name)
+            widget.valueChanged.connect(self.set_value)
+        self.set_default(default)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        row.addWidget(self.slider, 1)
+        row.addWidget(self.box)
+        row.addWidget(self.reset_button)
+
+    @property
+    def value(self) -> float:
+        """The number."""
+        return float(self.box.value())
+
+    @property
+    def default(self) -> float:
+        """What the reset button, or a double click, sets."""
+        return self._default
+
+    def set_default(self, default: float) -> None:
+        """Take another default, and go there without saying so."""
+        self._default = default
+        self.slider.mark = default
+        self.slider.update()
+        self.reset_button.setToolTip(f"Back to {default:g} (also: double-click the slider).")
+        blocked = self.blockSignals(True)
+        self.set_value(default)
+        self.blockSignals(blocked)
+
+    def set_value(self, value: float) -> None:
+        """Set the number, within its range."""
+        before, wanted = self._shown, self.snapped(value)
+        for widget in (self.slider, self.box):
+            blocked = widget.blockSignals(True)
+            if widget.value() != wanted:
+                widget.setValue(wanted)  # type: ignore[arg-type] # whole, for whole numbers
+            widget.blockSignals(blocked)
+        self._shown = self.value
+        self.reset_button.setEnabled(self.value != self._default)
+        if self.value != before:
+            self.changed.emit(self.value)
+
+    def snapped(self, value: float) -> float:
+        """The number to set for one that is asked for."""
+        return value
+
+    def step(self, distance: float) -> None:
+        """Change the number by so much."""
+        self.set_value(self.value + distance)
+
+    def reset(self) -> None:
+        """Back to the default."""
+        self.set_value(self._default)

@@ -1,0 +1,1 @@
+"""Pictures of numbers: plots that panels put on show. They compute nothing and keep no state."""

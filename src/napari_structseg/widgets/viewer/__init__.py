@@ -1,0 +1,1 @@
+"""What the plugin reads from and writes to napari's viewer: views, layers, lines. No panels."""
