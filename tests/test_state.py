@@ -53,6 +53,9 @@ def test_every_change_is_told_with_its_name() -> None:
         ("controls", "warmth", 1),
         ("display", "show", "smell"),
         ("display", "n_thumbnails", -1),
+        ("display", "hidden_classes", frozenset({-1})),
+        ("display", "class_opacity", (1.0, 1.5)),
+        ("source", "spacing", (1.0, 0.0)),
         ("source", "roi", "everything"),
     ],
 )
@@ -79,6 +82,10 @@ def states(draw) -> ExplorerState:
     state.display.changes = draw(st.sampled_from(Changes))
     names = ["hypotheses", "samples", "neighbours"]
     state.display.open_sections = draw(st.frozensets(st.sampled_from(names)))
+    state.display.hidden_classes = draw(st.frozensets(st.integers(0, 255)))
+    state.display.class_opacity = tuple(draw(st.lists(st.floats(0, 1), max_size=4)))
+    state.display.orientation_letters = draw(st.booleans())
+    state.source.spacing = draw(st.none() | st.just((2.0, 0.5, 0.5)))
     state.source.image = draw(st.none() | st.text())
     state.source.intensity_window = draw(st.none() | st.just((-10.0, 200.0)))
     if draw(st.booleans()):
@@ -111,6 +118,18 @@ def test_frozen_controls_come_back(state: ExplorerState, other: ExplorerState) -
     assert isinstance(controls, Controls)
     other.controls.take(controls)
     assert other.controls.frozen() == controls
+
+
+def test_a_hidden_class_keeps_its_opacity() -> None:
+    display = ExplorerState().display
+    assert display.opacities(3) == (1, 1, 1)
+    display.class_opacity = (1, 0.5, 0.2)
+    display.hidden_classes = frozenset({2, 7})
+    assert display.opacities(3) == (1, 0.5, 0)
+    # Of another model.
+    assert display.opacities(2) == (1, 1)
+    display.hidden_classes = frozenset()
+    assert display.opacities(3) == (1, 0.5, 0.2)
 
 
 # --- what a state asks for

@@ -21,6 +21,13 @@ from napari_structseg.session.messages import Modes, Show
 DEFAULT_THUMBNAILS = 9
 
 
+Label = Annotated[int, Field(ge=0, le=255)]
+
+Opacity = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+VoxelSize = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
+
 class _Choice(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -124,6 +131,14 @@ class SourceState(_Evented):
         str | None,
         Field(description="Another model whose MRF refines the labels; None: the model's own."),
     ] = None
+    spacing: Annotated[
+        tuple[VoxelSize, ...] | None,
+        Field(
+            min_length=1,
+            max_length=3,
+            description="Voxel size in mm along each axis, for an image that does not say its own.",
+        ),
+    ] = None
 
 
 class DisplayState(_Evented):
@@ -146,6 +161,18 @@ class DisplayState(_Evented):
         int,
         Field(ge=0, description="Samples in the strip, the mean not counted."),
     ] = DEFAULT_THUMBNAILS
+    hidden_classes: Annotated[
+        frozenset[Label],
+        Field(description="Labels of the classes that are not drawn over the image."),
+    ] = frozenset()
+    class_opacity: Annotated[
+        tuple[Opacity, ...],
+        Field(description="Opacity of each class, in label order. Empty: 1 for every class."),
+    ] = ()
+    orientation_letters: Annotated[
+        bool,
+        Field(description="Whether letters at the edges of the view say which side is which."),
+    ] = True
     open_sections: Annotated[
         frozenset[str],
         Field(
@@ -153,10 +180,17 @@ class DisplayState(_Evented):
         ),
     ] = frozenset({"samples", "latent", "show", "spread"})
 
-    @field_serializer("open_sections")
-    def _in_order(self, open_sections: frozenset[str]) -> list[str]:
+    def opacities(self, n_classes: int) -> tuple[float, ...]:
+        """How opaque each class is drawn, in label order; 0 for those that are hidden."""
+        given = self.class_opacity if len(self.class_opacity) == n_classes else (1.0,) * n_classes
+        return tuple(
+            0.0 if label in self.hidden_classes else opacity for label, opacity in enumerate(given)
+        )
+
+    @field_serializer("open_sections", "hidden_classes")
+    def _in_order(self, members: frozenset[Any]) -> list[Any]:
         # The same state gives the same JSON.
-        return sorted(open_sections)
+        return sorted(members)
 
 
 class ExplorerState(BaseModel):
