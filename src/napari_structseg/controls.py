@@ -48,11 +48,8 @@ class Nudge(BaseModel):
     )
 
 
-class Settings(BaseModel):
-    """What controls a picture besides the choice of what is pictured.
-
-    Shared by :class:`Controls`, which is frozen, and by the live state of a viewer.
-    """
+class SamplingSettings(BaseModel):
+    """What the samples of a distribution are and how far they stray."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -79,6 +76,13 @@ class Settings(BaseModel):
             "sample about the mean. Empty: 1 for every class."
         ),
     )
+
+
+class MeanFieldSettings(BaseModel):
+    """Settings of mean field with an MRF, and nothing else: the logits do not depend on them."""
+
+    model_config = ConfigDict(extra="forbid")
+
     iterations: int = Field(
         0,
         ge=0,
@@ -116,6 +120,21 @@ class Settings(BaseModel):
         description="Pairs of classes that should touch more (positive) or less (negative).",
     )
 
+    @property
+    def refines(self) -> bool:
+        """Whether the MRF has a say."""
+        return self.iterations > 0 and self.mrf_strength > 0
+
+
+# Fields of the last base come first, in recipes and in lists of options.
+class Settings(MeanFieldSettings, SamplingSettings):
+    """What controls a picture besides the choice of what is pictured.
+
+    Shared by :class:`Controls`, which is frozen, and by the live state of a viewer.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
 
 class Controls(Settings):
     """The state of every slider.
@@ -143,9 +162,12 @@ class Controls(Settings):
     )
 
     @property
-    def refines(self) -> bool:
-        """Whether a prior has a say."""
-        return self.iterations > 0 and self.mrf_strength > 0
+    def unrefined(self) -> Controls:
+        """These controls with those of the MRF at their defaults: what the logits depend on."""
+        defaults = {
+            name: field.get_default() for name, field in MeanFieldSettings.model_fields.items()
+        }
+        return self.model_copy(update=defaults)
 
     @property
     def noise(self) -> Noise | None:

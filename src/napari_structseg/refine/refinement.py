@@ -6,18 +6,24 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from napari_structseg.controls import Controls, Nudge
-from napari_structseg.distributions import LogitDistribution, Noise, slice_region, whole
+from napari_structseg.distributions import (
+    LogitDistribution,
+    Noise,
+    Region,
+    region_shape,
+    slice_region,
+    whole,
+)
 from napari_structseg.errors import Cancelled, ConfigError
 from napari_structseg.priors import MarkovPrior, nudged
 from napari_structseg.refine.trajectory import MeanField, Trajectory
 from napari_structseg.render.rendering import LabelArray, combine
-
-# What the logits depend on; the other controls are the prior's.
-_UPSTREAM = ("seed", "sample", "temperature", "class_scale")
 
 
 class Refinement:
@@ -64,7 +70,7 @@ class Refinement:
             The axis that is looked along: its slices come first. An unfinished trajectory along
             another one is given up; a finished one shows every axis.
         """
-        upstream = Controls(**{name: getattr(controls, name) for name in _UPSTREAM})
+        upstream = controls.unrefined
         settings = MeanField(controls.mrf_strength, controls.damping, controls.update_rule)
         prior = self._with(controls.nudges)
         kept = self._trajectory
@@ -94,11 +100,67 @@ class Refinement:
             When ``cancelled`` said so, between slices.
         """
         trajectory = self.trajectory(controls)
-        while trajectory.advance(0, controls.iterations) is not None:
-            if cancelled is not None and cancelled():
-                raise Cancelled("The refinement was cancelled.")
+        _iterate(trajectory, controls.iterations, cancelled)
         trajectory.seek(controls.iterations)
         return trajectory.volume().copy()
+
+    def probabilities(
+        self,
+        controls: Controls,
+        region: Region | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Probabilities of the classes after ``controls.iterations``: those of mean field.
+
+        Each voxel has its own categorical distribution; together they are the factorised
+        distribution q that approximates the MRF's posterior. Where the controls leave the MRF
+        out, these are the softmax of the logits. Straight after :meth:`render_volume` with the
+        same controls, nothing is computed again.
+
+        Parameters
+        ----------
+        controls
+            The sliders.
+        region
+            The part of the image that is wanted; None: all of it. The iterations are those of
+            the whole image all the same.
+        cancelled
+            Asked between slices.
+
+        Returns
+        -------
+        ndarray
+            ``(K, *region)``, float32, summing to one over classes.
+
+        Raises
+        ------
+        Cancelled
+            When ``cancelled`` said so.
+        """
+        shape = self._distribution.spatial_shape
+        region = whole(shape) if region is None else region
+        result = np.empty((self._distribution.n_classes, *region_shape(shape, region)), np.float32)
+        with torch.inference_mode():
+            trajectory = self.trajectory(controls)
+            if controls.refines:
+                if trajectory.n_furthest > controls.iterations:
+                    # Labels are kept of every iteration, probabilities only of the last.
+                    trajectory.restart(trajectory.prior, trajectory.settings)
+                _iterate(trajectory, controls.iterations, cancelled)
+            axis, plane = trajectory.axis, region
+            if len(shape) == 3:
+                plane = (*region[:axis], *region[axis + 1 :])
+                places = enumerate(range(shape[axis])[region[axis]])
+            else:
+                places = enumerate([0])
+            for place, slab in places:
+                if controls.refines:
+                    values = trajectory.responsibilities(slab)
+                else:
+                    values = self._upstream.logits(axis, slab).softmax(dim=0)
+                into = result if len(shape) == 2 else np.moveaxis(result, 1 + axis, 0)[place]
+                into[...] = values[:, *plane].cpu().numpy()
+        return result
 
     def _with(self, nudges: tuple[Nudge, ...]) -> MarkovPrior:
         if nudges != self._nudged[0]:
@@ -144,6 +206,13 @@ class _Upstream:
         weights = self.controls.weights_of(self._distribution)
         logits = combine(self._distribution.mean(region), offset, weights)
         return logits if len(shape) == 2 else logits.squeeze(1 + axis)
+
+
+def _iterate(trajectory: Trajectory, target: int, cancelled: Callable[[], bool] | None) -> None:
+    """Bring every slab to an iteration."""
+    while trajectory.advance(0, target) is not None:
+        if cancelled is not None and cancelled():
+            raise Cancelled("The refinement was cancelled.")
 
 
 def _can_go_on(kept: Trajectory, controls: Controls, settings: MeanField, axis: int) -> bool:

@@ -110,10 +110,12 @@ class Trajectory:
         self._around = Neighbourhood(prior, self._plane, self.axis)
         self._device = self._around.device
         halo, (height, width) = self._around.halo, self._plane
-        self._fields = torch.zeros(
-            (2, self.n_slabs + 2 * halo, height + 2, width + 2, prior.n_classes),
-            device=self._device,
-        )
+        # Written to in any mode, also after an inference mode in which it was made has ended.
+        with torch.inference_mode(mode=False):
+            self._fields = torch.zeros(
+                (2, self.n_slabs + 2 * halo, height + 2, width + 2, prior.n_classes),
+                device=self._device,
+            )
         self._team = team(_N_THREADS)
         self._unaries: dict[int, Tensor] = {}
         self.history = LabelHistory(self.n_slabs, self._n_sites)
@@ -158,6 +160,11 @@ class Trajectory:
     def n_complete(self) -> int:
         """Iterations that every slab has."""
         return int(self._at.min())
+
+    @property
+    def n_furthest(self) -> int:
+        """Iterations that at least one slab has."""
+        return int(self._at.max())
 
     def advance(self, toward: int, target: int) -> int | None:
         """Compute one iteration of one slab: what brings `toward` to its target, then the rest.
