@@ -240,6 +240,16 @@ def test_labels_are_marked_as_labels_and_maps_are_not(tmp_path: Path) -> None:
     assert not holds_labels(Image.from_array(np.zeros((3, 4))).geometry)
 
 
+def test_integers_are_labels_and_other_numbers_a_map_unless_told_otherwise(tmp_path: Path) -> None:
+    image = Image.from_array(np.zeros((3, 4, 5), np.int16))
+    for name, voxels in (("labels", np.ones((3, 4, 5), np.int64)), ("map", np.ones((3, 4, 5)))):
+        write_volume(tmp_path / f"{name}.nii", voxels, image.geometry)
+    assert nib.load(tmp_path / "labels.nii").get_data_dtype() == np.uint8
+    assert holds_labels(read_image(tmp_path / "labels.nii").geometry)
+    assert nib.load(tmp_path / "map.nii").get_data_dtype() == np.float32
+    assert not holds_labels(read_image(tmp_path / "map.nii").geometry)
+
+
 def test_stack_of_maps_is_written_as_a_fourth_axis(tmp_path: Path) -> None:
     image = read_image(
         save(tmp_path / "scan.nii", np.zeros((3, 4, 5), np.int16), np.diag([-1, 2, -3, 1]))

@@ -3,16 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import version
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 import napari_structseg
 from conftest import REPOSITORY
-from napari_structseg.priors import PriorSpec
-from nifti_files import save
-from tiny_models import tiny_model
 
 PUBLIC = {
     "Controls",
@@ -82,27 +77,6 @@ print(predict.__module__)
     assert finished.stdout.strip() == "napari_structseg.results.batch"
 
 
-def code_blocks(page: Path) -> list[str]:
-    """The Python of a page."""
-    parts = page.read_text(encoding="utf-8").split("```python\n")[1:]
-    return [part.partition("```")[0] for part in parts]
-
-
 def test_every_name_is_documented() -> None:
     page = (REPOSITORY / "docs" / "python-api.md").read_text(encoding="utf-8")
     assert [name for name in sorted(PUBLIC - {"__version__"}) if f"`{name}`" not in page] == []
-
-
-def test_what_the_documentation_shows_works(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    save(tmp_path / "T1.nii.gz", rng.integers(1, 200, (20, 18, 12), dtype=np.int16))
-    tiny_model(tmp_path / "tiny.safetensors", prior=PriorSpec())
-    maps = rng.dirichlet(np.ones(4), (20, 18, 12)).astype(np.float32)
-    save(tmp_path / "probabilities.nii.gz", maps)
-    blocks = code_blocks(REPOSITORY / "docs" / "python-api.md")
-    assert len(blocks) >= 4
-    # One page, one session: later blocks use what earlier ones made.
-    code = "\n".join(blocks).replace('"brain-tissue"', '"tiny.safetensors"')
-    exec(compile(code, "python-api.md", "exec"), {})
-    assert (tmp_path / "results" / "recipe.json").is_file()

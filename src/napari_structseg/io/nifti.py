@@ -107,7 +107,7 @@ def write_volume(
     array: npt.NDArray[Any],
     geometry: Geometry,
     *,
-    dtype: npt.DTypeLike,
+    dtype: npt.DTypeLike | None = None,
     description: str = "",
 ) -> None:
     """Write labels or maps of an image on the grid and with the affine of the image's file.
@@ -122,7 +122,8 @@ def write_volume(
     geometry
         Of the image that the array was computed from.
     dtype
-        uint8 for labels, which are marked as labels in the header, or float32.
+        uint8 for labels, which are marked as labels in the header, or float32 for maps. None:
+        labels if the array is of integers, a map if not.
     description
         At most 79 ASCII characters are kept.
 
@@ -133,7 +134,10 @@ def write_volume(
     """
     if not is_nifti_path(path):
         raise InputError(f"Cannot write {path}: the name must end in .nii or .nii.gz.")
-    stored = geometry.to_file(_as_dtype(np.asarray(array), np.dtype(dtype)))
+    array = np.asarray(array)
+    if dtype is None:
+        dtype = np.uint8 if array.dtype.kind in "iub" else np.float32
+    stored = geometry.to_file(_as_dtype(array, np.dtype(dtype)))
     nifti = _nifti_on_grid(stored, geometry)
     header = nifti.header
     header.set_data_dtype(stored.dtype)

@@ -1,0 +1,199 @@
+"""What the pages show works: Python runs, and commands of the terminal are understood or run.
+
+The Python of a page is one session, in a folder with the files that the page speaks of. Names of
+shipped models stand for tiny ones with the same classes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import REPOSITORY
+from napari_structseg import Image, PointLogits
+from napari_structseg.cli import app, main
+from napari_structseg.models import ClassSpec, IntensitySpec
+from napari_structseg.priors import PriorSpec
+from nifti_files import save
+from stacks import write_stack
+from tiny_models import tiny_model
+
+PAGES = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for path in (
+        *REPOSITORY.glob("*.md"),
+        *(REPOSITORY / "docs").glob("*.md"),
+        *(REPOSITORY / "src").rglob("*.md"),
+    )
+)
+# Opens a window, takes minutes, or trains for hours: only the options are checked.
+ONLY_PARSED = ("bench", "demo", "train")
+TRAINING = """
+name = "hippocampus"
+dimensions = 2
+patch = [8, 8]
+batch = 1
+steps = 2
+validation_cases = 1
+
+[backbone]
+widths = [2, 4]
+convolutions = [1, 1]
+
+[head]
+rank = 2
+
+[loss]
+samples = 2
+"""
+
+
+def blocks(page: str, *languages: str) -> list[str]:
+    """What a page shows in these languages."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    found = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [block for language, block in found if language in languages]
+
+
+def commands(page: str) -> Iterator[list[str]]:
+    """The commands of a page for a terminal, word by word."""
+    for block in blocks(page, "sh", "bash", "console"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if words := shlex.split(line, comments=True):
+                yield words
+
+
+def structseg_commands(page: str) -> Iterator[list[str]]:
+    """Those of our own program, without its name."""
+    for words in commands(page):
+        starts = [at for at, word in enumerate(words) if word.endswith("structseg")]
+        if starts:
+            yield words[starts[0] + 1 :]
+
+
+def with_files(folder: Path) -> None:
+    """Tiny files with the names that the pages use."""
+    rng = np.random.default_rng(0)
+    shape = (20, 18, 12)
+    for name in ("T1.nii.gz", "FLAIR.nii.gz"):
+        save(folder / name, rng.integers(1, 200, shape, dtype=np.int16))
+    save(folder / "CT.nii.gz", np.zeros((170, 280, 120), np.int16))
+    maps = rng.dirichlet(np.ones(4), shape).astype(np.float32)
+    for name in ("probabilities.nii.gz", "tissues.nii.gz"):
+        save(folder / name, maps)
+    object_map = rng.random(shape).astype(np.float32)
+    save(folder / "c0.nii.gz", 1 - object_map)
+    save(folder / "c1.nii.gz", object_map)
+    tiny_model(folder / "brain-tissue.safetensors", prior=PriorSpec())
+    tiny_model(folder / "my-unet.safetensors")
+    tiny_model(folder / "two-channels.safetensors", channels=2)
+    classes = (
+        ClassSpec(name="background", color="#000000"),
+        ClassSpec(name="nodule", color="#ff0000"),
+    )
+    lung = {"dimensions": 2, "classes": classes}
+    window = IntensitySpec(kind="window", low=0, high=255)
+    tiny_model(folder / "lung-nodule.safetensors", intensity=window, **lung)
+    for name in ("a", "b", "ssn", "prob-unet"):
+        tiny_model(folder / f"{name}.safetensors", **lung)
+    for name in ("DATASET", "Dataset001_Hippocampus", "Dataset002_Lung"):
+        write_stack(folder / name)
+    (folder / "hippocampus.toml").write_text(TRAINING)
+
+
+def with_tiny_models(text: str) -> str:
+    return re.sub(r"^(brain-tissue|lung-nodule)$", r"\1.safetensors", text)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def given_nothing() -> dict[str, object]:
+    return {}
+
+
+def given_a_distribution() -> dict[str, object]:
+    """What docs/hypotheses.md takes as given."""
+    image = Image.from_array(np.zeros((6, 8, 8), np.float32))
+    return {"image": image, "distribution": PointLogits(torch.rand(3, 6, 8, 8))}
+
+
+# Each page with Python, and the names that its session begins with.
+SESSIONS: dict[str, Callable[[], dict[str, object]]] = {
+    "README.md": given_nothing,
+    "docs/hypotheses.md": given_a_distribution,
+    "docs/python-api.md": given_nothing,
+    "docs/training.md": given_nothing,
+    "docs/two-dimensional-models.md": given_nothing,
+}
+
+
+def test_every_page_with_python_has_a_session() -> None:
+    assert {page for page in PAGES if blocks(page, "python")} == set(SESSIONS)
+
+
+@pytest.mark.parametrize("page", SESSIONS)
+def test_python_runs(page: str, folder: Path) -> None:
+    with_files(folder)
+    code = "\n".join(blocks(page, "python"))
+    code = re.sub(r'"(brain-tissue|lung-nodule)"', r'"\1.safetensors"', code)
+    exec(compile(code, page, "exec"), SESSIONS[page]())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_exist(page: str) -> None:
+    for words in structseg_commands(page):
+        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+        assert bound.arguments or command.__name__ == "demo"
+
+
+def executed(page: str) -> list[list[str]]:
+    return [words for words in structseg_commands(page) if words[0] not in ONLY_PARSED]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if executed(page)])
+def test_commands_run(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with_files(folder)
+    for number, words in enumerate(executed(page)):
+        # What a page trains before, and the image for it.
+        for at, word in enumerate(words):
+            if word == "runs/hippocampus/best.safetensors":
+                words[at] = "my-unet.safetensors"
+            if word == "image.nii.gz":
+                words[at] = "T1.nii.gz"
+        if words[0] == "evaluate":
+            words += ["--limit", "2", "--batch", "100"]
+        if number and "--recipe" not in words and "predict" in words:
+            words.append("--overwrite")
+        assert main([with_tiny_models(word) for word in words]) == 0, shlex.join(words)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_json_is_valid(page: str) -> None:
+    for block in blocks(page, "json"):
+        json.loads(block)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_scripts_and_targets_exist(page: str) -> None:
+    targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    for words in commands(page):
+        if "make" in words:
+            asked = [word for word in words[words.index("make") + 1 :] if "=" not in word]
+            assert set(asked) <= set(targets)
+        if words[0] == "python":
+            script = (REPOSITORY / words[1]).read_text(encoding="utf-8")
+            options = [word for word in words[2:] if word.startswith("--")]
+            assert [one for one in options if f'"{one}"' not in script] == []
