@@ -13,7 +13,7 @@ from napari_structseg import Image, load_model, prior_for, read_image, save_mode
 from napari_structseg.distributions import PointLogits
 from napari_structseg.errors import MemoryLimitError
 from napari_structseg.models import ClassSpec
-from napari_structseg.prediction.probabilities import MapSpec
+from napari_structseg.prediction.specs import MapSpec
 from napari_structseg.priors import PriorSpec, refine
 from napari_structseg.session.runner import RunOutcome
 from napari_structseg.widgets.exploration import Exploration

@@ -16,7 +16,7 @@ from napari_structseg.distributions import LogitDistribution, slabs
 from napari_structseg.evaluation.scores import Drawn
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
-from napari_structseg.prediction.predictor import Predictor, prior_for
+from napari_structseg.prediction.protocol import ImagePredictor
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.refine.refinement import Refinement
 from napari_structseg.render.rendering import SLAB_VOXELS, argmax_labels, combine
@@ -72,7 +72,7 @@ class DrawSettings:
         )
 
 
-def draw_case(predictor: Predictor, image: Image, case: str, settings: DrawSettings) -> Drawn:
+def draw_case(predictor: ImagePredictor, image: Image, case: str, settings: DrawSettings) -> Drawn:
     """Run a model on an image and draw its samples.
 
     Probabilities are those of the model without its prior, as `structseg predict` writes their
@@ -100,7 +100,7 @@ def draw_case(predictor: Predictor, image: Image, case: str, settings: DrawSetti
     distribution = predictor.predict(image)
     with torch.inference_mode():
         labels, probability = _draw(distribution, controls, settings)
-        prior = prior_for(predictor.network, image)
+        prior = predictor.prior(image)
         if prior is not None and controls.refines:
             _refine(distribution, prior, controls, labels)
     return Drawn(labels, settings.n_samples, probability)

@@ -33,8 +33,8 @@ from napari_structseg.evaluation.bootstrap import N_RESAMPLES
 from napari_structseg.evaluation.metrics import metric_of
 from napari_structseg.evaluation.scores import ScoreSettings, score_case
 from napari_structseg.io.atomic import atomic_path
-from napari_structseg.io.weights import find_model, load_weights, weights_hash
-from napari_structseg.prediction.predictor import Predictor
+from napari_structseg.prediction.protocol import ImagePredictor
+from napari_structseg.prediction.source import open_source
 
 _PACKAGES = ("napari-structseg", "torch", "numpy", "scipy")
 
@@ -45,7 +45,7 @@ class _Model:
 
     label: str
     sha256: str
-    predictor: Predictor
+    predictor: ImagePredictor
 
 
 def evaluate(
@@ -125,15 +125,15 @@ def evaluate(
 
 
 def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
-    paths = [find_model(name) for name in evaluation.models]
-    hashes = [weights_hash(path) for path in paths]
+    device = resolve_device(evaluation.device)
+    sources = [open_source(name, device) for name in evaluation.models]
+    hashes = [source.model.sha256 for source in sources if source.model is not None]
     if len(set(hashes)) < len(hashes):
         raise ConfigError("One model was given twice. Give each once.")
-    device = resolve_device(evaluation.device)
-    loaded = [load_weights(path, device) for path in paths]
-    names = Counter(spec.name for _, spec in loaded)
+    names = Counter(source.spec.name for source in sources)
     models = []
-    for (network, spec), sha256 in zip(loaded, hashes, strict=True):
+    for source, sha256 in zip(sources, hashes, strict=True):
+        spec = source.spec
         if [name.casefold() for name in spec.class_names] != [
             name.casefold() for name in class_names
         ]:
@@ -144,9 +144,9 @@ def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
                 "order; dataset.json names them."
             )
         label = spec.name if names[spec.name] == 1 else f"{spec.name} ({sha256[:8]})"
-        models.append(_Model(label, sha256, Predictor(network, spec)))
+        models.append(_Model(label, sha256, source.predictor))
     if evaluation.drawing.iterations is not None and not any(
-        spec.prior is not None for _, spec in loaded
+        source.spec.prior is not None for source in sources
     ):
         raise ConfigError(
             "--iterations needs a model with a prior, but no model has one. Leave it out: "
@@ -225,10 +225,10 @@ def _described(model: _Model, counted: ModelAccumulator) -> dict[str, Any]:
     return {
         "label": model.label,
         "sha256": model.sha256,
-        "kind": spec.head.kind,
+        "kind": spec.kind,
         # Of a finite set: from as many samples on, they repeat.
-        "members": spec.head.n_members or None,
-        "steps": spec.training.steps,
+        "members": spec.n_members or None,
+        "steps": spec.steps,
         **summarise_model(counted),
     }
 

@@ -242,3 +242,18 @@ class ModelSpec(_Spec):
     def n_classes(self) -> int:
         """Number of classes, background included."""
         return len(self.classes)
+
+    @property
+    def kind(self) -> str:
+        """Kind of its head, and so of its distribution."""
+        return self.head.kind
+
+    @property
+    def n_members(self) -> int:
+        """Members of the finite set that the model gives; 0 where it is none."""
+        return self.head.n_members
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of its training."""
+        return self.training.steps

@@ -13,13 +13,10 @@ from napari_structseg.image import Image
 from napari_structseg.io.weights import find_model, load_weights, read_spec
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.prediction.predictor import prior_for
-from napari_structseg.prediction.probabilities import MapSpec
+from napari_structseg.prediction.specs import Spec
 from napari_structseg.priors import MarkovPrior
 
 logger = logging.getLogger(__name__)
-
-Spec = ModelSpec | MapSpec
-"""What gives a distribution, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from napari_structseg.devices import free_memory
-from napari_structseg.distributions import LogitDistribution, Region
-from napari_structseg.errors import Cancelled, InputError, MemoryLimitError
+from napari_structseg.distributions import Region
+from napari_structseg.errors import InputError, MemoryLimitError
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
 from napari_structseg.models import LatentNetwork, ModelSpec, SegmentationNetwork
@@ -20,6 +20,8 @@ from napari_structseg.prediction.intensity_windows import fitting_window, value_
 from napari_structseg.prediction.kinds import background_maps, tile_parameters, voxel_bytes
 from napari_structseg.prediction.parameter_maps import ParameterMaps
 from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
+from napari_structseg.prediction.protocol import ImagePredictor, Prediction
+from napari_structseg.prediction.stopping import stopping
 from napari_structseg.prediction.tiling import Tile, make_tiles
 from napari_structseg.priors import MarkovPrior, mirrored
 from napari_structseg.refine.refinement import refinement_bytes
@@ -27,30 +29,7 @@ from napari_structseg.refine.refinement import refinement_bytes
 _OVERLAP_FRACTION = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """How far a prediction has come.
-
-    Attributes
-    ----------
-    done, total
-        Tiles.
-    distribution
-        p(eta | x) on the image's own grid; None while there is nothing to show. Before the last
-        tile only the region that was asked for first is final.
-    """
-
-    done: int
-    total: int
-    distribution: LogitDistribution | None
-
-    @property
-    def complete(self) -> bool:
-        """Whether every tile is done."""
-        return self.done == self.total
-
-
-class Predictor:
+class Predictor(ImagePredictor):
     """Applies one trained model to images.
 
     The image is brought to the model's intensities and voxel size, the network runs on
@@ -83,7 +62,7 @@ class Predictor:
         overlap: Sequence[int] | None = None,
     ) -> None:
         self.network = network
-        self.spec = spec
+        self.spec: ModelSpec = spec
         self.device = next(network.parameters()).device
         self._tile = tuple(tile or spec.patch)
         self._overlap = tuple(overlap or (size // _OVERLAP_FRACTION for size in self._tile))
@@ -94,23 +73,7 @@ class Predictor:
         return 1 << (len(self.spec.backbone.widths) - 1)
 
     def check(self, image: Image, *, refined: bool = False) -> None:
-        """Refuse an image the model cannot take, before anything is computed.
-
-        Parameters
-        ----------
-        image
-            On any grid.
-        refined
-            Whether a prior will refine what the model gives.
-
-        Raises
-        ------
-        InputError
-            For a wrong number of dimensions or channels, or values that fit no window of the
-            model.
-        MemoryLimitError
-            If the distribution would not fit into memory.
-        """
+        """Refuse an image that does not fit the model, see :meth:`ImagePredictor.check`."""
         if image.ndim != self.spec.dimensions:
             came = f"{image.name!r} has {image.ndim} spatial dimensions {image.spatial_shape}"
             advice = (
@@ -137,46 +100,11 @@ class Predictor:
                 "larger image."
             )
         self._intensity(image)
-        refinement = refinement_bytes(self.spec.n_classes, image.spatial_shape)
         check_memory(
-            self.required_bytes(image) + refined * refinement,
+            self.required_bytes(image, refined=refined),
             f"Running {self.spec.name!r} on {image.name!r}",
             free_memory(self.device),
         )
-
-    def predict(
-        self,
-        image: Image,
-        *,
-        report: Callable[[float], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> LogitDistribution:
-        """The distribution over the whole image.
-
-        Parameters
-        ----------
-        image
-            On any grid.
-        report
-            Called with the fraction done, from 0 to 1.
-        cancelled
-            Asked between tiles, and between maps where they are resampled.
-
-        Raises
-        ------
-        InputError, MemoryLimitError
-            As :meth:`check`.
-        Cancelled
-            When ``cancelled`` said so.
-        """
-        for progress in self.stream(image, cancelled=cancelled):
-            if report is not None:
-                report(progress.done / progress.total)
-            if progress.complete and progress.distribution is not None:
-                return progress.distribution
-            if cancelled is not None and cancelled():
-                raise Cancelled("The run was cancelled.")
-        raise AssertionError("a stream ends with a complete prediction")
 
     def stream(
         self,
@@ -186,28 +114,8 @@ class Predictor:
     ) -> Iterator[Prediction]:
         """Predict tile by tile.
 
-        Parameters
-        ----------
-        image
-            On any grid.
-        first
-            The region to finish first, usually the visible slice.
-        cancelled
-            Asked where much is done between two tiles: before each map that is resampled.
-
-        Yields
-        ------
-        Prediction
-            After every tile, where there is a latent prior first after each of its tiles. Once
-            ``first`` is done each carries the growing distribution;
-            where the image has to be resampled, only the last does.
-
-        Raises
-        ------
-        InputError, MemoryLimitError
-            As :meth:`check`.
-        Cancelled
-            When ``cancelled`` said so.
+        A latent prior has its own steps, before those of the tiles. Where the image is resampled,
+        only the last prediction carries a distribution. See :meth:`ImagePredictor.stream`.
         """
         self.check(image)
         grid_shape = self._grid_shape(image)
@@ -232,14 +140,16 @@ class Predictor:
                 before, total = len(tiles), 2 * len(tiles)
                 statistics = torch.zeros(2 * self.spec.head.latent_size, device=self.device)
                 for done, tile in enumerate(tiles, start=1):
-                    statistics += self._latent_share(self.network, cropped, tile, flips)
+                    with self._watched(cancelled):
+                        statistics += self._latent_share(self.network, cropped, tile, flips)
                     yield Prediction(done, total, None)
                 prior = statistics / cropped[0].numel()
             maps = background_maps(self.network, self.spec, grid_shape, prior)
             maps.clear(box)
             growing = None if resampled else maps.distribution()
             for done, tile in enumerate(tiles, start=1):
-                self._add(cropped, tile, maps, box, flips)
+                with self._watched(cancelled):
+                    self._add(cropped, tile, maps, box, flips)
                 if done < len(tiles):
                     yield Prediction(before + done, total, growing if done >= n_first else None)
             if growing is None:
@@ -250,6 +160,14 @@ class Predictor:
                 "device, close other programs that use the GPU, or crop the image."
             ) from error
         yield Prediction(total, total, growing)
+
+    def prior(self, image: Image) -> MarkovPrior | None:
+        """The network's own MRF, see :func:`prior_for`."""
+        return prior_for(self.network, image)
+
+    def _watched(self, cancelled: Callable[[], bool] | None) -> AbstractContextManager[None]:
+        """Ask before every layer of the network whether to go on."""
+        return nullcontext() if cancelled is None else stopping(self.network, cancelled)
 
     def _latent_share(
         self, network: LatentNetwork, data: Tensor, tile: Tile, flips: list[int]
@@ -279,15 +197,16 @@ class Predictor:
     def _grid_shape(self, image: Image) -> tuple[int, ...]:
         return size_at_spacing(image.spatial_shape, image.spacing, self.spec.spacing)
 
-    def required_bytes(self, image: Image) -> int:
-        """Memory that a prediction for an image takes."""
+    def required_bytes(self, image: Image, *, refined: bool = False) -> int:
+        """Memory of the parameters, on the grids of the model and of the image."""
         grid_shape = self._grid_shape(image)
         voxels = math.prod(image.spatial_shape)
         if grid_shape != image.spatial_shape:
             voxels += math.prod(grid_shape)
         stored = voxel_bytes(self.spec)
         # One float32 offset and the image itself come on top.
-        return voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
+        needed = voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
+        return needed + refined * refinement_bytes(self.spec.n_classes, image.spatial_shape)
 
 
 def prior_for(network: SegmentationNetwork, image: Image) -> MarkovPrior | None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from napari_structseg.devices import free_memory
-from napari_structseg.distributions import LogitDistribution, PointLogits, Region
+from napari_structseg.distributions import PointLogits, Region
 from napari_structseg.errors import Cancelled, InputError
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ClassSpec, ModelSpec
-from napari_structseg.prediction.predictor import Prediction
+from napari_structseg.prediction.protocol import ImagePredictor, Prediction
+from napari_structseg.prediction.specs import MapSpec
 from napari_structseg.refine.refinement import refinement_bytes
 
 # Maps that were stored as bytes or half floats sum to one only so nearly.
@@ -27,41 +28,10 @@ _MAX_CLASSES = 255
 _GOLDEN_ANGLE = 0.381966
 
 
-@dataclass(frozen=True, slots=True)
-class MapSpec:
-    """What maps of probabilities are, in words: what a `ModelSpec` is to a model.
+class ProbabilityMaps(ImagePredictor):
+    """Probabilities of every class at every voxel, in the place of a network.
 
-    Attributes
-    ----------
-    name
-        Of the file, or of the first.
-    dimensions
-        2 or 3.
-    classes
-        In the order of the maps.
-    """
-
-    name: str
-    dimensions: int
-    classes: tuple[ClassSpec, ...]
-
-    @property
-    def prior(self) -> None:
-        """None: maps have no prior of their own."""
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes, background included."""
-        return len(self.classes)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes in label order."""
-        return tuple(one.name for one in self.classes)
-
-
-class ProbabilityMaps:
-    """Probabilities of every class at every voxel; they take the place of a `Predictor`.
+    The image must lie on their voxel grid.
 
     Parameters
     ----------
@@ -90,7 +60,7 @@ class ProbabilityMaps:
         if classes is None:
             classes = unnamed_classes(maps.n_channels)
         self.maps = maps
-        self.spec = MapSpec(maps.name, maps.ndim, tuple(classes))
+        self.spec: MapSpec = MapSpec(maps.name, maps.ndim, tuple(classes))
         self.device = torch.device("cpu") if device is None else device
 
     def take_names(self, spec: ModelSpec) -> None:
@@ -99,22 +69,7 @@ class ProbabilityMaps:
             self.spec = replace(self.spec, classes=spec.classes)
 
     def check(self, image: Image, *, refined: bool = False) -> None:
-        """Refuse an image that the maps are not of.
-
-        Parameters
-        ----------
-        image
-            Whose segmentation they describe.
-        refined
-            Whether a prior will refine them.
-
-        Raises
-        ------
-        InputError
-            If the maps lie on another voxel grid.
-        MemoryLimitError
-            If their logarithms would not fit into memory.
-        """
+        """Refuse an image that the maps are not of."""
         maps = self.maps
         if not maps.geometry.same_grid(image.geometry):
             differs = "their affine is another one"
@@ -125,12 +80,17 @@ class ProbabilityMaps:
                 f"{image.name!r}, but {differs}. Resample them onto the image's grid first, or "
                 "choose the image that they were computed from."
             )
-        logits = math.prod(maps.data.shape) * 4
         check_memory(
-            logits + refined * refinement_bytes(maps.n_channels, maps.spatial_shape),
+            self.required_bytes(image, refined=refined),
             f"Refining {maps.name!r}" if refined else f"Showing {maps.name!r}",
             free_memory(self.device),
         )
+
+    def required_bytes(self, image: Image, *, refined: bool = False) -> int:
+        """Memory of their logarithms."""
+        maps = self.maps
+        logits = math.prod(maps.data.shape) * torch.float32.itemsize
+        return logits + refined * refinement_bytes(maps.n_channels, maps.spatial_shape)
 
     def stream(
         self,
@@ -138,7 +98,7 @@ class ProbabilityMaps:
         first: Region | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[Prediction]:
-        """As :meth:`Predictor.stream`, in one step."""
+        """All mass on the logarithms of the probabilities, in one step."""
         self.check(image)
         logits = torch.empty(self.maps.data.shape, dtype=torch.float32)
         for shown, channel in zip(logits, self.maps.data, strict=True):
@@ -147,30 +107,6 @@ class ProbabilityMaps:
             shown.copy_(torch.from_numpy(channel.astype(np.float32)))
         logits.clamp_(min=SMALLEST).log_()
         yield Prediction(1, 1, PointLogits(logits.to(self.device)))
-
-    def predict(
-        self, image: Image, *, report: Callable[[float], None] | None = None
-    ) -> LogitDistribution:
-        """All mass on the logarithms of the probabilities.
-
-        Parameters
-        ----------
-        image
-            Whose segmentation they describe.
-        report
-            Called with the fraction done.
-
-        Raises
-        ------
-        InputError, MemoryLimitError
-            As :meth:`check`.
-        """
-        for progress in self.stream(image):
-            if report is not None:
-                report(1.0)
-            if progress.distribution is not None:
-                return progress.distribution
-        raise AssertionError("a stream ends with a complete prediction")
 
 
 def unnamed_classes(n_classes: int) -> tuple[ClassSpec, ...]:

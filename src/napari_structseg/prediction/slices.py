@@ -10,8 +10,10 @@ from napari_structseg.distributions import LogitDistribution, Region, SliceStack
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
+from napari_structseg.models import ModelSpec
 from napari_structseg.prediction.intensity_windows import fitting_window, value_range
-from napari_structseg.prediction.predictor import Prediction, Predictor
+from napari_structseg.prediction.predictor import Predictor
+from napari_structseg.prediction.protocol import ImagePredictor, Prediction
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.refine.refinement import refinement_bytes
 
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 _MUCH_LARGER = 2
 
 
-class SlicePredictor:
+class SlicePredictor(ImagePredictor):
     """Applies a 2-D model to chosen slices of a volume, one by one.
 
     The distribution is that of the region of interest, not of the whole volume. A prior of the
@@ -56,27 +58,24 @@ class SlicePredictor:
         self.network = predictor.network
         self.device = predictor.device
         # What gives a distribution over voxels of a volume.
-        self.spec = predictor.spec.model_copy(update={"dimensions": 3, "prior": None})
+        self.spec: ModelSpec = predictor.spec.model_copy(update={"dimensions": 3, "prior": None})
 
     def check(self, image: Image, *, refined: bool = False) -> None:
-        """Refuse what cannot be computed, before anything is.
-
-        Parameters
-        ----------
-        image
-            A volume.
-        refined
-            Whether another model's prior will refine the region.
-
-        Raises
-        ------
-        InputError
-            If the image is no volume or the region does not lie inside; and as
-            :meth:`Predictor.check`.
-        MemoryLimitError
-            If the distribution would not fit into memory.
-        """
+        """Refuse what is no volume, or does not hold the region of interest."""
         self._prepare(image, refined=refined)
+
+    def required_bytes(self, image: Image, *, refined: bool = False) -> int:
+        """Memory of all slices."""
+        slices = self.roi.slices(image)
+        region_shape = (len(slices), *slices[0].spatial_shape)
+        n_classes = self.spec.n_classes
+        return len(slices) * self._predictor.required_bytes(slices[0]) + refined * refinement_bytes(
+            n_classes, region_shape
+        )
+
+    def region(self, image: Image) -> Region:
+        """The region of interest."""
+        return self.roi.region(image.spatial_shape)
 
     def stream(
         self,
@@ -86,19 +85,8 @@ class SlicePredictor:
     ) -> Iterator[Prediction]:
         """Predict slice by slice; only the last prediction carries a distribution.
 
-        Parameters
-        ----------
-        image
-            A volume.
-        first
-            Of no use here: what is roi is near what is visible.
-        cancelled
-            As for :meth:`Predictor.stream`.
-
-        Raises
-        ------
-        InputError, MemoryLimitError
-            As :meth:`check`.
+        All of the region is near what is visible: no part of it is computed first. See
+        :meth:`ImagePredictor.stream`.
         """
         predictor, slices = self._prepare(image)
         stack: list[LogitDistribution] = []
@@ -111,30 +99,6 @@ class SlicePredictor:
                 if done < total:
                     yield Prediction(done, total, None)
         yield Prediction(total, total, SliceStack(stack, self.roi.axis_number))
-
-    def predict(
-        self, image: Image, *, report: Callable[[float], None] | None = None
-    ) -> LogitDistribution:
-        """The distribution over the region of interest.
-
-        Parameters
-        ----------
-        image
-            A volume.
-        report
-            Called with the fraction done, from 0 to 1.
-
-        Raises
-        ------
-        InputError, MemoryLimitError
-            As :meth:`check`.
-        """
-        for progress in self.stream(image):
-            if report is not None:
-                report(progress.done / progress.total)
-            if progress.distribution is not None:
-                return progress.distribution
-        raise AssertionError("a stream ends with a complete prediction")
 
     def _prepare(self, image: Image, *, refined: bool = False) -> tuple[Predictor, list[Image]]:
         """The slices, and what predicts them: with the window that the whole volume fits."""
@@ -150,10 +114,8 @@ class SlicePredictor:
             spec = spec.model_copy(update={"intensity": intensity})
         predictor = Predictor(self.network, spec)
         predictor.check(slices[0])
-        region_shape = (len(slices), *slices[0].spatial_shape)
         check_memory(
-            len(slices) * predictor.required_bytes(slices[0])
-            + refined * refinement_bytes(spec.n_classes, region_shape),
+            self.required_bytes(image, refined=refined),
             f"Running {spec.name!r} on {len(slices)} slices of {image.name!r}",
             free_memory(self.device),
         )

@@ -1,24 +1,31 @@
-"""What a prediction's distribution comes from, with references for its recipe."""
+"""What a prediction's distribution comes from, with references for its recipe.
+
+Written once: the dock, the command line, Python and the evaluation open their sources here.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
+from napari_structseg.distributions import Region
 from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.references import FileReference, ModelReference, refer_to
 from napari_structseg.io.weights import find_model, load_weights, read_spec
 from napari_structseg.prediction.intensity_windows import Range, with_window
-from napari_structseg.prediction.other_prior import OtherPrior, Spec, open_prior
-from napari_structseg.prediction.predictor import Predictor, prior_for
+from napari_structseg.prediction.other_prior import OtherPrior, open_prior
+from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.prediction.probabilities import ProbabilityMaps
+from napari_structseg.prediction.protocol import ImagePredictor
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.prediction.slices import SlicePredictor
+from napari_structseg.prediction.specs import Spec
 from napari_structseg.priors import MarkovPrior
 
 FilePath = str | os.PathLike[str]
@@ -32,6 +39,8 @@ class Source:
     ----------
     predictor
         Gives the distribution.
+    path
+        The model's file, or the first one of the maps.
     model
         What it is; None for maps.
     probabilities
@@ -40,23 +49,26 @@ class Source:
         To use in place of the model's own; None: its own, if it has one.
     prior_source
         The model that it was trained with.
+    roi
+        The slices that a 2-D model is applied to; None: whole images.
     """
 
-    predictor: Predictor | SlicePredictor | ProbabilityMaps
+    predictor: ImagePredictor
+    path: Path
     model: ModelReference | None
     probabilities: dict[str, FileReference]
-    other_prior: OtherPrior | None
-    prior_source: ModelReference | None
+    other_prior: OtherPrior | None = None
+    prior_source: ModelReference | None = None
+    roi: RegionOfInterest | None = None
 
     @property
     def spec(self) -> Spec:
         """What gives the distribution, in words."""
         return self.predictor.spec
 
-    @property
-    def roi(self) -> RegionOfInterest | None:
-        """The part of the image that the distribution is of; None: all of it."""
-        return self.predictor.roi if isinstance(self.predictor, SlicePredictor) else None
+    def region(self, image: Image) -> Region | None:
+        """The part of an image that the distribution is of; None: all of it."""
+        return self.predictor.region(image)
 
     @property
     def iterations(self) -> int | None:
@@ -69,17 +81,15 @@ class Source:
         """The prior on the axes of an image's array; None: there is none."""
         if self.other_prior is not None:
             return self.other_prior.on(image)
-        if not isinstance(self.predictor, Predictor):
-            return None
-        return prior_for(self.predictor.network, image)
+        return self.predictor.prior(image)
 
 
 def open_source(
     model: FilePath | None,
-    probabilities: Sequence[FilePath],
-    prior: FilePath | None,
     device: torch.device,
     *,
+    probabilities: Sequence[FilePath] = (),
+    prior: FilePath | None = None,
     roi: RegionOfInterest | None = None,
     window: Range | None = None,
 ) -> Source:
@@ -88,13 +98,13 @@ def open_source(
     Parameters
     ----------
     model
-        Name of a shipped model, or a .safetensors file.
+        Name of a shipped model, or a .safetensors file; None with `probabilities`.
+    device
+        Where to compute.
     probabilities
         Instead: the file of class probabilities, or one file for each class.
     prior
-        The model whose prior is used.
-    device
-        Where to compute.
+        Another model, whose prior is used in place of the model's own.
     roi
         Slices of a volume that a 2-D model is applied to.
     window
@@ -107,6 +117,12 @@ def open_source(
         slices or a window are of no use to what was asked for.
     InputError, MemoryLimitError, WeightsError
         If a file cannot be used.
+
+    Examples
+    --------
+    >>> source = open_source("brain-tissue", torch.device("cpu"))
+    >>> source.spec.class_names
+    ('background', 'CSF', 'grey matter', 'white matter')
     """
     if model is None and not probabilities:
         raise ConfigError(
@@ -119,52 +135,40 @@ def open_source(
             "Either a model or class probabilities were expected, but both came. Leave out "
             "--model or --probabilities; for the prior of a model alone there is --prior."
         )
-    reference, maps_of = None, {}
-    predictor: Predictor | SlicePredictor | ProbabilityMaps
     if model is not None:
-        reference = _refer_to_model(model)
-        predictor = open_predictor(os.fspath(model), device, roi, window)
+        source = _of_model(model, device, roi, window)
     elif roi is not None or window is not None:
         raise ConfigError(
             "A model was expected for --slice and --window, but class probabilities came. Leave "
             "these options out."
         )
     else:
-        maps_of = {os.fspath(path): refer_to(path) for path in probabilities}
-        predictor = ProbabilityMaps(read_channels(probabilities), device=device)
+        source = _of_maps(probabilities, prior, device)
     if prior is None:
-        return Source(predictor, reference, maps_of, None, None)
-    if isinstance(predictor, ProbabilityMaps):
-        predictor.take_names(read_spec(find_model(os.fspath(prior))))
-    other = open_prior(os.fspath(prior), predictor.spec, predictor.device)
-    return Source(predictor, reference, maps_of, other, _refer_to_model(prior))
+        return source
+    other = open_prior(os.fspath(prior), source.spec, device)
+    return replace(source, other_prior=other, prior_source=_refer_to_model(prior))
 
 
-def open_predictor(
-    model: str,
-    device: torch.device,
-    roi: RegionOfInterest | None = None,
-    window: Range | None = None,
-) -> Predictor | SlicePredictor:
-    """Load a model to predict with.
-
-    Parameters
-    ----------
-    model, device, roi, window
-        As for :func:`open_source`.
-
-    Raises
-    ------
-    ConfigError
-        If the model has no use for slices or a window.
-    WeightsError
-        If the model cannot be used.
-    """
-    network, spec = load_weights(find_model(model), device)
+def _of_model(
+    model: FilePath, device: torch.device, roi: RegionOfInterest | None, window: Range | None
+) -> Source:
+    name = os.fspath(model)
+    path = find_model(name)
+    network, spec = load_weights(path, device)
     if window is not None:
         spec = with_window(spec, window)
-    predictor = Predictor(network, spec)
-    return predictor if roi is None else SlicePredictor(predictor, roi)
+    whole = Predictor(network, spec)
+    predictor = whole if roi is None else SlicePredictor(whole, roi)
+    return Source(predictor, path, _refer_to_model(name), {}, roi=roi)
+
+
+def _of_maps(paths: Sequence[FilePath], prior: FilePath | None, device: torch.device) -> Source:
+    references = {os.fspath(path): refer_to(path) for path in paths}
+    maps = ProbabilityMaps(read_channels(paths), device=device)
+    if prior is not None:
+        maps.take_names(read_spec(find_model(os.fspath(prior))))
+    return Source(maps, Path(paths[0]), None, references)
 
 
 def _refer_to_model(model: FilePath) -> ModelReference:

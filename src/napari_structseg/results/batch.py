@@ -157,7 +157,9 @@ def predict(
     if threads is not None and threads < 1:
         raise ConfigError(f"The number of threads must be 1 or more, but it is {threads}.")
     maps = () if probabilities is None else files(probabilities)
-    source = open_source(model, maps, prior, resolve_device(device), roi=roi, window=window)
+    source = open_source(
+        model, resolve_device(device), probabilities=maps, prior=prior, roi=roi, window=window
+    )
     settings: dict[str, Any] = {"temperature": temperature, "class_scale": dict(class_scale or {})}
     if seed is not None:
         settings["seed"] = seed
@@ -232,9 +234,9 @@ def reproduce(
         prior = wanted.prior_source.model
     source = open_source(
         model,
-        maps,
-        prior,
         resolve_device(wanted.device if device is None else device),
+        probabilities=maps,
+        prior=prior,
         roi=wanted.roi,
         window=wanted.window,
     )

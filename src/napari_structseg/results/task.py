@@ -73,9 +73,7 @@ class Task:
             )
             prior = source.prior(self.image)
             results = render_results(distribution, self.controls, self.samples, prior)
-            region = None
-            if source.roi is not None:
-                region = source.roi.region(self.image.spatial_shape)
+            region = source.region(self.image)
             for done, (name, part) in enumerate(results, start=1):
                 array = embedded(part, region, self.image.spatial_shape)
                 if done == 1:

@@ -14,16 +14,10 @@ from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.errors import Cancelled, StructSegError
 from napari_structseg.image import Image
 from napari_structseg.io.checks import is_nifti_path
-from napari_structseg.io.nifti import read_image
-from napari_structseg.io.weights import find_model
 from napari_structseg.prediction.intensity_windows import Range
-from napari_structseg.prediction.other_prior import Spec
-from napari_structseg.prediction.predictor import Predictor, prior_for
-from napari_structseg.prediction.probabilities import ProbabilityMaps
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
-from napari_structseg.prediction.slices import SlicePredictor
-from napari_structseg.prediction.source import open_predictor
-from napari_structseg.prediction.stopping import stopping
+from napari_structseg.prediction.source import open_source
+from napari_structseg.prediction.specs import Spec
 from napari_structseg.priors import MarkovPrior
 
 _CANCELLED = "The run was cancelled."
@@ -150,45 +144,28 @@ class ModelRun:
 
     def _predict(self) -> RunOutcome:
         started = time.perf_counter()
-        device = resolve_device(self._device)
-        if is_nifti_path(self.model):
-            path = Path(self.model)
-            maps = ProbabilityMaps(read_image(path), device=device)
-            if self._stop.is_set():
-                raise Cancelled(_CANCELLED)
-            return self._follow(maps, None, path, started)
-        path = find_model(self.model)
-        predictor = open_predictor(self.model, device, self._roi, self._window)
-        prior = None
-        if isinstance(predictor, Predictor):
-            prior = prior_for(predictor.network, self._image)
-            predictor.check(self._image, refined=prior is not None)
-        with stopping(predictor.network, self._stop.is_set):
-            return self._follow(predictor, prior, path, started)
-
-    def _follow(
-        self,
-        predictor: Predictor | SlicePredictor | ProbabilityMaps,
-        prior: MarkovPrior | None,
-        path: Path,
-        started: float,
-    ) -> RunOutcome:
+        maps = [self.model] if is_nifti_path(self.model) else []
+        source = open_source(
+            None if maps else self.model,
+            resolve_device(self._device),
+            probabilities=maps,
+            roi=None if maps else self._roi,
+            window=None if maps else self._window,
+        )
+        if self._stop.is_set():
+            raise Cancelled(_CANCELLED)
+        image = self._image
+        prior, region = source.prior(image), source.region(image)
+        source.predictor.check(image, refined=prior is not None)
         shown = False
-        for progress in predictor.stream(self._image, self._first, self._stop.is_set):
+        for progress in source.predictor.stream(image, self._first, self._stop.is_set):
             self.progressed.emit(progress.done, progress.total)
             if self._stop.is_set():
                 raise Cancelled(_CANCELLED)
             if progress.distribution is not None:
-                region = None
-                if isinstance(predictor, SlicePredictor):
-                    region = predictor.roi.region(self._image.spatial_shape)
+                seconds = time.perf_counter() - started
                 outcome = RunOutcome(
-                    progress.distribution,
-                    prior,
-                    predictor.spec,
-                    path,
-                    time.perf_counter() - started,
-                    region,
+                    progress.distribution, prior, source.spec, source.path, seconds, region
                 )
                 if progress.complete:
                     return outcome

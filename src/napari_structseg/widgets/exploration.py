@@ -18,8 +18,8 @@ from napari_structseg.distributions import LogitDistribution, region_shape, whol
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ModelSpec
-from napari_structseg.prediction.other_prior import OtherPrior, Spec, open_prior
-from napari_structseg.prediction.probabilities import MapSpec
+from napari_structseg.prediction.other_prior import OtherPrior, open_prior
+from napari_structseg.prediction.specs import MapSpec, Spec
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.refinement import refinement_bytes
 from napari_structseg.session.engine import Engine

@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QWidget
 
 from napari_structseg.controls import Controls
 from napari_structseg.errors import StructSegError
-from napari_structseg.prediction.other_prior import Spec, fitting_priors
+from napari_structseg.prediction.other_prior import fitting_priors
+from napari_structseg.prediction.specs import Spec
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     Modes,

@@ -1,0 +1,59 @@
+"""What gives a distribution, in words: a model's specification, or that of maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_structseg.models import ClassSpec, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """What maps of probabilities are, in words: what a `ModelSpec` is to a model.
+
+    Attributes
+    ----------
+    name
+        Of the file, or of the first.
+    dimensions
+        2 or 3.
+    classes
+        In the order of the maps.
+    """
+
+    name: str
+    dimensions: int
+    classes: tuple[ClassSpec, ...]
+
+    @property
+    def kind(self) -> str:
+        """Probabilities: no head made them."""
+        return "probabilities"
+
+    @property
+    def n_members(self) -> int:
+        """0: maps are no finite set."""
+        return 0
+
+    @property
+    def steps(self) -> int:
+        """0: they are not trained."""
+        return 0
+
+    @property
+    def prior(self) -> None:
+        """None: maps have no prior of their own."""
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in label order."""
+        return tuple(one.name for one in self.classes)
+
+
+Spec = ModelSpec | MapSpec
+"""What gives a distribution, in words."""
