@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from nibabel.orientations import io_orientation
 
 from napari_structseg.errors import InputError
 
@@ -132,6 +133,66 @@ class Geometry:
             thickness = (1,) if flat_axis == 0 else ()
             file_shape = (*file_shape, *thickness, n_channels)
         return cls(matrix, file_shape, file_affine, flat_axis=flat_axis)
+
+    @classmethod
+    def from_file_order(
+        cls,
+        file_shape: Sequence[int],
+        file_affine: npt.ArrayLike,
+        *,
+        mm_per_unit: float = 1.0,
+        file_header: bytes = b"",
+        what: str = "The affine",
+    ) -> Geometry:
+        """Return the geometry of an array in the order of a file, as nibabel gives it.
+
+        The array that is worked with runs as nearly as possible towards inferior, posterior and
+        left: a viewer draws row 0 at the top and column 0 at the left, so a head is upright and
+        the patient's right is on the left, as radiologists read it. :meth:`from_file` permutes
+        and flips the axes, :meth:`to_file` undoes that.
+
+        Parameters
+        ----------
+        file_shape
+            X, Y, Z, then channels; axes of one voxel at the end may be missing.
+        file_affine
+            Shape (4, 4). Maps the index (x, y, z, 1) to right, anterior, superior.
+        mm_per_unit
+            mm in one unit of the file's world.
+        file_header
+            The file's header as bytes, if there is one.
+        what
+            What to call the affine in a message.
+
+        Raises
+        ------
+        InputError
+            If the affine cannot place voxels, or an axis has none.
+        """
+        matrix = check_affine(file_affine, _AXIS_NAMES[::-1], what)
+        grid = (*file_shape, 1, 1, 1)[:3]
+        orientation = io_orientation(matrix)
+        # Row f: the world axis (0 right, 1 anterior, 2 superior) nearest to file axis f, and the
+        # sign. Array axes come in the other order, Z first.
+        axes = [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in (2, 1, 0)]
+        flips = [bool(orientation[axis, 1] > 0) for axis in axes]
+        array_to_file = np.zeros((4, 4))
+        array_to_file[3, 3] = 1
+        for array_axis, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+            array_to_file[axis, array_axis] = -1 if flip else 1
+            array_to_file[axis, 3] = grid[axis] - 1 if flip else 0
+        affine = matrix @ array_to_file
+        affine[:3] *= mm_per_unit
+        thin = [axis for axis in range(3) if grid[axis] == 1]
+        return cls(
+            affine=affine,
+            file_shape=tuple(int(size) for size in file_shape),
+            file_affine=matrix,
+            file_axes=(axes[0], axes[1], axes[2]),
+            file_flips=(flips[0], flips[1], flips[2]),
+            flat_axis=axes.index(thin[-1]) if thin else None,
+            file_header=file_header,
+        )
 
     @property
     def ndim(self) -> int:

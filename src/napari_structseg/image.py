@@ -109,16 +109,7 @@ class Image:
         >>> image.data.shape, image.spacing, image.voxel_volume_ml
         ((1, 4, 6, 8), (2.0, 1.0, 1.0), 0.002)
         """
-        array = np.asanyarray(data)
-        if channel_axis is None:
-            array = array[np.newaxis]
-        elif -array.ndim <= channel_axis < array.ndim:
-            array = np.moveaxis(array, channel_axis, 0)
-        else:
-            raise InputError(
-                f"The channel axis must be one of the {array.ndim} axes of the array, but it is "
-                f"{channel_axis}."
-            )
+        array = _channels_first(data, channel_axis)
         shape = array.shape[1:]
         if len(shape) not in SPATIAL_NDIMS:
             raise InputError(
@@ -133,6 +124,86 @@ class Image:
         if channels is None:
             channels = channel_names(array.shape[0])
         return cls(array, geometry, tuple(channels), name)
+
+    @classmethod
+    def from_file_order(
+        cls,
+        data: npt.ArrayLike,
+        affine: npt.ArrayLike,
+        *,
+        channel_axis: int | None = None,
+        channels: Sequence[str] | None = None,
+        name: str = "image",
+    ) -> Image:
+        """Make an image of an array in the order of a NIfTI file, as nibabel gives it.
+
+        Axes are permuted and flipped as :func:`napari_structseg.read_image` does it: the image's
+        axes run towards inferior, posterior and left, so that a viewer shows a head upright. No
+        voxel is moved or interpolated. :meth:`to_file_order` brings results back.
+
+        Parameters
+        ----------
+        data
+            Shape (X, Y, Z) or (X, Y), and a channel axis if `channel_axis` is given.
+        affine
+            Shape (4, 4), array index (x, y, z, 1) to right, anterior, superior in mm.
+        channel_axis
+            Which axis holds the channels. None: there is one channel and no axis for it.
+        channels
+            One name per channel.
+        name
+            What to call the image.
+
+        Raises
+        ------
+        InputError
+            If the array or the affine cannot be used.
+
+        Examples
+        --------
+        >>> voxels = np.arange(24).reshape(2, 3, 4)  # (X, Y, Z), as from nibabel
+        >>> image = Image.from_file_order(voxels, np.eye(4))
+        >>> image.spatial_shape
+        (4, 3, 2)
+        >>> bool((image.to_file_order(image.data[0]) == voxels).all())
+        True
+        """
+        array = _channels_first(data, channel_axis)
+        shape = array.shape[1:]
+        if len(shape) not in SPATIAL_NDIMS:
+            raise InputError(
+                f"Image {name!r} must have 2 or 3 spatial axes, but it has {len(shape)} "
+                f"(array shape {np.shape(data)}). If one of them is for channels, say which."
+            )
+        n_channels = array.shape[0]
+        stored = np.moveaxis(array, 0, -1)
+        file_shape = (*(*shape, 1)[:3], n_channels) if n_channels > 1 else shape
+        geometry = Geometry.from_file_order(file_shape, affine)
+        oriented = np.ascontiguousarray(geometry.from_file(stored))
+        if channels is None:
+            channels = channel_names(n_channels)
+        return cls(oriented, geometry, tuple(channels), name)
+
+    def to_file_order(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Bring what was computed from this image back to the order it came in.
+
+        Parameters
+        ----------
+        array
+            Shape `spatial_shape`, or (K, *spatial_shape) for a stack of K > 1 maps.
+
+        Returns
+        -------
+        array
+            On the voxels of the file, or of the array given to :meth:`from_file_order`:
+            (X, Y, Z) or (X, Y), or (X, Y, Z, K) for a stack. A view.
+
+        Raises
+        ------
+        InputError
+            If the spatial shape is not that of this image.
+        """
+        return self.geometry.to_file(array)
 
     @property
     def ndim(self) -> int:
@@ -158,6 +229,18 @@ class Image:
     def voxel_volume_ml(self) -> float:
         """Volume of one voxel in mL."""
         return self.geometry.voxel_volume_ml
+
+
+def _channels_first(data: npt.ArrayLike, channel_axis: int | None) -> npt.NDArray[Any]:
+    array = np.asanyarray(data)
+    if channel_axis is None:
+        return array[np.newaxis]
+    if -array.ndim <= channel_axis < array.ndim:
+        return np.moveaxis(array, channel_axis, 0)
+    raise InputError(
+        f"The channel axis must be one of the {array.ndim} axes of the array, but it is "
+        f"{channel_axis}."
+    )
 
 
 def channel_names(n_channels: int) -> tuple[str, ...]:

@@ -22,15 +22,13 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.fileholders import FileHolder
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
-from nibabel.orientations import io_orientation
 from nibabel.spatialimages import HeaderDataError
 
 from napari_structseg.errors import InputError, MemoryLimitError
-from napari_structseg.geometry import Geometry, check_affine
+from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image, channel_names
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.io.checks import (
-    FILE_AXES,
     check_header,
     check_path,
     check_size,
@@ -194,31 +192,12 @@ def _read_to_end(stream: BufferedIOBase) -> None:
 
 def _geometry(nifti: Nifti1Image, name: str) -> Geometry:
     header = nifti.header
-    file_affine = check_affine(nifti.affine, FILE_AXES, f"The affine of {name}")
-    grid = (*nifti.shape, 1)[:3]
-    orientation = io_orientation(file_affine)
-    # Row f: the world axis (0 right, 1 anterior, 2 superior) nearest to file axis f, and the
-    # sign. Array axes come in the other order, Z first, and run towards inferior, posterior and
-    # left: a viewer draws row 0 at the top and column 0 at the left, so a head is upright and
-    # the patient's right is on the left, as radiologists read it.
-    axes = [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in (2, 1, 0)]
-    flips = [bool(orientation[axis, 1] > 0) for axis in axes]
-    array_to_file = np.zeros((4, 4))
-    array_to_file[3, 3] = 1
-    for array_axis, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
-        array_to_file[axis, array_axis] = -1 if flip else 1
-        array_to_file[axis, 3] = grid[axis] - 1 if flip else 0
-    affine = file_affine @ array_to_file
-    affine[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)
-    thin = [axis for axis in range(3) if grid[axis] == 1]
-    return Geometry(
-        affine=affine,
-        file_shape=tuple(int(size) for size in nifti.shape),
-        file_affine=file_affine,
-        file_axes=(axes[0], axes[1], axes[2]),
-        file_flips=(flips[0], flips[1], flips[2]),
-        flat_axis=axes.index(thin[-1]) if thin else None,
+    return Geometry.from_file_order(
+        nifti.shape,
+        nifti.affine,
+        mm_per_unit=_MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0),
         file_header=header.binaryblock,
+        what=f"The affine of {name}",
     )
 
 
