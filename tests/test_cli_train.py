@@ -84,7 +84,8 @@ def test_training_gives_weights_and_says_what_is_next(dataset, tmp_path: Path, c
     printed = capsys.readouterr().out
     assert "tiny: background, cube; from step 0 to 4 on cpu" in printed
     assert "step 2: loss" in printed
-    assert "Dice cube 0." in printed
+    assert "Dice of the mean cube 0." in printed
+    assert "Dice of samples cube 0." in printed
     assert f"Next: structseg predict IMAGE.nii.gz --model {out / 'model.safetensors'}" in printed
     _, spec = load_weights(out / "model.safetensors")
     assert spec.channels == ("T1",)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from napari_structseg.data.cases import prepare_case
+from napari_structseg.data import cases
 from napari_structseg.data.dataset import read_dataset
 from napari_structseg.errors import ConfigError, InputError, StructSegError
 from napari_structseg.models import IntensitySpec
@@ -66,7 +66,8 @@ def describe(folder: Path, description) -> None:
 def prepare(folder: Path, index: int = 0, **options):
     dataset = read_dataset(folder)
     settings = {"dimensions": 3, "intensity": ZSCORE, "spacing": None, **options}
-    return prepare_case(dataset.cases[index], dataset, **settings)
+    read = cases.read_case(dataset.cases[index], dataset, settings.pop("dimensions"))
+    return cases.prepare(read, **settings)
 
 
 @pytest.mark.parametrize("description", [VERSION_1, VERSION_2])

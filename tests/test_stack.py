@@ -58,7 +58,7 @@ def test_training_and_validation_keep_to_their_splits(folder: Path) -> None:
     assert {case.name for case in source.cases} == {f"case-{n}" for n in range(6)}
     assert build_run(make_config(validation_cases=0), folder)[2] is None
     network, before = build_network(spec).eval(), validator
-    found = before(network)
+    found = before(network, 2)
     names = [case.name for case in read_stack(folder).cases]
     labels = np.load(folder / "labels.npy")
     for split, is_like_before in ((slice(0, 6), True), (slice(6, 8), False)):
@@ -66,7 +66,7 @@ def test_training_and_validation_keep_to_their_splits(folder: Path) -> None:
         changed[split] = 1 - changed[split]
         np.save(folder / "labels.npy", changed)
         *_, after = build_run(make_config(validation_cases=2), folder)
-        assert (after(network) == found) == is_like_before, names[split]
+        assert (after(network, 2) == found) == is_like_before, names[split]
 
 
 def test_training_on_one_rater(folder: Path) -> None:

@@ -31,6 +31,7 @@ from napari_structseg.training.trainer import (
     Trainer,
     learning_rate,
 )
+from napari_structseg.training.validation import Validation
 
 MINIMAL = 'name = "tiny"\ndimensions = 2\npatch = [8, 8]\n'
 
@@ -102,10 +103,10 @@ def make_trainer(folder: Path, config: TrainConfig | None = None, **options) -> 
     return Trainer(config, spec, source, folder, **options)
 
 
-def dice_of(value: Callable[[int], float]) -> Callable[..., dict[str, float]]:
+def dice_of(value: Callable[[int], float]) -> Callable[..., Validation]:
     """A validator that gives a made-up Dice for each call in turn."""
     calls = iter(range(100))
-    return lambda network: {"stripe": value(next(calls))}
+    return lambda network, n_samples: Validation({"stripe": value(next(calls))})
 
 
 def stop_at(step: int, exception: type[BaseException] = KeyboardInterrupt):
@@ -285,7 +286,7 @@ def test_checkpoint_with_a_loss_that_is_no_number_can_be_read(tmp_path: Path) ->
 
 
 def test_validation_without_any_defined_class_is_no_error(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, validate=lambda network: {})
+    trainer = make_trainer(tmp_path, validate=lambda network, n_samples: Validation({}))
     trainer.run()
     assert [score.dice for score in trainer.history] == [{}, {}, {}]
     assert (tmp_path / BEST_NAME).exists()

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_structseg.data.cases import PreparedCase
+from napari_structseg.controls import Controls
+from napari_structseg.data.cases import ReadCase
 from napari_structseg.errors import ConfigError
+from napari_structseg.image import Image
 from napari_structseg.io.weights import load_weights, save_weights
 from napari_structseg.models import (
     BackboneSpec,
@@ -26,8 +28,7 @@ from napari_structseg.training.objective import Objective, drawn_iterations
 from napari_structseg.training.start import start_from
 from napari_structseg.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME, Trainer
 from napari_structseg.training.validation import (
-    predict_labels,
-    refine_in_slabs,
+    open_labeller,
     validate_on_cases,
     validate_on_patches,
 )
@@ -374,14 +375,9 @@ def test_command_refuses_to_freeze_nothing_before_data_is_read(tmp_path: Path, c
 # Validation.
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("depth", [1, 15, 16, 17, 33])
-def test_mean_field_in_slabs_is_mean_field(kind: str, depth: int) -> None:
-    unary = torch.log_softmax(random_parameters(1, 3, depth, 4).mean, dim=1)
-    prior = random_prior(kind)
-    with torch.inference_mode():
-        expected = refine(prior, unary, 6)
-        torch.testing.assert_close(refine_in_slabs(prior, unary, 6), expected)
+def shown(network, spec: ModelSpec, image: np.ndarray) -> np.ndarray:
+    labels = open_labeller(network, spec, Image.from_array(image, channel_axis=0))
+    return labels(Controls())
 
 
 def test_validation_uses_the_iterations_in_use() -> None:
@@ -392,19 +388,16 @@ def test_validation_uses_the_iterations_in_use() -> None:
         network.prior.combine.weight.zero_()
         network.prior.combine.bias.copy_(torch.tensor([-1e3, 1e3]))
     image = np.random.default_rng(0).random((1, 13, 9), dtype=np.float32)
-    alone = predict_labels(network, spec_of(config, prior=None), image)
-    with torch.inference_mode():
-        mean = network(torch.from_numpy(image[:, :8, :8])[None]).mean[0]
-    assert np.array_equal(alone[:4, :4], mean.argmax(dim=0)[:4, :4].numpy())
-    assert predict_labels(network, spec_of(config), image).all()
+    without = spec_of(config, prior=None)
+    alone = shown(network, without, image)
+    assert not alone.all()
+    assert shown(network, spec_of(config), image).all()
     labels = np.ones((13, 9), np.uint8)
-    case = PreparedCase("case", image, (labels,), (1.0, 1.0))
-    for spec, expected in ((spec_of(config), 1.0), (spec_of(config, prior=None), alone.mean())):
-        dice = 2 * expected / (1 + expected)
-        assert validate_on_cases([case], spec)(network)["stripe"] == pytest.approx(dice)
-        assert validate_on_patches([(image, labels)], spec)(network)["stripe"] == pytest.approx(
-            dice
-        )
+    case = ReadCase("case", "", Image.from_array(image, channel_axis=0), labels[None])
+    for spec, expected in ((spec_of(config), 1.0), (without, alone.mean())):
+        dice = pytest.approx(2 * expected / (1 + expected))
+        assert validate_on_cases([case], spec)(network, 0).dice["stripe"] == dice
+        assert validate_on_patches([(image, labels)], spec)(network, 0).dice["stripe"] == dice
 
 
 def test_validation_leaves_out_voxels_without_data() -> None:
@@ -414,9 +407,9 @@ def test_validation_leaves_out_voxels_without_data() -> None:
         network.head.mean.bias.copy_(torch.tensor([-9.0, 9.0]))
         network.prior.combine.weight.zero_()
         network.prior.combine.bias.zero_()
-    image = np.ones((1, 8, 8), np.float32)
+    image = np.random.default_rng(0).random((1, 8, 8), dtype=np.float32) + 1
     image[:, :3] = 0
-    labels = predict_labels(network, spec_of(config), image)
+    labels = shown(network, spec_of(config), image)
     assert not labels[:3].any()
     assert labels[3:].all()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_structseg.data.cases import PreparedCase, prepare_case
+from napari_structseg.data.cases import PreparedCase, prepare, read_case
 from napari_structseg.data.dataset import Case, Dataset
 from napari_structseg.models import IntensitySpec
 
@@ -44,16 +44,12 @@ def read_split(name: str, data: Path, spacing: Sequence[float]) -> Split:
         test = {IN: cases[HIPPOCAMPUS_TRAINING : HIPPOCAMPUS_TRAINING + HIPPOCAMPUS_TEST]}
     dataset = Dataset(data, ("T1",), CLASSES[name], ())
 
-    def prepare(cases: list[Case]) -> list[PreparedCase]:
+    def prepared(cases: list[Case]) -> list[PreparedCase]:
         intensity = IntensitySpec()
-        return [
-            _cropped(
-                prepare_case(case, dataset, dimensions=3, intensity=intensity, spacing=spacing)
-            )
-            for case in cases
-        ]
+        read = (read_case(case, dataset, 3) for case in cases)
+        return [_cropped(prepare(case, intensity=intensity, spacing=spacing)) for case in read]
 
-    return Split(prepare(training), {where: prepare(cases) for where, cases in test.items()})
+    return Split(prepared(training), {where: prepared(cases) for where, cases in test.items()})
 
 
 def _pairs(folder: Path, image: str, labels: str) -> list[Case]:

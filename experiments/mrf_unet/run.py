@@ -33,8 +33,10 @@ import torch
 from cases import CLASSES, Split, read_split
 from report import MODELS, write_figures, write_tables
 
+from napari_structseg.controls import Controls
 from napari_structseg.data.cases import PreparedCase
 from napari_structseg.evaluation.dice import dice_per_class
+from napari_structseg.image import Image
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.models import (
     BackboneSpec,
@@ -43,6 +45,7 @@ from napari_structseg.models import (
     ModelSpec,
     SegmentationNetwork,
 )
+from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.priors import parallel_step, uniform
 from napari_structseg.training.config import (
     AugmentationConfig,
@@ -53,7 +56,7 @@ from napari_structseg.training.config import (
 from napari_structseg.training.patches import ImagePatches
 from napari_structseg.training.sources import palette
 from napari_structseg.training.trainer import Trainer
-from napari_structseg.training.validation import predict_labels, predict_logits
+from napari_structseg.training.validation import open_labeller
 
 HERE = Path(__file__).resolve().parent
 RESULTS = {name: HERE / f"{name}.json" for name in ("longer", "full")}
@@ -183,7 +186,7 @@ def train_and_test(
     network = trainer.network.eval()
     dice = {
         where: {
-            case.name: scored(predict_labels(network, spec, case.image), case, spec.n_classes)
+            case.name: scored(predicted(network, spec, case), case, spec.n_classes)
             for case in cases
         }
         for where, cases in split.test.items()
@@ -253,6 +256,16 @@ def specification(settings: TrainConfig, classes: tuple[str, ...]) -> ModelSpec:
     )
 
 
+def image_of(case: PreparedCase, spec: ModelSpec) -> Image:
+    """A prepared case as an image; normalising it once more changes next to nothing."""
+    return Image.from_array(case.image, channel_axis=0, spacing=spec.spacing, name=case.name)
+
+
+def predicted(network: SegmentationNetwork, spec: ModelSpec, case: PreparedCase) -> np.ndarray:
+    """Labels as `structseg predict` gives them, on the grid of the network."""
+    return open_labeller(network, spec, image_of(case, spec))(Controls())
+
+
 def scored(labels: np.ndarray, case: PreparedCase, n_classes: int) -> list[float | None]:
     """Dice of each class but the background; None where neither has it."""
     dice = dice_per_class(labels, case.labels[0], n_classes)[1:]
@@ -269,7 +282,8 @@ def convergence(
     curves = []
     for case in cases:
         with torch.inference_mode():
-            unary = torch.log_softmax(predict_logits(network, spec, case.image), dim=1)
+            distribution = Predictor(network, spec).predict(image_of(case, spec))
+            unary = torch.log_softmax(distribution.mean(), dim=0)[None]
             refined, shown = uniform(unary), [unary]
             for _ in range(n_iterations):
                 refined = parallel_step(unary, refined, network.prior.message(refined))

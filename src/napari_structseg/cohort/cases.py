@@ -8,31 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_structseg.cohort.table import CaseTable, named, read_table, spread
+from napari_structseg.data.cases import ReadCase
 from napari_structseg.data.cohort_sources import CaseEntry, open_source
 from napari_structseg.errors import ConfigError
-from napari_structseg.evaluation.overlaps import LabelArray
-from napari_structseg.image import Image
 from napari_structseg.interrupts import deferred_interrupt
-
-
-@dataclass(frozen=True, eq=False)
-class ReadCase:
-    """One case in memory, on its own grid.
-
-    Attributes
-    ----------
-    name, patient
-        What it is called, and whom it is of.
-    image
-        As it is in its files.
-    raters
-        Labels of each rater, ``(M, *spatial)``.
-    """
-
-    name: str
-    patient: str
-    image: Image
-    raters: LabelArray
 
 
 @dataclass(frozen=True, slots=True)

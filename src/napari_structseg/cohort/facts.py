@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_structseg.cohort.cases import Cohort, ReadCase
+from napari_structseg.cohort.cases import Cohort
+from napari_structseg.data.cases import ReadCase
 from napari_structseg.io.references import voxel_hash
 
 Report = Callable[[str, int, int], None]

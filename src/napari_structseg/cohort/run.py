@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from napari_structseg.cohort.cases import Cohort, ReadCase
+from napari_structseg.cohort.cases import Cohort
 from napari_structseg.cohort.draws import DrawSettings, check_samples, draw_case
 from napari_structseg.cohort.facts import CohortFacts, Report, read_facts
 from napari_structseg.cohort.rows import Row, RowFile, defined
@@ -27,6 +27,7 @@ from napari_structseg.cohort.summary import (
     compare_models,
     summarise_model,
 )
+from napari_structseg.data.cases import ReadCase
 from napari_structseg.devices import resolve_device
 from napari_structseg.errors import ConfigError, WeightsError
 from napari_structseg.evaluation.bootstrap import N_RESAMPLES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
 
+    from napari_structseg.training.checkpoint import ValidationScore
     from napari_structseg.training.config import TrainConfig
     from napari_structseg.training.sources import Run
     from napari_structseg.training.trainer import Progress, Trainer
@@ -43,7 +45,7 @@ def train(
         TOML file with the training configuration.
     out
         Folder for checkpoint.safetensors, model.safetensors (the last step) and best.safetensors
-        (the best validation Dice).
+        (the best on the validation cases: of a stochastic model, by its samples).
     start
         Start from the weights of a model (a file, or the name of a shipped one) with the same
         architecture, channels and classes, instead of random ones. It may lack the prior.
@@ -85,8 +87,8 @@ def train(
         )
         weights = _run(trainer, bars)
     console.print(f"Weights of the last step: {weights}")
-    if trainer.history:
-        console.print(f"Weights with the best validation Dice: {trainer.best_path}")
+    if trainer.best_path.exists():
+        console.print(f"Weights with the best validation score: {trainer.best_path}")
     console.print(
         f"Next: structseg predict IMAGE.nii.gz --model {shlex.quote(str(weights))} --out RESULTS"
     )
@@ -153,11 +155,10 @@ def _run(trainer: Trainer, bars: Bars) -> Path:
         losses.append(progress.loss)
         said = f"loss {sum(losses) / len(losses):.4f}  {progress.seconds_per_step:.2f} s/step"
         if progress.score is not None:
-            scores = progress.score.dice
-            named = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
-            bars.console.print(f"step {progress.step}: {said}  Dice {named or 'not defined'}")
-            if scores:
-                dice = f"  Dice {sum(scores.values()) / len(scores):.3f}"
+            for line in _said(progress.score):
+                bars.console.print(f"step {progress.step}: {said}  {line}")
+            if progress.score.dice:
+                dice = f"  Dice {progress.score.mean_dice:.3f}"
         bars.update(task, completed=progress.step, said=said + dice)
 
     try:
@@ -169,3 +170,22 @@ def _run(trainer: Trainer, bars: Bars) -> Path:
             f"Stopped. Step {trainer.saved_step} of {steps} is kept in {trainer.folder}; continue "
             "with the same command and --resume."
         ) from interrupt
+
+
+def _said(score: ValidationScore) -> Iterator[str]:
+    """What a validation found, in lines."""
+    sampled = bool(score.sample_dice)
+    yield f"Dice{' of the mean' if sampled else ''} {_listed(score.dice, '.3f')}"
+    if sampled:
+        yield f"Dice of samples {_listed(score.sample_dice, '.3f')}; GED {score.ged:.3f}"
+    if score.runaway:
+        yield (
+            "WARNING: more than twice, or less than half, the volume that the mean has in this "
+            f"share of the samples: {_listed(score.runaway, '.0%')}"
+        )
+
+
+def _listed(values: dict[str, float], precision: str) -> str:
+    return ", ".join(f"{name} {value:{precision}}" for name, value in values.items()) or (
+        "not defined"
+    )

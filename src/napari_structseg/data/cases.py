@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,32 @@ from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
 
 _MAX_NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class ReadCase:
+    """One case in memory, on its own grid.
+
+    Attributes
+    ----------
+    name, patient
+        What it is called, and whom it is of.
+    image
+        As it is in its files.
+    raters
+        Labels of each rater, ``(M, *spatial)``.
+    where
+        The file that messages name.
+    has_spacing
+        Whether the data set says how large its voxels are.
+    """
+
+    name: str
+    patient: str
+    image: Image
+    raters: npt.NDArray[np.uint8]
+    where: str = ""
+    has_spacing: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,26 +73,15 @@ class PreparedCase:
     spacing: tuple[float, ...]
 
 
-def prepare_case(
-    case: Case,
-    dataset: Dataset,
-    *,
-    dimensions: int,
-    intensity: IntensitySpec,
-    spacing: Sequence[float] | None,
-) -> PreparedCase:
-    """Read a case, check it, normalise its image and resample image and labels.
+def read_case(case: Case, dataset: Dataset, dimensions: int) -> ReadCase:
+    """Read the image of a case and the labels of all its raters, and check them.
 
     Parameters
     ----------
     case, dataset
         Which.
     dimensions
-        Of the model, 2 or 3.
-    intensity
-        How to normalise.
-    spacing
-        Voxel size of the model in mm, in array order; None: the case stays on its grid.
+        That the image must have, 2 or 3.
 
     Raises
     ------
@@ -77,36 +93,65 @@ def prepare_case(
         If the case does not fit into memory.
     """
     image = read_case_image(case, dataset)
+    first = case.images[0]
     if image.ndim != dimensions:
         raise ConfigError(
-            f"The configuration has dimensions = {dimensions}, but {case.images[0]} is "
-            f"{image.ndim}-D with shape {image.spatial_shape}. Set dimensions = {image.ndim}, "
-            "or use other images."
+            f"The configuration has dimensions = {dimensions}, but {first} is {image.ndim}-D with "
+            f"shape {image.spatial_shape}. Set dimensions = {image.ndim}, or use other images."
         )
-    if spacing is not None and case.images[0].name.endswith(PNG_SUFFIX):
+    labels = [read_case_labels(path, image, dataset) for path in case.labels]
+    has_spacing = not first.name.endswith(PNG_SUFFIX)
+    return ReadCase(case.name, "", image, np.stack(labels), str(first), has_spacing)
+
+
+def prepare(
+    case: ReadCase,
+    *,
+    intensity: IntensitySpec,
+    spacing: Sequence[float] | None,
+) -> PreparedCase:
+    """Normalise the image of a case and bring image and labels to the grid of a network.
+
+    Parameters
+    ----------
+    case
+        Which.
+    intensity
+        How to normalise.
+    spacing
+        Voxel size of the model in mm, in array order; None: the case stays on its grid.
+
+    Raises
+    ------
+    ConfigError
+        If the case does not fit the configuration.
+    InputError
+        If its intensities cannot be normalised.
+    MemoryLimitError
+        If the prepared case does not fit into memory.
+    """
+    image = case.image
+    if spacing is not None and not case.has_spacing:
         raise ConfigError(
-            f"{case.images[0]} has no voxel size, since it is a PNG, so it cannot be resampled. "
+            f"{case.where} has no voxel size, since it is a PNG, so it cannot be resampled. "
             "Remove spacing from the configuration."
         )
     size = size_at_spacing(image.spatial_shape, image.spacing, spacing)
-    n_voxels = int(np.prod(size)) + int(np.prod(image.spatial_shape))
+    n_voxels = math.prod(size) + math.prod(image.spatial_shape)
     check_memory(
-        n_voxels * (4 * image.n_channels + len(case.labels)), f"Preparing the case {case.name!r}"
+        n_voxels * (4 * image.n_channels + len(case.raters)), f"Preparing the case {case.name!r}"
     )
     try:
         normalised = normalise(in_ras(image), intensity)
     except InputError as error:
-        raise InputError(f"{case.images[0]}: {error}") from error
-    labels = []
-    for path in case.labels:
-        flipped = _flipped_to_ras(read_case_labels(path, image, dataset)[None], image)
-        raw = torch.from_numpy(flipped[0])
-        labels.append(resample(raw[None], size, nearest=True)[0].numpy())
+        raise InputError(f"{case.where}: {error}") from error
+    raters = torch.from_numpy(_flipped_to_ras(case.raters, image))
+    labels = tuple(resample(rater[None], size, nearest=True)[0].numpy() for rater in raters)
     actual = tuple(
         n_old * step / n_new
         for n_old, step, n_new in zip(image.spatial_shape, image.spacing, size, strict=True)
     )
-    return PreparedCase(case.name, resample(normalised, size).numpy(), tuple(labels), actual)
+    return PreparedCase(case.name, resample(normalised, size).numpy(), labels, actual)
 
 
 def in_ras(image: Image) -> npt.NDArray[Any]:

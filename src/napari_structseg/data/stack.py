@@ -24,7 +24,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from napari_structseg.data.cases import PreparedCase
+from napari_structseg.data.cases import PreparedCase, ReadCase
 from napari_structseg.data.dataset import (
     DESCRIPTION,
     channels_of,
@@ -127,6 +127,16 @@ class Stack:
     def labels(self, case: StackCase) -> npt.NDArray[np.uint8]:
         """The labels of each rater, ``(R, *spatial)``."""
         return np.array(self._labels[case.index])
+
+    def read(self, case: StackCase) -> ReadCase:
+        """A case with all its raters.
+
+        Raises
+        ------
+        InputError
+            As :meth:`pixels`.
+        """
+        return ReadCase(case.name, case.patient, self.image(case), self.labels(case))
 
 
 class StackCases(Sequence[PreparedCase]):

@@ -19,7 +19,7 @@ _METADATA_KEY = "napari_structseg_checkpoint"
 
 
 class ValidationScore(BaseModel):
-    """Dice per class on the validation cases at one step.
+    """What :class:`~napari_structseg.training.validation.Validation` says of one step.
 
     Attributes
     ----------
@@ -28,7 +28,14 @@ class ValidationScore(BaseModel):
     loss
         Training loss of that step, in nats per voxel. It may be infinite or NaN.
     dice
-        Class name to Dice in [0, 1], without classes whose Dice is not defined.
+        Of the labels of the mean: class name to Dice in [0, 1], without classes whose Dice is
+        not defined.
+    sample_dice
+        The average over samples; empty where none were drawn.
+    ged
+        Generalised energy distance of samples and raters; None without samples.
+    runaway
+        Class name to the share of samples with far more or far less of the class than the mean.
     """
 
     # A diverged loss must not make the checkpoint unreadable: JSON's own null is no number.
@@ -36,6 +43,20 @@ class ValidationScore(BaseModel):
     step: int
     loss: float
     dice: dict[str, float]
+    sample_dice: dict[str, float] = Field(default_factory=dict)
+    ged: float | None = None
+    runaway: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean over the classes that have a Dice; 0 where none has."""
+        return sum(self.dice.values()) / max(1, len(self.dice))
+
+    def better_than(self, other: ValidationScore) -> bool:
+        """Whether samples are nearer to the raters; without samples, whether the mean is."""
+        if self.ged is None or other.ged is None:
+            return self.ged is not None or (other.ged is None and self.mean_dice > other.mean_dice)
+        return self.ged < other.ged
 
 
 class CheckpointState(BaseModel):

@@ -204,6 +204,11 @@ class TrainConfig(_Config):
     validate_every: Annotated[int, Field(gt=0)] = Field(
         default=250, description="Steps between validations."
     )
+    validation_samples: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=8,
+        description="Samples drawn of each validation case, by which the best weights of a "
+        "stochastic model are chosen; 0: by the Dice of the mean.",
+    )
     checkpoint_every: Annotated[int, Field(gt=0)] = Field(
         default=250, description="Steps between checkpoints."
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from napari_structseg.data.cases import in_ras, prepare_case
+from napari_structseg.data.cases import ReadCase, in_ras, prepare, read_case
 from napari_structseg.data.dataset import read_dataset
 from napari_structseg.data.stack import (
     TRAIN,
     VALIDATION,
     Stack,
+    StackCase,
     StackCases,
     is_stack,
     read_stack,
@@ -26,8 +28,12 @@ from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.patches import ImagePatches
 from napari_structseg.training.synthesis import TISSUE_NAMES, BrainSynthesis, LabelMap
-from napari_structseg.training.trainer import PatchSource, Validator
-from napari_structseg.training.validation import validate_on_cases, validate_on_patches
+from napari_structseg.training.trainer import PatchSource
+from napari_structseg.training.validation import (
+    Validator,
+    validate_on_cases,
+    validate_on_patches,
+)
 
 Report = Callable[[int, int, str], None]
 Run = tuple[ModelSpec, PatchSource, Validator | None]
@@ -62,7 +68,7 @@ def build_run(config: TrainConfig, folder: Path, report: Report | None = None) -
     source
         Patches of the cases to train on.
     validator
-        Dice on the last ``config.validation_cases`` cases, in order of name, or on as many of
+        Scores on the last ``config.validation_cases`` cases, in order of name, or on as many of
         the validation split of a stack; None without.
 
     Raises
@@ -86,21 +92,22 @@ def _from_images(config: TrainConfig, folder: Path, report: Report) -> Run:
     spec = _spec(config, dataset.channels, dataset.classes)
     for case in dataset.cases:
         _check_rater(config, len(case.labels), f"the case {case.name!r}")
-    cases = []
-    for case in dataset.cases:
-        cases.append(
-            prepare_case(
-                case,
-                dataset,
-                dimensions=config.dimensions,
-                intensity=config.intensity,
-                spacing=config.spacing,
-            )
+    cases, held_out = [], []
+    for number, case in enumerate(dataset.cases, start=1):
+        read = read_case(case, dataset, config.dimensions)
+        prepared = prepare(
+            read,
+            intensity=config.intensity,
+            spacing=config.spacing,
         )
-        report(len(cases), len(dataset.cases), case.name)
-    held_out = cases[n_training:]
+        # All are prepared, to check them: validation itself is on the case's own grid.
+        if number <= n_training:
+            cases.append(prepared)
+        else:
+            held_out.append(read)
+        report(number, len(dataset.cases), case.name)
     validator = validate_on_cases(held_out, spec) if held_out else None
-    return spec, ImagePatches(cases[:n_training], config), validator
+    return spec, ImagePatches(cases, config), validator
 
 
 def _from_stack(config: TrainConfig, stack: Stack, report: Report) -> Run:
@@ -126,8 +133,19 @@ def _from_stack(config: TrainConfig, stack: Stack, report: Report) -> Run:
     spec = _spec(config, stack.channels, stack.classes)
     validator = None
     if held_out:
-        validator = validate_on_cases(StackCases(stack, held_out, config.intensity), spec)
+        validator = validate_on_cases(_OneByOne(stack, held_out), spec)
     return spec, ImagePatches(StackCases(stack, training, config.intensity), config), validator
+
+
+@dataclass(frozen=True)
+class _OneByOne:
+    """Cases of a stack, each read when it is its turn, so that few are in memory."""
+
+    stack: Stack
+    cases: Sequence[StackCase]
+
+    def __iter__(self) -> Iterator[ReadCase]:
+        return map(self.stack.read, self.cases)
 
 
 def _check_rater(config: TrainConfig, n_raters: int, what: str) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +32,7 @@ from napari_structseg.training.checkpoint import (
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.objective import PATCH_STREAM, Objective
 from napari_structseg.training.start import adopt, check_prior, require_start
+from napari_structseg.training.validation import Validator
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,6 @@ class PatchSource(Protocol):
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         """Draw an image ``(C, *patch)`` and its labels ``(*patch)``, from ``rng`` alone."""
         ...
-
-
-Validator = Callable[[SegmentationNetwork], dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class Trainer:
     device
         Where to train.
     validate
-        Dice per class of a network on validation data; None: no validation.
+        Scores of a network on validation data; None: no validation.
     initial
         A network of the same specification to start from, with a prior of its own or without;
         None: fresh weights.
@@ -181,7 +179,7 @@ class Trainer:
 
     @property
     def best_path(self) -> Path:
-        """Where the weights with the best validation Dice are, once there was validation."""
+        """Where the weights with the best validation score are, once one counted."""
         return self.folder / BEST_NAME
 
     @property
@@ -322,11 +320,20 @@ class Trainer:
         if self._validate is None:
             return None
         self.network.eval()
-        score = ValidationScore(step=self.step, loss=loss, dice=self._validate(self.network))
-        if all(_mean_dice(score) > _mean_dice(earlier) for earlier in self.history):
+        # Until its likelihood is trained, samples of a model say nothing.
+        counts = self._counts(self.step)
+        found = self._validate(self.network, self.config.validation_samples if counts else 0)
+        score = ValidationScore(step=self.step, loss=loss, **asdict(found))
+        earlier = [one for one in self.history if self._counts(one.step)]
+        if counts and all(score.better_than(one) for one in earlier):
             save_weights(self.best_path, self.network, self._trained_spec())
         self._state = self._state.model_copy(update={"history": [*self.history, score]})
         return score
+
+    def _counts(self, step: int) -> bool:
+        """Whether the weights of a step can be the best: its likelihood was trained, if any is."""
+        first = self.config.loss.mean_only_steps
+        return self.config.head.kind != "low_rank" or step > first or first == self.config.steps
 
     def _trained_spec(self) -> ModelSpec:
         record = self.spec.training.model_copy(update={"steps": self.step})
@@ -344,8 +351,3 @@ class Trainer:
         geco = self._objective.geco
         if geco is not None and average is not None and log_weight is not None:
             geco.average, geco.log_weight = average, log_weight
-
-
-def _mean_dice(score: ValidationScore) -> float:
-    """Mean over the classes that have a Dice; 0 where none has."""
-    return sum(score.dice.values()) / max(1, len(score.dice))

@@ -1,41 +1,73 @@
-"""Dice of a network in training, on cases it does not train on.
+"""Scores of a network in training, on cases it does not train on.
 
-The prediction is the argmax of the mean logits, for a stochastic network too, or of mean field
-where there is a prior.
+What is scored is what a user will get: the predictor of `structseg predict`, on the image's own
+voxel grid, with the MRF where the model has one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from napari_structseg.data.cases import PreparedCase
-from napari_structseg.evaluation.dice import dice_per_class, mean_dice, overlap
+from napari_structseg.controls import MEAN, Controls
+from napari_structseg.data.cases import ReadCase
+from napari_structseg.evaluation.dice import Overlap, mean_dice, overlap
+from napari_structseg.evaluation.energy import energy_distance
+from napari_structseg.evaluation.overlaps import pairwise_overlap
+from napari_structseg.image import Image
 from napari_structseg.models import ModelSpec, SegmentationNetwork
-from napari_structseg.prediction.tiling import make_tiles
-from napari_structseg.priors import MarkovPrior, parallel_step, uniform
-from napari_structseg.training.losses import background_outside
-from napari_structseg.training.trainer import Validator
+from napari_structseg.prediction.predictor import Predictor, prior_for
+from napari_structseg.refine.refinement import Refinement
+from napari_structseg.render.rendering import Renderer
 
-# Neighbouring tiles share this fraction of their size, as in prediction.
-_OVERLAP_FRACTION = 4
-# Planes that mean field updates at a time.
-_SLAB = 16
+Array = npt.NDArray[np.float32]
+LabelArray = npt.NDArray[np.uint8]
+Labeller = Callable[[Controls], LabelArray]
+
+# A sample is runaway where a class has more than so many times the volume of the mean, or less
+# than its inverse.
+_RUNAWAY_FACTOR = 2
 
 
-def predict_logits(
-    network: SegmentationNetwork,
-    spec: ModelSpec,
-    image: npt.NDArray[np.float32],
-    tile: Sequence[int] | None = None,
-) -> Tensor:
-    """Mean logits, computed tile by tile and blended; what comes before the prior.
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What a network reaches on the validation cases.
+
+    Attributes
+    ----------
+    dice
+        Class name to Dice of the labels of the mean, without the background and without classes
+        whose Dice is not defined.
+    sample_dice
+        The same, the average over samples; empty where no samples were drawn.
+    ged
+        Generalised energy distance of samples and raters, the mean over cases; None without
+        samples. With a single rater it is the energy score of the samples: it falls with their
+        distance to the rater and with their diversity, so that the raters' own distribution
+        scores best.
+    runaway
+        Class name to the share of the samples, over all cases, in which the class has more than
+        twice or less than half of its volume in the mean; without classes that have none.
+    """
+
+    dice: dict[str, float]
+    sample_dice: dict[str, float] = field(default_factory=dict)
+    ged: float | None = None
+    runaway: dict[str, float] = field(default_factory=dict)
+
+
+Validator = Callable[[SegmentationNetwork, int], Validation]
+"""Scores a network in evaluation mode, with so many samples; 0: the mean alone."""
+
+
+def open_labeller(network: SegmentationNetwork, spec: ModelSpec, image: Image) -> Labeller:
+    """Run a network on an image as prediction does.
 
     Parameters
     ----------
@@ -44,134 +76,132 @@ def predict_logits(
     spec
         Its specification.
     image
-        ``(C, *spatial)``, prepared for the network.
-    tile
-        Tile size; None: the patch of training.
+        On its own grid.
 
     Returns
     -------
-    Tensor
-        ``(1, K, *spatial)`` on the network's device.
+    callable
+        Labels of the whole image, ``(*spatial)`` uint8, for a seed and a sample number; after
+        the iterations of the MRF that are in use.
+
+    Raises
+    ------
+    InputError, MemoryLimitError
+        If the model cannot take the image.
     """
-    device = next(network.parameters()).device
-    voxels = torch.from_numpy(image).to(device)
-    tile = tile or spec.patch
-    tiles = make_tiles(image.shape[1:], tile, [size // _OVERLAP_FRACTION for size in tile])
-    logits = torch.zeros((1, spec.n_classes, *image.shape[1:]), device=device)
+    iterations = 0 if spec.prior is None else spec.prior.iterations
+    shown: Refinement | Renderer
     with torch.inference_mode():
-        for part in tiles:
-            index = (slice(None), slice(None), *part.region)
-            logits[index] += network(voxels[None][index]).mean * part.weight.to(device)
-        if spec.roi:
-            logits = background_outside(logits, (voxels != 0).any(dim=0)[None])
-    return logits
+        distribution = Predictor(network, spec).predict(image)
+        prior = prior_for(network, image) if iterations else None
+        shown = Renderer(distribution) if prior is None else Refinement(distribution, prior)
 
-
-def predict_labels(
-    network: SegmentationNetwork,
-    spec: ModelSpec,
-    image: npt.NDArray[np.float32],
-    tile: Sequence[int] | None = None,
-) -> npt.NDArray[np.uint8]:
-    """Argmax of the mean logits; with a prior, of mean field after the iterations in use.
-
-    Parameters
-    ----------
-    network, spec, image, tile
-        As for :func:`predict_logits`.
-
-    Returns
-    -------
-    labels
-        ``(*spatial)`` uint8.
-    """
-    scores = predict_logits(network, spec, image, tile)
-    if network.prior is not None and spec.prior is not None:
+    def labels(controls: Controls) -> LabelArray:
         with torch.inference_mode():
-            unary = torch.log_softmax(scores, dim=1)
-            scores = refine_in_slabs(network.prior, unary, spec.prior.iterations)
-    labels: npt.NDArray[np.uint8] = scores[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+            return shown.render_volume(controls.model_copy(update={"iterations": iterations}))
+
     return labels
 
 
-def refine_in_slabs(prior: MarkovPrior, unary: Tensor, n_iterations: int) -> Tensor:
-    """:func:`refine` with parallel updates, in the memory of a few planes.
-
-    The first stage of a network prior has K^2 channels, too many for a whole volume at once.
-
-    Parameters
-    ----------
-    prior
-        The prior.
-    unary
-        U, ``(B, K, *spatial)``.
-    n_iterations
-        At least 1.
-
-    Returns
-    -------
-    Tensor
-        R, ``(B, K, *spatial)``.
-    """
-    depth = unary.shape[2]
-    current, updated = uniform(unary), torch.empty_like(unary)
-    for _ in range(n_iterations):
-        for start in range(0, depth, _SLAB):
-            stop = min(start + _SLAB, depth)
-            # Neighbours reach one plane further.
-            low, high = max(start - 1, 0), min(stop + 1, depth)
-            message = prior.message(current[:, :, low:high])[:, :, start - low : stop - low]
-            slab = (slice(None), slice(None), slice(start, stop))
-            updated[slab] = parallel_step(unary[slab], current[slab], message)
-        current, updated = updated, current
-    return current
-
-
-def validate_on_cases(cases: Sequence[PreparedCase], spec: ModelSpec) -> Validator:
-    """Dice of each class but the background: the mean over cases and their raters.
+def validate_on_cases(
+    cases: Iterable[ReadCase], spec: ModelSpec, *, pooled: bool = False
+) -> Validator:
+    """Scores of each class but the background, over cases and their raters.
 
     Parameters
     ----------
     cases
-        Held-out cases.
+        Held-out cases, on their own grids; they are gone through at each validation.
     spec
         Of the network.
+    pooled
+        Dice of the voxels of all cases together, for patches; otherwise the mean over cases.
     """
 
-    def validate(network: SegmentationNetwork) -> dict[str, float]:
-        scores = []
-        for case in cases:
-            prediction = predict_labels(network, spec, case.image)
-            scores += [dice_per_class(prediction, labels, spec.n_classes) for labels in case.labels]
-        return _named(mean_dice(scores), spec.class_names)
+    def validate(network: SegmentationNetwork, n_samples: int) -> Validation:
+        n_drawn = 0 if spec.head.kind == "point" else n_samples
+        of_mean, of_samples = [], []
+        distances, runaway = [], []
+        for seed, case in enumerate(cases):
+            labels = open_labeller(network, spec, case.image)
+            mean = labels(Controls(seed=seed))
+            of_mean += _overlaps(mean, case, spec)
+            if not n_drawn:
+                continue
+            samples = np.stack(list(_samples(labels, seed, n_drawn)))
+            for sample in samples:
+                of_samples += _overlaps(sample, case, spec)
+                runaway.append(_runaway(sample, mean, spec.n_classes))
+            distances.append(_energy_distance(samples, case.raters, spec.n_classes))
+        dice = _named(_dice(of_mean, pooled=pooled), spec)
+        if not distances:
+            return Validation(dice)
+        return Validation(
+            dice,
+            sample_dice=_named(_dice(of_samples, pooled=pooled), spec),
+            ged=float(np.mean(distances)),
+            runaway={k: v for k, v in _named(np.mean(runaway, axis=0), spec).items() if v},
+        )
 
     return validate
 
 
-def validate_on_patches(
-    patches: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]], spec: ModelSpec
-) -> Validator:
-    """Dice of each class but the background, pooled over the voxels of fixed patches.
+def validate_on_patches(patches: Sequence[tuple[Array, LabelArray]], spec: ModelSpec) -> Validator:
+    """Scores of each class but the background, Dice pooled over the voxels of fixed patches.
 
     Parameters
     ----------
     patches
-        Images ``(C, *patch)`` and their labels.
+        Images ``(C, *patch)``, on the grid of the network, and their labels. They are normalised
+        as any image is.
     spec
         Of the network.
     """
+    cases = [
+        ReadCase(
+            name=f"patch {number}",
+            patient="",
+            image=Image.from_array(
+                image, channel_axis=0, channels=spec.channels, spacing=spec.spacing
+            ),
+            raters=labels[None],
+        )
+        for number, (image, labels) in enumerate(patches, start=1)
+    ]
+    return validate_on_cases(cases, spec, pooled=True)
 
-    def validate(network: SegmentationNetwork) -> dict[str, float]:
-        counts = [
-            overlap(predict_labels(network, spec, image), labels, spec.n_classes)
-            for image, labels in patches
-        ]
-        return _named(reduce(add, counts).dice(), spec.class_names)
 
-    return validate
+def _overlaps(labels: LabelArray, case: ReadCase, spec: ModelSpec) -> list[Overlap]:
+    return [overlap(labels, rater, spec.n_classes) for rater in case.raters]
 
 
-def _named(dice: npt.NDArray[np.float64], classes: Sequence[str]) -> dict[str, float]:
-    """Without the background, and without classes that have no Dice."""
-    named = zip(classes, dice, strict=True)
-    return {name: float(value) for name, value in list(named)[1:] if not np.isnan(value)}
+def _dice(counts: Sequence[Overlap], *, pooled: bool) -> npt.NDArray[np.float64]:
+    return reduce(add, counts).dice() if pooled else mean_dice([one.dice() for one in counts])
+
+
+def _samples(labels: Labeller, seed: int, n_samples: int) -> Iterator[LabelArray]:
+    """The first samples of a series: the same noise at every validation."""
+    for number in range(MEAN + 1, MEAN + 1 + n_samples):
+        yield labels(Controls(seed=seed, sample=number))
+
+
+def _energy_distance(samples: LabelArray, raters: LabelArray, n_classes: int) -> float:
+    across = pairwise_overlap(samples, raters, n_classes).distances()
+    within = pairwise_overlap(samples, samples, n_classes).distances()
+    reading = pairwise_overlap(raters, raters, n_classes).distances()
+    return energy_distance(across, within, reading)
+
+
+def _runaway(sample: LabelArray, mean: LabelArray, n_classes: int) -> npt.NDArray[np.bool_]:
+    """Which classes of a sample have far more or far fewer voxels than in the mean, ``(C,)``."""
+    ours, theirs = (np.bincount(one.ravel(), minlength=n_classes) for one in (sample, mean))
+    odd: npt.NDArray[np.bool_] = (ours > _RUNAWAY_FACTOR * theirs) | (
+        ours * _RUNAWAY_FACTOR < theirs
+    )
+    return odd
+
+
+def _named(values: npt.NDArray[np.float64], spec: ModelSpec) -> dict[str, float]:
+    """Values of classes without the background, and without classes that have none."""
+    named = list(zip(spec.class_names, values, strict=True))
+    return {name: float(value) for name, value in named[1:] if not np.isnan(value)}
