@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Hashable, Iterator
 
 import numpy as np
@@ -24,7 +25,7 @@ from napari_structseg.distributions import (
     Region,
     SliceStack,
 )
-from napari_structseg.errors import StructSegError
+from napari_structseg.errors import InputError, StructSegError
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.render.rendering import LabelArray, Renderer
 from napari_structseg.render.summaries import (
@@ -57,6 +58,7 @@ from napari_structseg.session.overlays import (
     thumbnails,
 )
 from napari_structseg.session.refined import RefinedWork
+from napari_structseg.session.whole import WholeLabels
 
 # How long no request must have come before anything but the visible slice is worked on: while
 # a slider moves, the processor belongs to the slice and to painting it.
@@ -97,6 +99,9 @@ class Engine:
         self._work = _Work(distribution, voxel_volume_ml, prior, slice_only)
         self._condition = threading.Condition()
         self._pending: tuple[int, Request] | None = None
+        # The newest request, where it made way for whole labellings: the slice is there.
+        self._waiting: tuple[int, Request] | None = None
+        self._whole: deque[WholeLabels] = deque()
         self._generation = 0
         self._busy = False
         self._closed = False
@@ -119,12 +124,38 @@ class Engine:
             if self._closed:
                 return generation
             self._pending = (generation, request)
+            self._waiting = None
             self._condition.notify_all()
-            # What a listener asks for while it is told a result waits until it returns.
-            answer_here = self._thread is None and not self._busy
-        while answer_here and self._answer_pending():
-            pass
+        self._answer_here()
         return generation
+
+    def whole_labels(self, request: Request) -> WholeLabels:
+        """Ask for the labels of the whole image, to save or to hand on.
+
+        They are those of the controls of the request, whatever is asked for meanwhile. They come
+        after the visible slice of newer requests, and before everything else.
+
+        Parameters
+        ----------
+        request
+            What to label: its controls, and whether mean field stops once converged.
+
+        Returns
+        -------
+        WholeLabels
+            A future: ``result()`` waits, ``cancel()`` gives up, ``progressed`` tells how far it
+            is, ``add_done_callback()`` calls back in the engine's thread.
+        """
+        labels = WholeLabels(request)
+        with self._condition:
+            is_closed = self._closed
+            if not is_closed:
+                self._whole.append(labels)
+                self._condition.notify_all()
+        if is_closed:
+            labels.give_up()
+        self._answer_here()
+        return labels
 
     def invalidate(self) -> None:
         """Forget what was already delivered, so that the next request delivers it again."""
@@ -139,7 +170,7 @@ class Engine:
     def is_idle(self) -> bool:
         """Whether everything asked for is done."""
         with self._condition:
-            return not self._busy and self._pending is None
+            return self._is_idle()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until idle; False if ``timeout`` seconds were not enough.
@@ -147,9 +178,7 @@ class Engine:
         Once closed, that is when the worker has ended: no result comes after.
         """
         with self._condition:
-            is_idle = self._condition.wait_for(
-                lambda: not self._busy and self._pending is None, timeout
-            )
+            is_idle = self._condition.wait_for(self._is_idle, timeout)
             ends = self._closed and is_idle
         if ends and self._thread is not None and self._thread is not threading.current_thread():
             # It still has to let go of its tensors, which must not happen while Python ends.
@@ -161,27 +190,59 @@ class Engine:
         """Stop the worker after its current step, without waiting for it."""
         with self._condition:
             self._closed = True
-            self._pending = None
+            self._pending = self._waiting = None
             self._condition.notify_all()
 
+    def _is_idle(self) -> bool:
+        return not self._busy and self._has_nothing()
+
+    def _has_nothing(self) -> bool:
+        return self._pending is None and self._waiting is None and not self._whole
+
+    def _answer_here(self) -> None:
+        """Without a thread, answer all there is."""
+        # What a listener asks for while it is told a result waits until it returns.
+        with self._condition:
+            answer_here = self._thread is None and not self._busy
+        while answer_here and self._answer_pending():
+            pass
+
     def _loop(self) -> None:
-        while True:
+        is_open = True
+        while is_open:
             with self._condition:
-                self._condition.wait_for(lambda: self._closed or self._pending is not None)
-                if self._closed:
-                    return
+                self._condition.wait_for(lambda: self._closed or not self._has_nothing())
+                is_open = not self._closed
             self._answer_pending()
 
-    def _answer_pending(self) -> bool:
-        """Answer the newest request; False if there is none."""
+    def _give_up_whole_labels(self) -> None:
+        """Once closed, tell those who still wait for labels."""
         with self._condition:
-            if self._pending is None:
+            given_up = list(self._whole)
+            self._whole.clear()
+            self._condition.notify_all()
+        for labels in given_up:
+            labels.give_up()
+
+    def _answer_pending(self) -> bool:
+        """Answer the newest request, or go on with a whole labelling; False if there is nothing."""
+        if self._closed:
+            self._give_up_whole_labels()
+            return False
+        with self._condition:
+            newest = self._pending
+            whole = self._whole[0] if newest is None and self._whole else None
+            if newest is None and whole is None:
+                newest, self._waiting = self._waiting, None
+            if newest is None and whole is None:
                 return False
-            generation, request = self._pending
             self._pending = None
             self._busy = True
         try:
-            finished = self._answer(generation, request)
+            if newest is not None:
+                finished = self._answer(*newest)
+            elif whole is not None:
+                finished = self._go_on_with(whole)
         except (StructSegError, MemoryError, RuntimeError) as error:
             # Of torch's own errors, running out of memory is the one to expect here.
             finished = True
@@ -195,6 +256,20 @@ class Engine:
                 self._condition.notify_all()
         if finished and self.is_idle() and not self._closed:
             self.idle.emit()
+        return True
+
+    def _go_on_with(self, whole: WholeLabels) -> bool:
+        """Work on a whole labelling until it is done (True) or a request takes over (False)."""
+        try:
+            while not self._work.whole(whole):
+                if self._superseded():
+                    return False
+        except Exception as error:  # noqa: BLE001 -- whoever waits for the labels is told
+            if not whole.done():
+                whole.set_exception(error)
+        with self._condition:
+            if self._whole and self._whole[0] is whole:
+                self._whole.popleft()
         return True
 
     def _answer(self, generation: int, request: Request) -> bool:
@@ -216,14 +291,22 @@ class Engine:
                 if self._closed:
                     return False
                 self.result.emit(result)
-        if not self._settled():
+        if not self._settled() or self._makes_way(generation, request):
             return False
         for step in self._work.background(generation, request):
             if step is not None and not self._closed:
                 self.result.emit(step)
-            if self._superseded():
+            if self._superseded() or self._makes_way(generation, request):
                 return False
         return True
+
+    def _makes_way(self, generation: int, request: Request) -> bool:
+        """Whether a whole labelling comes first: the request waits and is answered again."""
+        with self._condition:
+            if self._whole and self._pending is None and not self._closed:
+                self._waiting = (generation, request)
+                return True
+            return False
 
     def _moved_on(self, view: View) -> bool:
         """Whether the newest request is for another slice: what is drawn over this one can go."""
@@ -283,6 +366,16 @@ class _Work:
     def refines(self, request: Request) -> bool:
         """Whether a prior has a say: not before the whole distribution is there."""
         return self._refined is not None and request.controls.refines and not self._slice_only
+
+    def whole(self, labels: WholeLabels) -> bool:
+        """One more step of a whole labelling; True once it is done."""
+        if self._slice_only:
+            raise InputError(
+                "The whole image is expected to be segmented, but the model is still running. "
+                "Wait until it has finished."
+            )
+        refines = self.refines(labels.request)
+        return labels.advance(self._renderer, self._refined if refines else None)
 
     def visible(self, generation: int, request: Request) -> Iterator[Result | None]:
         """The visible slice and what is drawn over it."""

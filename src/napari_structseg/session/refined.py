@@ -14,7 +14,7 @@ from napari_structseg.priors import MarkovPrior
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.refinement import Refinement
 from napari_structseg.refine.trajectory import Trajectory
-from napari_structseg.render.rendering import SLAB_VOXELS
+from napari_structseg.render.rendering import SLAB_VOXELS, LabelArray
 from napari_structseg.render.summaries import class_volumes
 from napari_structseg.session.messages import (
     ChangedLabels,
@@ -110,6 +110,33 @@ class RefinedWork:
             yield SlabLabels(generation, region, part, done, total)
         yield ClassVolumes(generation, volumes, time.perf_counter() - started)
         yield from self._iterate(generation, request, trajectory, toward, ITERATIONS_MAX)
+
+    def whole(self, request: Request) -> Iterator[tuple[int, int, LabelArray | None]]:
+        """The labels of the whole image alone, step by step.
+
+        Other requests may be answered between two steps: if theirs are other controls, mean
+        field begins again.
+
+        Yields
+        ------
+        done, total
+            Iterations of slabs, and how many are wanted.
+        labels
+            ``(*spatial)``, a copy, with the last step; None before.
+        """
+        controls = request.controls
+        while True:
+            # Asked for at each step: what comes between may have moved it to other controls.
+            trajectory = self._refinement.trajectory(controls, request.view.axis)
+            total = trajectory.n_slabs * controls.iterations
+            if self._is_enough(trajectory, request, trajectory.n_complete):
+                trajectory.seek(controls.iterations)
+                yield total, total, trajectory.volume().copy()
+                return
+            trajectory.advance(0, controls.iterations)
+            slabs_done = (trajectory.reached(slab) for slab in range(trajectory.n_slabs))
+            done = sum(min(reached, controls.iterations) for reached in slabs_done)
+            yield min(done, total - 1), total, None
 
     def _iterate(
         self, generation: int, request: Request, trajectory: Trajectory, toward: int, target: int
