@@ -41,7 +41,7 @@ OBLIQUE = np.array(
         [0, 0, 0, 1],
     ]
 )
-NAMES = ["entropy.nii.gz", "mean.nii.gz", "sample-000.nii.gz", "sample-001.nii.gz"]
+NAMES = ["entropy.nii.gz", "mean.nii.gz", "sample-001.nii.gz", "sample-002.nii.gz"]
 
 
 def blob(*shape: int, seed: int = 0) -> np.ndarray:
@@ -277,16 +277,37 @@ def test_another_image_of_a_recipe_is_named_before_what_else_is_wrong_with_it(
     )
 
 
+def test_a_recipe_of_the_first_format_keeps_its_names(
+    image: Path, model: Path, tmp_path: Path
+) -> None:
+    made = predict(image, model, tmp_path / "first", samples=2)
+    # There, the file of sample 1 was called sample-000.
+    of_old = {
+        **{name: sha256 for name, sha256 in made.outputs.items() if "sample" not in name},
+        "sample-000.nii.gz": made.outputs["sample-001.nii.gz"],
+        "sample-001.nii.gz": made.outputs["sample-002.nii.gz"],
+    }
+    old = made.model_copy(update={"format_version": 1, "outputs": of_old})
+    path = tmp_path / "old.json"
+    path.write_text(old.model_dump_json())
+    again = reproduce(path, image, tmp_path / "again")
+    assert again.outputs == of_old
+    assert {file.name for file in (tmp_path / "again").iterdir()} == {*of_old, "recipe.json"}
+    assert (
+        reproduce(tmp_path / "again" / "recipe.json", image, tmp_path / "third").outputs == of_old
+    )
+
+
 def test_results_that_differ_from_the_recipe_are_reported(
     image: Path, model: Path, tmp_path: Path
 ) -> None:
     recipe = predict(image, model, tmp_path / "first", samples=1)
-    promised = {**recipe.outputs, "sample-000.nii.gz": "0" * 64}
+    promised = {**recipe.outputs, "sample-001.nii.gz": "0" * 64}
     versions = {**recipe.versions, "torch": "1.0"}
     altered = recipe.model_copy(update={"outputs": promised, "versions": versions})
     path = tmp_path / "altered.json"
     path.write_text(altered.model_dump_json())
-    with pytest.raises(InputError, match=r"sample-000\.nii\.gz differ .* torch 1\.0, now"):
+    with pytest.raises(InputError, match=r"sample-001\.nii\.gz differ .* torch 1\.0, now"):
         reproduce(path, image, tmp_path / "again")
 
 
@@ -295,7 +316,7 @@ def test_results_that_differ_from_the_recipe_are_reported(
     [
         ("{", "not valid JSON"),
         ("[]", "not a recipe of this version"),
-        ('{"format_version": 2}', "not a recipe of this version"),
+        ('{"format_version": 3}', "not a recipe of this version"),
     ],
 )
 def test_broken_recipe(content: str, says: str, image: Path, tmp_path: Path, capsys) -> None:
@@ -466,4 +487,4 @@ def test_noise_of_sample_k_is_that_of_the_viewer(image: Path, model: Path, tmp_p
     distribution = Predictor(*load_model(model)).predict(read_image(image))
     controls = make_controls([one.name for one in CLASSES])
     expected = render_labels(distribution, Noise(3, 2), controls)
-    assert np.array_equal(read_image(tmp_path / "out" / "sample-001.nii.gz").data[0], expected)
+    assert np.array_equal(read_image(tmp_path / "out" / "sample-002.nii.gz").data[0], expected)

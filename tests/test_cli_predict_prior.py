@@ -34,7 +34,7 @@ from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 
 SHAPE = (14, 12, 10)
-NAMES = ["mean.nii.gz", "sample-000.nii.gz", "sample-001.nii.gz"]
+NAMES = ["mean.nii.gz", "sample-001.nii.gz", "sample-002.nii.gz"]
 CLASS_NAMES = [one.name for one in CLASSES]
 
 
@@ -111,7 +111,7 @@ def test_a_model_brings_its_number_of_iterations(image: Path, model: Path, tmp_p
         predict(image, model, tmp_path / "weak", samples=1, mrf_strength=0).outputs == none.outputs
     )
     assert none.outputs["mean.nii.gz"] != recipe.outputs["mean.nii.gz"]
-    assert none.outputs["sample-000.nii.gz"] != recipe.outputs["sample-000.nii.gz"]
+    assert none.outputs["sample-001.nii.gz"] != recipe.outputs["sample-001.nii.gz"]
     # The entropy is that of the model.
     assert none.outputs["entropy.nii.gz"] == recipe.outputs["entropy.nii.gz"]
 

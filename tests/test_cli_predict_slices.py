@@ -56,7 +56,7 @@ def test_labels_lie_where_the_slices_are(tmp_path: Path, model: Path, image: Pat
     stored = nib.load(out / "mean.nii.gz")
     assert stored.shape == SHAPE
     np.testing.assert_allclose(stored.affine, AFFINE)
-    for name in ("mean", "sample-000", "sample-001", "entropy"):
+    for name in ("mean", "sample-001", "sample-002", "entropy"):
         volume = read_image(out / f"{name}.nii.gz").data[0]
         assert volume[region].any()
         rest = volume.copy()

@@ -45,7 +45,7 @@ def predict(
 ) -> None:
     """Segment an image; write the mean, samples and their entropy.
 
-    Writes mean.nii.gz, sample-000.nii.gz and so on (labels), entropy.nii.gz (nats) and
+    Writes mean.nii.gz, sample-001.nii.gz and so on (labels), entropy.nii.gz (nats) and
     recipe.json to the folder --out, on the voxel grid of the image.
 
     Parameters

@@ -76,11 +76,11 @@ def predict(
 ) -> Recipe:
     """Segment an image and write the mean, samples, their entropy, and the recipe.
 
-    ``mean.nii.gz`` holds the labels of the mean, ``sample-000.nii.gz`` and so on those of the
+    ``mean.nii.gz`` holds the labels of the mean, ``sample-001.nii.gz`` and so on those of the
     samples, all uint8; ``entropy.nii.gz`` holds the entropy of the marginal in nats, float32:
     of the softmax averaged over the samples, or of the mean's softmax where there are none.
     A model's prior refines labels; the entropy is always that of the model alone.
-    Sample ``k`` is ``Noise(seed, k + 1)``: the one that the viewer calls ``k + 1``. All lie on the
+    Sample ``k`` is ``Noise(seed, k)``, the one that the viewer calls ``k``. All lie on the
     voxel grid of the image's file. ``recipe.json`` is written last.
 
     Parameters

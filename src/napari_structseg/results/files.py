@@ -76,6 +76,8 @@ def render_results(
     controls: Controls,
     n_samples: int,
     prior: MarkovPrior | None = None,
+    *,
+    first_number: int = 1,
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Render what is written to files; of all samples only the sum of probabilities is kept.
 
@@ -89,6 +91,9 @@ def render_results(
         How many samples of the series.
     prior
         What labels are refined with if the controls say so; entropy is without it.
+    first_number
+        What the file of the first sample, ``Noise(seed, 1)``, is called: 1, as in the viewer; 0
+        in recipes of the first format.
 
     Raises
     ------
@@ -129,8 +134,8 @@ def render_results(
             if sample != MEAN or n_samples == 0:
                 logits = combine(mean, offset, weights)
                 total[(slice(None), *region)] += logits.softmax(dim=0)
-        # Sample 1 of the series is the first of the samples.
-        yield MEAN_NAME if sample == MEAN else f"sample-{sample - 1:03d}.nii.gz", labels
+        number = first_number + sample - 1
+        yield MEAN_NAME if sample == MEAN else f"sample-{number:03d}.nii.gz", labels
     entropy = np.empty(shape, np.float32)
     for region in regions:
         probability = total[(slice(None), *region)] / max(n_samples, 1)

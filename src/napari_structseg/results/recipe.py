@@ -73,7 +73,9 @@ class Recipe(_Part):
     versions, give the same voxels again. ``outputs`` says whether they did.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = Field(
+        2, description="In format 1 the file of sample 1 was called sample-000."
+    )
     model: ModelReference | None = Field(
         None, description="None: class probabilities were given in its place."
     )
@@ -92,7 +94,7 @@ class Recipe(_Part):
     window: tuple[float, float] | None = Field(
         None, description="Intensities seen as 0 and 1; None: as the model says."
     )
-    samples: int = Field(ge=0, description="sample-000 is the first of the series.")
+    samples: int = Field(ge=0, description="How many, from sample 1 of the series on.")
     seed: int
     controls: RecipeControls
     device: str = Field(description="Where it was computed, for example cpu or cuda:0.")
@@ -108,6 +110,11 @@ class Recipe(_Part):
         if (self.model is None) != bool(self.probabilities):
             raise ValueError("give either a model or class probabilities")
         return self
+
+    @property
+    def first_number(self) -> int:
+        """What the file of sample 1 of the series is called."""
+        return self.format_version - 1
 
     @property
     def prior_source(self) -> ModelReference | None:
@@ -146,6 +153,7 @@ def make_recipe(
     threads: int,
     outputs: Mapping[str, str],
     arguments: Sequence[str],
+    format_version: Literal[1, 2] = 2,
 ) -> Recipe:
     """Write down what was done, with this version of everything.
 
@@ -165,6 +173,8 @@ def make_recipe(
         Of the recipe.
     arguments
         Paths of the command that does the same.
+    format_version
+        1 where the results of a recipe of that format were made again.
     """
     scales = controls.class_scale or (1.0,) * len(class_names)
     by_name = dict(zip(class_names, scales, strict=True))
@@ -193,6 +203,7 @@ def make_recipe(
             command += ["--nudge", f"{_comma_separated(nudge.classes)}={nudge.amount!r}"]
     command += ["--device", device, "--threads", f"{threads}"]
     return Recipe(
+        format_version=format_version,
         model=model,
         probabilities=tuple(probabilities.values()),
         images=tuple(images),

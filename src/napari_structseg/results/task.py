@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -43,6 +44,8 @@ class Task:
         What is segmented: its files, what is in them, and references to them.
     controls, samples, threads, out, window
         As for :func:`napari_structseg.results.batch.predict`.
+    format_version
+        Of the recipe: it says how samples are numbered.
     """
 
     source: Source
@@ -54,6 +57,7 @@ class Task:
     threads: int
     out: Path
     window: Range | None = None
+    format_version: Literal[1, 2] = 2
 
     def run(self, report: Report | None = None) -> Recipe:
         """Compute and write the results, the recipe last.
@@ -72,7 +76,13 @@ class Task:
                 self.image, report=lambda fraction: tell("Running the model", fraction)
             )
             prior = source.prior(self.image)
-            results = render_results(distribution, self.controls, self.samples, prior)
+            results = render_results(
+                distribution,
+                self.controls,
+                self.samples,
+                prior,
+                first_number=self.format_version - 1,
+            )
             region = source.region(self.image)
             for done, (name, part) in enumerate(results, start=1):
                 array = embedded(part, region, self.image.spatial_shape)
@@ -103,6 +113,7 @@ class Task:
             threads=self.threads,
             outputs=outputs,
             arguments=[*(str(path) for path in self.paths), "--out", str(self.out)],
+            format_version=self.format_version,
         )
         write_recipe(self.out, recipe)
         return recipe
@@ -149,7 +160,8 @@ def prepare(
     source.predictor.check(opened, refined=has_prior and controls.refines)
     inputs = (*paths, *(Path(path) for path in source.probabilities))
     prepare_folder(out, inputs, overwrite=overwrite)
-    return Task(source, paths, opened, images, controls, samples, threads, out, window)
+    version: Literal[1, 2] = 2 if wanted is None else wanted.format_version
+    return Task(source, paths, opened, images, controls, samples, threads, out, window, version)
 
 
 def files(given: FilePath | Sequence[FilePath]) -> Sequence[FilePath]:
