@@ -11,8 +11,10 @@ from conftest import REPOSITORY
 
 PUBLIC = {
     "Controls",
+    "FiniteSet",
     "Geometry",
     "Image",
+    "LatentDecoder",
     "LogitDistribution",
     "LowRankNormal",
     "RegionOfInterest",

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_structseg.controls import Controls, make_controls
-    from napari_structseg.distributions import LogitDistribution, LowRankNormal, Noise, PointLogits
+    from napari_structseg.distributions import (
+        FiniteSet,
+        LatentDecoder,
+        LogitDistribution,
+        LowRankNormal,
+        Noise,
+        PointLogits,
+    )
     from napari_structseg.errors import StructSegError
     from napari_structseg.image import Geometry, Image
     from napari_structseg.io.channels import read_channels
@@ -30,8 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Controls",
+    "FiniteSet",
     "Geometry",
     "Image",
+    "LatentDecoder",
     "LogitDistribution",
     "LowRankNormal",
     "ModelSpec",
@@ -61,8 +70,10 @@ __all__ = [
 # Public name: module, and the name it has there.
 _SOURCES = {
     "Controls": ("controls", "Controls"),
+    "FiniteSet": ("distributions", "FiniteSet"),
     "Geometry": ("image", "Geometry"),
     "Image": ("image", "Image"),
+    "LatentDecoder": ("distributions", "LatentDecoder"),
     "LogitDistribution": ("distributions", "LogitDistribution"),
     "LowRankNormal": ("distributions", "LowRankNormal"),
     "RegionOfInterest": ("prediction.region_of_interest", "RegionOfInterest"),

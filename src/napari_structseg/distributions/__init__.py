@@ -8,6 +8,7 @@ from napari_structseg.distributions.low_rank import LowRankNormal
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.point import PointLogits
 from napari_structseg.distributions.region import Region, region_shape, slabs, slice_region, whole
+from napari_structseg.distributions.sampling import SampledDistribution
 from napari_structseg.distributions.slice_stack import SliceStack
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Noise",
     "PointLogits",
     "Region",
+    "SampledDistribution",
     "SliceStack",
     "region_shape",
     "slabs",

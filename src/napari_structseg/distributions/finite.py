@@ -10,6 +10,7 @@ from torch import Tensor
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import compact
 from napari_structseg.distributions.region import Region, whole
+from napari_structseg.distributions.sampling import SampledDistribution
 
 
 def mean_of_members(members: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def mean_of_members(members: Tensor) -> Tensor:
     return total - math.log(len(members))
 
 
-class FiniteSet:
+class FiniteSet(SampledDistribution):
     """Equally probable members, each with its own logits.
 
     A sample is one of the members, see :meth:`Noise.member`; the mean is the logarithm of the
@@ -73,6 +74,11 @@ class FiniteSet:
     def n_classes(self) -> int:
         """Number of classes C."""
         return int(self._mean.shape[0])
+
+    @property
+    def members(self) -> Tensor:
+        """Log-probabilities of each member, ``(M, C, *spatial)``, as they are stored."""
+        return self._members
 
     @property
     def n_members(self) -> int:
@@ -118,6 +124,9 @@ class FiniteSet:
         """The members of a region, compact in memory."""
         index = self._index(region)
         return FiniteSet(compact(self._members[(slice(None), *index)]), compact(self._mean[index]))
+
+    def _details(self) -> list[str]:
+        return [f"{self.n_members} members"]
 
     def _index(self, region: Region | None) -> tuple[slice, ...]:
         return (slice(None), *(whole(self.spatial_shape) if region is None else region))

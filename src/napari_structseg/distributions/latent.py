@@ -14,6 +14,7 @@ from napari_structseg.distributions.combination import Combination, decode
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import CHUNK, chunks, compact
 from napari_structseg.distributions.region import Region, whole
+from napari_structseg.distributions.sampling import SampledDistribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class LatentNormal:
     sigma: Tensor
 
 
-class LatentDecoder:
+class LatentDecoder(SampledDistribution):
     """Logits as a function of one latent vector z ~ N(mu, sigma^2) for the whole image.
 
     The mean is the decoded mean of the prior, and a sample's offset is what it decodes to
@@ -196,6 +197,9 @@ class LatentDecoder:
             mean=compact(self._mean[index]),
             inside=None if self._inside is None else compact(self._inside[index[1:]]),
         )
+
+    def _details(self) -> list[str]:
+        return [f"{self.n_latents} latent dimensions"]
 
     def _beyond_mean(self, latents: list[Tensor], region: Region | None) -> Tensor:
         index = self._index(region)

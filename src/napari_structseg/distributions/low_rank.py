@@ -13,9 +13,10 @@ from torch import Tensor
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import chunks, compact, square_root
 from napari_structseg.distributions.region import Region, region_shape, whole
+from napari_structseg.distributions.sampling import SampledDistribution
 
 
-class LowRankNormal:
+class LowRankNormal(SampledDistribution):
     r"""eta ~ N(mu, P P^T + D) over the logits of every class and voxel.
 
     A sample is drawn directly, :math:`\eta = \mu + P z + \sqrt{D}\,\epsilon`: the covariance is
@@ -72,6 +73,16 @@ class LowRankNormal:
     def n_classes(self) -> int:
         """Number of classes C."""
         return int(self._mean.shape[0])
+
+    @property
+    def factor(self) -> Tensor:
+        """Factor P, ``(R, C, *spatial)``, as it is stored."""
+        return self._factor
+
+    @property
+    def diagonal(self) -> Tensor:
+        """Diagonal D, variances, ``(C, *spatial)``, as it is stored."""
+        return self._diagonal
 
     @property
     def rank(self) -> int:
@@ -139,6 +150,9 @@ class LowRankNormal:
             grid_shape=self._grid_shape,
             grid_region=self._on_grid(region),
         )
+
+    def _details(self) -> list[str]:
+        return [f"rank {self.rank}"]
 
     def _index(self, region: Region | None) -> tuple[slice, ...]:
         return (slice(None), *(whole(self.spatial_shape) if region is None else region))

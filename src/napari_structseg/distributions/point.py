@@ -8,9 +8,10 @@ from torch import Tensor
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import compact
 from napari_structseg.distributions.region import Region, region_shape, whole
+from napari_structseg.distributions.sampling import SampledDistribution
 
 
-class PointLogits:
+class PointLogits(SampledDistribution):
     """All mass on one set of logits.
 
     Parameters

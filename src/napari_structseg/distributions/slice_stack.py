@@ -11,9 +11,10 @@ from napari_structseg.distributions.base import LogitDistribution
 from napari_structseg.distributions.latent import LatentDecoder, principal_directions
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region, whole
+from napari_structseg.distributions.sampling import SampledDistribution
 
 
-class SliceStack:
+class SliceStack(SampledDistribution):
     """Distributions of slices, stacked along an axis.
 
     All slices of a sample use the same noise. A 2-D model says nothing about how its slices go
@@ -117,6 +118,9 @@ class SliceStack:
             scaled = (directions * strength[:, None]).double()
             grams.append(scaled.T @ scaled)
         return principal_directions(torch.stack(grams).mean(dim=0))
+
+    def _details(self) -> list[str]:
+        return [f"slices of {type(self._slices[0]).__name__}"]
 
     def _cut(self, region: Region | None) -> tuple[tuple[LogitDistribution, ...], Region]:
         """The slices of a region, and the region of each."""
