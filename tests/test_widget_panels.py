@@ -87,7 +87,7 @@ def test_the_strip_grows(exploring) -> None:
     assert all(one.picture is not None for one in strip.thumbnails)
 
 
-def test_a_slider_is_dragged_typed_wheeled_keyed_and_reset(exploring, qtbot) -> None:
+def test_a_slider_is_dragged_typed_keyed_and_reset(exploring, qtbot) -> None:
     scale = exploring.widget.spread.rows[1].scale
     scale.slider.setValue(-2)
     assert scale.value == -2
@@ -122,8 +122,9 @@ def test_a_slider_is_dragged_typed_wheeled_keyed_and_reset(exploring, qtbot) -> 
         Qt.ScrollPhase.NoScrollPhase,
         False,
     )
+    # Without focus it scrolls the dock; with it, see test_widget_parts_fields.py.
     QApplication.sendEvent(scale.slider, wheel)
-    assert scale.value > before
+    assert scale.value == before
 
     assert scale.reset_button.isEnabled()
     scale.reset_button.click()

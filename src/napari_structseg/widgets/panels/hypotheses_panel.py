@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_structseg.controls import Controls
 from napari_structseg.models import ClassSpec
@@ -16,6 +16,7 @@ from napari_structseg.render.hypotheses import Hypotheses
 from napari_structseg.session.hypotheses import samples_key
 from napari_structseg.session.messages import Modes
 from napari_structseg.widgets.parts.class_row import Measure
+from napari_structseg.widgets.parts.fields import CalmCombo
 from napari_structseg.widgets.parts.hypothesis_row import HypothesisRow
 from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 from napari_structseg.widgets.plots.distance_picture import DistancePicture
@@ -222,7 +223,7 @@ class HypothesesPanel(QWidget):
         tools = QWidget(self)
         label = QLabel("Modes")
         label.setIndent(0)
-        self.number_box = QComboBox()
+        self.number_box = CalmCombo()
         for modes in Modes:
             if modes is Modes.AUTO:
                 self.number_box.addItem("auto", modes)

@@ -7,7 +7,6 @@ import math
 from napari.layers import Image as ImageLayer
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
-    QDoubleSpinBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -18,6 +17,7 @@ from qtpy.QtWidgets import (
 from napari_structseg.errors import InputError
 from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.prediction.intensity_windows import Range, fitting_window, window
+from napari_structseg.widgets.parts.fields import DecimalField
 from napari_structseg.widgets.parts.section import Note
 
 _LARGEST = 1e6
@@ -34,7 +34,7 @@ class WindowRow(QWidget):
         super().__init__(parent)
         self._for: tuple[IntensitySpec | None, ImageLayer | None] = (None, None)
         self._fitting: Range | None = None
-        self.low_box, self.high_box = QDoubleSpinBox(), QDoubleSpinBox()
+        self.low_box, self.high_box = DecimalField(is_open=True), DecimalField(is_open=True)
         for box, name in ((self.low_box, "Low"), (self.high_box, "High")):
             box.setStyleSheet(_NARROW)
             box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)

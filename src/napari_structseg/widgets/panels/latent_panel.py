@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_structseg.controls import MEAN, Controls
 from napari_structseg.distributions import Noise
+from napari_structseg.widgets.parts.fields import CalmCombo
 from napari_structseg.widgets.parts.section import Note, SmallButton
 from napari_structseg.widgets.plots.latent_pad import LatentPad, Vector
 
@@ -42,7 +43,7 @@ class LatentPanel(QWidget):
         self.pad.setToolTip(_TIP)
         self.pad.moved.connect(self._on_moved)
         self.pad.sample_chosen.connect(self.sample_chosen.emit)
-        self.across_box, self.up_box = QComboBox(), QComboBox()
+        self.across_box, self.up_box = CalmCombo(), CalmCombo()
         self.where = Note()
         self.mean_button = SmallButton("Mean", "Go to the mean of the prior.")
         self.mean_button.clicked.connect(self._on_mean)
@@ -161,7 +162,7 @@ class LatentPanel(QWidget):
     def _on_up(self, index: int) -> None:
         self._keep_apart(index, self.across_box, self._shown[1])
 
-    def _keep_apart(self, index: int, other: QComboBox, before: int) -> None:
+    def _keep_apart(self, index: int, other: CalmCombo, before: int) -> None:
         """A direction that is chosen for both axes changes places with the one before."""
         if other.currentIndex() == index:
             blocked = other.blockSignals(True)

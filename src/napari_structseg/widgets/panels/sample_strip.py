@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -22,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_structseg.controls import MEAN, Controls
 from napari_structseg.models import ClassSpec
 from napari_structseg.widgets.parts.colors import label_colors
+from napari_structseg.widgets.parts.fields import NumberField
 from napari_structseg.widgets.parts.section import Note, SmallButton
 from napari_structseg.widgets.parts.thumbnail import Thumbnail, overlay
 
@@ -208,7 +208,7 @@ class SampleStrip(QWidget):
         field = Controls.model_fields["seed"]
         label = QLabel("Seed")
         label.setIndent(0)
-        self.seed_box = QSpinBox()
+        self.seed_box = NumberField()
         self.seed_box.setRange(0, _SEED_MAX)
         self.seed_box.setValue(int(field.default))
         # A seed that is being typed is not yet one to draw samples for.

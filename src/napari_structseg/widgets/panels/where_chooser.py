@@ -8,13 +8,14 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Shapes
-from qtpy.QtWidgets import QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_structseg.errors import InputError
 from napari_structseg.models import ModelSpec
 from napari_structseg.prediction.region_of_interest import AXES, RegionOfInterest
 from napari_structseg.prediction.slices import much_larger
 from napari_structseg.widgets.parts.combo import NarrowCombo
+from napari_structseg.widgets.parts.fields import NumberField
 from napari_structseg.widgets.parts.section import Note
 from napari_structseg.widgets.viewer.viewing import current_view, layer_spacing
 
@@ -45,7 +46,7 @@ class WhereChooser(QWidget):
         self._viewer = viewer
         self._layer: ImageLayer | None = None
         self._spec: ModelSpec | None = None
-        self.count_box = QSpinBox()
+        self.count_box = NumberField()
         self.count_box.setRange(1, _MOST_SLICES)
         self.count_box.setSpecialValueText("This slice")
         self.count_box.setSuffix(" slices")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
+from napari_structseg.widgets.parts.fields import CalmCombo
 
-class NarrowCombo(QComboBox):
+
+class NarrowCombo(CalmCombo):
     """A combo box that a long entry does not widen.
 
     Parameters

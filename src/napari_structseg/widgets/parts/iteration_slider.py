@@ -6,9 +6,10 @@ import math
 
 from qtpy.QtCore import QRectF, Qt, Signal
 from qtpy.QtGui import QPainter, QWheelEvent
-from qtpy.QtWidgets import QSpinBox, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_structseg.widgets.parts.colors import line_color, muted_color
+from napari_structseg.widgets.parts.fields import NumberField
 from napari_structseg.widgets.parts.number_slider import HANDLE, MarkedSlider, NumberSlider
 
 _PAGE = 5
@@ -44,7 +45,7 @@ class IterationSlider(NumberSlider):
     def __init__(self, high: int, *, name: str, tip: str, parent: QWidget | None = None) -> None:
         self._tip = tip
         self._track = _Track(high)
-        box = QSpinBox()
+        box = NumberField()
         box.setRange(0, high)
         super().__init__(self._track, box, default=0, name=name, tip=tip, parent=parent)
 
@@ -87,8 +88,9 @@ class _Track(MarkedSlider):
         super().setValue(round(min(max(value, self.minimum()), self.maximum())))
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:
-        """One iteration for each notch, and for as much on a touch pad."""
-        if event is None:
+        """With focus, one iteration for each notch, and for as much on a touch pad."""
+        if event is None or not self.hasFocus():
+            super().wheelEvent(event)
             return
         delta = event.angleDelta()
         self._turned += (delta.y() or delta.x()) / _NOTCH

@@ -6,16 +6,17 @@ import math
 
 from qtpy.QtCore import QPointF, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSpinBox, QToolButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QSpinBox, QToolButton, QWidget
 from superqt import QDoubleSlider
 
 from napari_structseg.widgets.parts.colors import muted_color
+from napari_structseg.widgets.parts.fields import CalmWheel, DecimalField, NumberField
 
 HANDLE = 14
 _MARK = 7
 
 
-class MarkedSlider(QDoubleSlider):
+class MarkedSlider(CalmWheel, QDoubleSlider):
     """A slider with a mark at the default, which a double click restores.
 
     Parameters
@@ -84,7 +85,7 @@ class MarkedSlider(QDoubleSlider):
 
 
 class NumberSlider(QWidget):
-    """A number that can be dragged, typed, wheeled and keyed, and that knows its default.
+    """A number that can be dragged, typed, keyed and, with focus, wheeled; it has a default.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ class NumberSlider(QWidget):
     def __init__(
         self,
         slider: MarkedSlider,
-        box: QSpinBox | QDoubleSpinBox,
+        box: NumberField | DecimalField,
         *,
         default: float,
         name: str,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QDoubleSpinBox, QWidget
+from qtpy.QtWidgets import QWidget
 
+from napari_structseg.widgets.parts.fields import DecimalField
 from napari_structseg.widgets.parts.number_slider import HANDLE, MarkedSlider, NumberSlider
 
 _STEP = 0.05
@@ -42,7 +43,7 @@ class ScaleSlider(NumberSlider):
     ) -> None:
         slider = MarkedSlider(low, high, step=_STEP, page=_PAGE)
         slider.setStyleSheet(_slider_style(color))
-        box = QDoubleSpinBox()
+        box = DecimalField()
         box.setRange(low, high)
         box.setDecimals(_DECIMALS)
         box.setSingleStep(_STEP)
