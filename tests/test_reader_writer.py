@@ -179,9 +179,6 @@ def test_flat_and_multiscale_layers_are_saved(tmp_path: Path) -> None:
     [
         (Labels(np.full((3, 4), 300)), "between 0 and 255"),
         (Labels(np.zeros((2, 3, 4, 5), int), name="tracks"), "Layer 'tracks' must have 2 or 3"),
-        (Labels(np.zeros((3, 4), int), rotate=20, name="turned"), "'turned' has a rotation"),
-        (Labels(np.zeros((3, 4), int), shear=[0.2]), "Remove the transform"),
-        (Labels(np.zeros((3, 4), int), affine=np.diag([2, 2, 1])), "Remove the transform"),
     ],
 )
 def test_layer_that_cannot_be_saved_is_refused(tmp_path: Path, layer: Labels, message: str) -> None:

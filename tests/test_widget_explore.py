@@ -287,7 +287,7 @@ def test_an_image_among_more_dimensions(dock) -> None:
 
 def test_a_file_keeps_its_geometry(dock, tmp_path) -> None:
     from napari_structseg import read_image
-    from napari_structseg.reader import GEOMETRY_KEY
+    from napari_structseg.layer_geometry import GEOMETRY_KEY
     from nifti_files import save
 
     affine = np.array([[-1.0, 0, 0.2, 10], [0, 1.5, 0, -20], [0.1, 0, 2, 5], [0, 0, 0, 1]])

@@ -7,7 +7,7 @@ voxels in the opposite order, X, Y, Z; `Geometry` is the only place that knows b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ _AXIS_NAMES = ("Z", "Y", "X")
 _MM3_PER_ML = 1000.0
 # The sine below which two axes count as parallel. Float32 affines are good to about 1e-7.
 _PARALLEL = 1e-6
+# 1000 km. Beyond it numbers are damaged, and products of them overflow.
+_LARGEST_MM = 1e9
 
 
 def check_affine(
@@ -39,8 +41,8 @@ def check_affine(
     Raises
     ------
     InputError
-        If the shape is wrong, an entry is not finite, the last row is not (0, 0, 0, 1), an axis
-        has no length, or the axes do not span three dimensions.
+        If the shape is wrong, an entry is not finite or more than 1000 km, the last row is not
+        (0, 0, 0, 1), an axis has no length, or the axes do not span three dimensions.
     """
     matrix = np.array(affine, dtype=np.float64)
     if matrix.shape != (4, 4):
@@ -48,6 +50,11 @@ def check_affine(
     advice = "Correct it where the image was made or converted, then open the image again."
     if not np.isfinite(matrix).all():
         raise InputError(f"{what} contains NaN or infinite entries. {advice}")
+    if np.abs(matrix).max() > _LARGEST_MM:
+        raise InputError(
+            f"{what} has an entry of {np.abs(matrix).max():.3g} mm, which is no size or place of a "
+            f"voxel. {advice}"
+        )
     if not np.array_equal(matrix[3], (0, 0, 0, 1)):
         raise InputError(f"{what} must have the last row 0 0 0 1, but it is {matrix[3]}. {advice}")
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
@@ -62,6 +69,23 @@ def check_affine(
             f"{what} is singular: its axes lie in one plane, so voxels cannot be placed. {advice}"
         )
     return matrix
+
+
+def check_spacing(spacing: Sequence[float], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Return `spacing` as float64 after checking that it has a positive length for each axis.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    lengths = np.asarray(spacing, dtype=np.float64)
+    if lengths.shape != (len(shape),) or not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise InputError(
+            f"The spacing must be {len(shape)} positive numbers in mm, one for each of the axes "
+            f"of shape {shape}, but it is {tuple(spacing)}."
+        )
+    return lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +114,9 @@ class Geometry:
     file_header
         The file's header as bytes, for `io.nifti` to write on the same grid. Empty for images
         that came from no file.
+    has_spacing
+        Whether anybody has said how large the voxels are. If not, they count as 1 mm for what
+        must be computed, but sizes are given in pixels or voxels, never in mm or mL.
     """
 
     affine: npt.NDArray[np.float64]
@@ -99,6 +126,7 @@ class Geometry:
     file_flips: tuple[bool, bool, bool] = (False, False, False)
     flat_axis: int | None = None
     file_header: bytes = b""
+    has_spacing: bool = True
 
     def __post_init__(self) -> None:
         for field in ("affine", "file_affine"):
@@ -111,7 +139,12 @@ class Geometry:
 
     @classmethod
     def from_affine(
-        cls, spatial_shape: Sequence[int], affine: npt.ArrayLike, *, n_channels: int = 1
+        cls,
+        spatial_shape: Sequence[int],
+        affine: npt.ArrayLike,
+        *,
+        n_channels: int = 1,
+        has_spacing: bool = True,
     ) -> Geometry:
         """Return the geometry of an array that came from no file.
 
@@ -124,6 +157,8 @@ class Geometry:
             the slice's thickness.
         n_channels
             How many channels lie on the grid.
+        has_spacing
+            Whether the affine says how large the voxels are, or only stands for what nobody said.
         """
         matrix = check_affine(affine, _AXIS_NAMES)
         file_affine = matrix[:, [2, 1, 0, 3]]
@@ -132,7 +167,7 @@ class Geometry:
         if n_channels > 1:
             thickness = (1,) if flat_axis == 0 else ()
             file_shape = (*file_shape, *thickness, n_channels)
-        return cls(matrix, file_shape, file_affine, flat_axis=flat_axis)
+        return cls(matrix, file_shape, file_affine, flat_axis=flat_axis, has_spacing=has_spacing)
 
     @classmethod
     def from_file_order(
@@ -142,6 +177,7 @@ class Geometry:
         *,
         mm_per_unit: float = 1.0,
         file_header: bytes = b"",
+        has_spacing: bool = True,
         what: str = "The affine",
     ) -> Geometry:
         """Return the geometry of an array in the order of a file, as nibabel gives it.
@@ -161,6 +197,8 @@ class Geometry:
             mm in one unit of the file's world.
         file_header
             The file's header as bytes, if there is one.
+        has_spacing
+            Whether the affine says how large the voxels are.
         what
             What to call the affine in a message.
 
@@ -176,12 +214,7 @@ class Geometry:
         # sign. Array axes come in the other order, Z first.
         axes = [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in (2, 1, 0)]
         flips = [bool(orientation[axis, 1] > 0) for axis in axes]
-        array_to_file = np.zeros((4, 4))
-        array_to_file[3, 3] = 1
-        for array_axis, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
-            array_to_file[axis, array_axis] = -1 if flip else 1
-            array_to_file[axis, 3] = grid[axis] - 1 if flip else 0
-        affine = matrix @ array_to_file
+        affine = matrix @ _array_to_file(grid, axes, flips)
         affine[:3] *= mm_per_unit
         thin = [axis for axis in range(3) if grid[axis] == 1]
         return cls(
@@ -192,6 +225,7 @@ class Geometry:
             file_flips=(flips[0], flips[1], flips[2]),
             flat_axis=axes.index(thin[-1]) if thin else None,
             file_header=file_header,
+            has_spacing=has_spacing,
         )
 
     @property
@@ -215,7 +249,7 @@ class Geometry:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Distance between voxel centres in mm along each array axis."""
+        """Distance between voxel centres in mm along each array axis; 1 where it is unknown."""
         lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
         return tuple(float(lengths[axis]) for axis in self._kept_axes)
 
@@ -227,8 +261,45 @@ class Geometry:
 
     @property
     def voxel_volume_ml(self) -> float:
-        """Volume of one voxel in mL; for a 2-D image, of one pixel at the slice's thickness."""
+        """Volume of one voxel in mL; for a 2-D image, of one pixel at the slice's thickness.
+
+        Without `has_spacing` it is that of a voxel of 1 mm, and no volume to be shown.
+        """
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / _MM3_PER_ML
+
+    def moved(self, movement: npt.ArrayLike, *, has_spacing: bool = True) -> Geometry:
+        """The same stored grid after its voxels were moved.
+
+        Parameters
+        ----------
+        movement
+            Shape (ndim + 1, ndim + 1): maps the index of an array voxel to the index of the place
+            where it now lies, which may be between voxels or outside of the grid.
+        has_spacing
+            Whether the size of the voxels is known now.
+
+        Returns
+        -------
+        geometry
+            In mm, without the header of the file, which describes another place.
+
+        Raises
+        ------
+        InputError
+            If the voxels cannot be placed any longer.
+        """
+        rows = (*self._kept_axes, 3)
+        step = np.eye(4)
+        step[np.ix_(rows, rows)] = np.asarray(movement, dtype=np.float64)
+        affine = self.affine @ step
+        to_file = _array_to_file(self._file_grid, self.file_axes, self.file_flips)
+        return replace(
+            self,
+            affine=affine,
+            file_affine=affine @ np.linalg.inv(to_file),
+            file_header=b"",
+            has_spacing=has_spacing,
+        )
 
     def same_grid(self, other: Geometry, tolerance_mm: float = 1e-2) -> bool:
         """Whether every voxel of `other` lies within `tolerance_mm` of the same voxel here."""
@@ -253,7 +324,29 @@ class Geometry:
         affine = self.affine.copy()
         affine[:, 3] = affine @ (*[part.start for part in region], 1)
         shape = tuple(part.stop - part.start for part in reversed(region))
-        return Geometry(affine, shape, affine[:, [2, 1, 0, 3]], flat_axis=flat_axis)
+        return Geometry(
+            affine,
+            shape,
+            affine[:, [2, 1, 0, 3]],
+            flat_axis=flat_axis,
+            has_spacing=self.has_spacing,
+        )
+
+    def with_spacing(self, spacing: Sequence[float]) -> Geometry:
+        """The same grid with voxels of another size, which is known from now on.
+
+        Parameters
+        ----------
+        spacing
+            mm between voxel centres along each array axis.
+
+        Raises
+        ------
+        InputError
+            If these are not as many positive numbers as the array has axes.
+        """
+        lengths = check_spacing(spacing, self.spatial_shape)
+        return self.moved(np.diag([*(lengths / self.spacing), 1.0]))
 
     def from_file(self, stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Bring an array in file order, `file_shape`, to (C, Z, Y, X) or (C, Y, X).
@@ -302,3 +395,15 @@ class Geometry:
     def _flips(self) -> tuple[slice, slice, slice]:
         z, y, x = (slice(None, None, -1 if flip else None) for flip in self.file_flips)
         return (z, y, x)
+
+
+def _array_to_file(
+    grid: Sequence[int], axes: Sequence[int], flips: Sequence[bool]
+) -> npt.NDArray[np.float64]:
+    """From the index of an array's voxel to that of the stored one, shape (4, 4)."""
+    matrix = np.zeros((4, 4))
+    matrix[3, 3] = 1
+    for array_axis, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        matrix[axis, array_axis] = -1 if flip else 1
+        matrix[axis, 3] = grid[axis] - 1 if flip else 0
+    return matrix

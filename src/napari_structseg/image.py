@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_structseg.errors import InputError
-from napari_structseg.geometry import Geometry
+from napari_structseg.geometry import Geometry, check_spacing
 
 __all__ = ["SPATIAL_NDIMS", "Geometry", "Image", "channel_names", "check_finite"]
 
@@ -88,7 +88,9 @@ class Image:
         data
             Shape (Z, Y, X) or (Y, X), and a channel axis if `channel_axis` is given.
         spacing
-            mm between voxel centres along each spatial axis, in array order. Defaults to 1.
+            mm between voxel centres along each spatial axis, in array order. None, and no
+            `affine`: the voxel size is unknown (`has_spacing` is False), and counts as 1 mm only
+            for what must be computed.
         affine
             Instead of `spacing`: shape (4, 4), array index (z, y, x, 1) to world mm.
         channel_axis
@@ -110,6 +112,7 @@ class Image:
         ((1, 4, 6, 8), (2.0, 1.0, 1.0), 0.002)
         """
         array = _channels_first(data, channel_axis)
+        has_spacing = spacing is not None or affine is not None
         shape = array.shape[1:]
         if len(shape) not in SPATIAL_NDIMS:
             raise InputError(
@@ -120,7 +123,9 @@ class Image:
             affine = _affine_of_spacing((1.0,) * len(shape) if spacing is None else spacing, shape)
         elif spacing is not None:
             raise InputError("Give either a spacing or an affine, not both.")
-        geometry = Geometry.from_affine(shape, affine, n_channels=array.shape[0])
+        geometry = Geometry.from_affine(
+            shape, affine, n_channels=array.shape[0], has_spacing=has_spacing
+        )
         if channels is None:
             channels = channel_names(array.shape[0])
         return cls(array, geometry, tuple(channels), name)
@@ -222,13 +227,39 @@ class Image:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Distance between voxel centres in mm along each spatial axis."""
+        """Distance between voxel centres in mm along each spatial axis; 1 where it is unknown."""
         return self.geometry.spacing
 
     @property
+    def has_spacing(self) -> bool:
+        """Whether anybody has said how large the voxels are. If not, count them: no mm, no mL."""
+        return self.geometry.has_spacing
+
+    @property
     def voxel_volume_ml(self) -> float:
-        """Volume of one voxel in mL."""
+        """Volume of one voxel in mL; without `has_spacing` that of a voxel of 1 mm."""
         return self.geometry.voxel_volume_ml
+
+    def with_spacing(self, spacing: Sequence[float]) -> Image:
+        """The same voxels with a size, for an image that came without or with a wrong one.
+
+        Parameters
+        ----------
+        spacing
+            mm between voxel centres along each spatial axis, in array order.
+
+        Raises
+        ------
+        InputError
+            If these are not as many positive numbers as there are spatial axes.
+
+        Examples
+        --------
+        >>> image = Image.from_array(np.zeros((4, 6, 8), np.int16))
+        >>> image.has_spacing, image.with_spacing((2, 1, 1)).voxel_volume_ml
+        (False, 0.002)
+        """
+        return replace(self, geometry=self.geometry.with_spacing(spacing))
 
 
 def _channels_first(data: npt.ArrayLike, channel_axis: int | None) -> npt.NDArray[Any]:
@@ -264,12 +295,7 @@ def check_finite(data: npt.NDArray[Any], what: str) -> None:
 
 
 def _affine_of_spacing(spacing: Sequence[float], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    lengths = np.asarray(spacing, dtype=np.float64)
-    if lengths.shape != (len(shape),) or not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise InputError(
-            f"The spacing must be {len(shape)} positive numbers in mm, one for each of the axes "
-            f"of shape {shape}, but it is {tuple(spacing)}."
-        )
+    lengths = check_spacing(spacing, shape)
     affine = np.zeros((4, 4))
     affine[3, 3] = 1
     # World order is right, anterior, superior, array order Z, Y, X: the anti-diagonal. A slice

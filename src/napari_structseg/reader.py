@@ -3,7 +3,8 @@
 A layer shows voxels: its only transform is the spacing in mm. The rest of the affine, an oblique
 rotation above all, is kept in the layer's metadata instead, because napari would otherwise show
 slices through a rotated grid, resampled for display, and not the slices that were acquired and
-that a model sees. Everything that is saved uses the metadata.
+that a model sees. Everything that is saved uses the metadata, and how far the layer was moved
+since.
 """
 
 from __future__ import annotations
@@ -18,10 +19,7 @@ import numpy.typing as npt
 from napari_structseg.image import Image
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.nifti import holds_labels, read_image
-
-# The keys of a layer's metadata under which the plugin finds what the layer shows.
-IMAGE_KEY = "structseg_image"
-GEOMETRY_KEY = "structseg_geometry"
+from napari_structseg.layer_geometry import GEOMETRY_KEY, IMAGE_KEY
 
 LayerData = tuple[npt.NDArray[Any], dict[str, Any], str]
 Path = str | os.PathLike[str]
@@ -62,7 +60,7 @@ def image_layers(image: Image) -> list[LayerData]:
         settings: dict[str, Any] = {
             "name": image.name if image.n_channels == 1 else f"{image.name} {channel}",
             "scale": image.spacing,
-            "units": ("mm",) * image.ndim,
+            "units": ("mm" if image.has_spacing else "pixel",) * image.ndim,
             "axis_labels": _AXIS_LABELS[-image.ndim :],
         }
         if is_labels:

@@ -198,7 +198,22 @@ def _geometry(nifti: Nifti1Image, name: str) -> Geometry:
         mm_per_unit=_MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0),
         file_header=header.binaryblock,
         what=f"The affine of {name}",
+        has_spacing=_says_size(header, nifti.affine),
     )
+
+
+def _says_size(header: Nifti1Header, affine: npt.NDArray[np.float64]) -> bool:
+    """Whether a file says how large its voxels are.
+
+    A unit says so. Without one: programs that know nothing of space write voxels of 1 at the
+    origin, or no affine at all. Any other numbers are mm, which is what most files without a unit
+    mean.
+    """
+    if int(header["xyzt_units"]) % 8:
+        return True
+    if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
+        return not np.allclose(header.get_zooms()[:3], 1)
+    return not np.array_equal(affine, np.eye(4))
 
 
 def _header(block: bytes) -> Nifti1Header:
@@ -217,7 +232,7 @@ def _nifti_on_grid(stored: npt.NDArray[Any], geometry: Geometry) -> Nifti1Image:
     else:
         nifti = Nifti1Image(stored, affine, header)
     if header is None:
-        nifti.header.set_xyzt_units("mm")
+        nifti.header.set_xyzt_units("mm" if geometry.has_spacing else "unknown")
     return nifti
 
 

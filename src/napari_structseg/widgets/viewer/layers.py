@@ -17,8 +17,8 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari_structseg.distributions import Region
 from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image
+from napari_structseg.layer_geometry import GEOMETRY_KEY, TRANSFORM_KEY
 from napari_structseg.models import ClassSpec
-from napari_structseg.reader import GEOMETRY_KEY
 from napari_structseg.session.messages import (
     ChangedLabels,
     Lines,
@@ -34,6 +34,7 @@ from napari_structseg.widgets.parts.colors import (
     uncertainty_colormap,
 )
 from napari_structseg.widgets.viewer.line_mesh import line_arrays, write_lines
+from napari_structseg.widgets.viewer.viewing import layer_transform
 
 # In a layer's metadata: it is the plugin's, and no image to run a model on.
 RESULT_KEY = "structseg_result"
@@ -79,7 +80,11 @@ class ResultLayers:
             "affine": beside.affine,
             "units": beside.units,
             "axis_labels": beside.axis_labels,
-            "metadata": {RESULT_KEY: True, GEOMETRY_KEY: geometry},
+            "metadata": {
+                RESULT_KEY: True,
+                GEOMETRY_KEY: geometry,
+                TRANSFORM_KEY: layer_transform(beside),
+            },
         }
         self.segmentation = Labels(
             np.zeros(shape, np.uint8), name="Segmentation", opacity=LABEL_OPACITY, **common

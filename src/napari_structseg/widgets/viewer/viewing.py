@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,14 @@ from napari.layers import Layer
 
 from napari_structseg.distributions import Region
 from napari_structseg.errors import InputError
-from napari_structseg.image import Image
-from napari_structseg.reader import IMAGE_KEY
+from napari_structseg.image import Image, channel_names
+from napari_structseg.layer_geometry import (
+    IMAGE_KEY,
+    TRANSFORM_KEY,
+    in_mm,
+    layer_geometry,
+    says_size,
+)
 from napari_structseg.session.messages import View
 
 
@@ -53,25 +59,23 @@ def is_transposed(dims: Dims, layer: Layer, view: View) -> bool:
     return order.index(rows) > order.index(columns)
 
 
+def layer_transform(layer: Layer) -> npt.NDArray[np.float64]:
+    """From a layer's voxels to napari's world in mm, ``(ndim + 1, ndim + 1)``."""
+    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)), dtype=np.float64)
+    steps = [np.asarray(layer.data_to_world(unit)) - origin for unit in np.eye(layer.ndim)]
+    world = np.eye(layer.ndim + 1)
+    world[:-1] = np.column_stack([*steps, origin])
+    return in_mm(world, layer.units)
+
+
 def layer_spacing(layer: Layer) -> tuple[float, ...]:
     """Distance between voxel centres in mm along each axis, whatever moves the layer."""
-    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
-    steps = [np.asarray(layer.data_to_world(unit)) - origin for unit in np.eye(layer.ndim)]
-    lengths = []
-    for step in steps:
-        # Units differ between axes only where a length is meaningless anyway.
-        factors = [
-            float((1 * unit).to("mm").magnitude) if unit.is_compatible_with("mm") else 1.0
-            for unit in layer.units
-        ]
-        lengths.append(math.hypot(*(step * factors)))
-    return tuple(lengths)
+    return tuple(map(float, np.linalg.norm(layer_transform(layer)[:-1, :-1], axis=0)))
 
 
 def has_size(layer: Layer) -> bool:
     """Whether anybody has said how large the voxels of a layer are."""
-    has_unit = any(unit.is_compatible_with("mm") for unit in layer.units)
-    return has_unit or any(size != 1 for size in layer_spacing(layer))
+    return says_size(layer_transform(layer), layer.units)
 
 
 def image_of_layer(layer: ImageLayer) -> Image:
@@ -93,10 +97,22 @@ def image_of_layer(layer: ImageLayer) -> Image:
             f"{layer.name!r} is stored at several resolutions. Choose a layer with a single one, "
             "for example made of one of its levels."
         )
-    image = layer.metadata.get(IMAGE_KEY)
-    if isinstance(image, Image) and _shows(layer, image):
-        return image
-    return Image.from_array(np.asarray(layer.data), spacing=layer_spacing(layer), name=layer.name)
+    known = layer.metadata.get(IMAGE_KEY)
+    fits = isinstance(known, Image) and layer.data.shape == known.spatial_shape
+    image: Image | None = known if fits else None
+    transform = layer_transform(layer)
+    geometry = layer_geometry(
+        layer.data.shape,
+        transform,
+        has_spacing=says_size(transform, layer.units),
+        opened=None if image is None else image.geometry,
+        opened_transform=layer.metadata.get(TRANSFORM_KEY),
+    )
+    if image is not None and _shows(layer, image):
+        # The same object as long as nothing moved: what was computed for it still holds.
+        return image if geometry is image.geometry else replace(image, geometry=geometry)
+    data = np.asarray(layer.data)[np.newaxis]
+    return Image(data, geometry, channel_names(1), layer.name)
 
 
 def grey_picture(
@@ -128,10 +144,5 @@ def grey_picture(
 
 
 def _shows(layer: ImageLayer, image: Image) -> bool:
-    """Whether a layer still shows one of an image's channels, unaltered, on the same grid."""
-    return (
-        isinstance(layer.data, np.ndarray)
-        and layer.data.shape == image.spatial_shape
-        and np.may_share_memory(layer.data, image.data)
-        and np.allclose(layer_spacing(layer), image.spacing)
-    )
+    """Whether a layer still shows one of an image's channels, unaltered."""
+    return isinstance(layer.data, np.ndarray) and np.may_share_memory(layer.data, image.data)
