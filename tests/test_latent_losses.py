@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from napari_structseg.models.latent import Reconstruction
+from napari_structseg.training.geco import Geco
 from napari_structseg.training.latent_losses import (
-    Geco,
     elbo_loss,
     heads_loss,
     members_cross_entropy,
@@ -83,19 +83,38 @@ def test_best_head_weighs_most() -> None:
     assert float(heads_loss(logits, labels, epsilon=0.1)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_geco_moves_as_published() -> None:
+    """The authors' update: softplus(u)^2, its gradient reversed and scaled by 1e-2, and Adam."""
+    target, n_voxels, rng = 0.05, 300.0, np.random.default_rng(0)
+    raw = torch.tensor(np.log(np.expm1(1.0)), requires_grad=True)
+    adam = torch.optim.Adam([raw], lr=1e-4)
+    geco, average = Geco(target, learning_rate=1e-4), None
+    for loss in rng.uniform(0.0, 0.4, 400) * np.linspace(1, 0, 400):
+        average = loss if average is None else 0.99 * average + 0.01 * loss
+        multiplier = torch.nn.functional.softplus(raw) ** 2
+        assert geco.weight(loss, n_voxels) == pytest.approx(multiplier.item(), rel=1e-9)
+        adam.zero_grad()
+        (-1e-2 * multiplier * n_voxels * (average - target)).backward()
+        adam.step()
+    assert geco.average == pytest.approx(average)
+
+
 def test_geco_weighs_more_until_the_target_is_reached() -> None:
     geco = Geco(target=0.1)
     far = [geco.weight(0.5) for _ in range(50)]
-    assert all(b > a for a, b in pairwise(far))
-    for _ in range(3000):
+    assert far[0] == pytest.approx(1)
+    assert (np.diff(far) > 0).all()
+    # Adam takes steps of the learning rate.
+    assert far[-1] < 1.15
+    for _ in range(2000):
         weight = geco.weight(0.01)
-    assert weight < far[-1]
-    assert weight >= 1e-3
+    assert 0 < weight < far[-1]
 
 
 def test_geco_ignores_what_is_not_finite() -> None:
     geco = Geco(target=0.1)
-    before = geco.weight(0.5)
+    geco.weight(0.5)
+    before = geco.multiplier
     assert geco.weight(math.nan) == geco.weight(math.inf) == before
     assert geco.average == 0.5
 
@@ -103,7 +122,8 @@ def test_geco_ignores_what_is_not_finite() -> None:
 def test_geco_weighs_the_reconstruction_alone() -> None:
     posterior, prior = normals(2)
     logits, labels = drawn(2, 3, 4, 5), torch.zeros((2, 4, 5), dtype=torch.uint8)
-    loss = elbo_loss(Reconstruction(logits, posterior, prior), labels, geco=Geco(target=0.1))
+    geco = Geco(target=0.1, raw=math.log(math.expm1(math.sqrt(3))))
+    loss = elbo_loss(Reconstruction(logits, posterior, prior), labels, geco=geco)
     nats = summed_cross_entropy(logits, labels).mean()
     divergence = normal_divergence(posterior, prior).mean()
-    torch.testing.assert_close(loss, math.exp(1e-2) * nats + divergence)
+    torch.testing.assert_close(loss, 3.0 * nats + divergence)

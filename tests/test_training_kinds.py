@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from napari_structseg.cli import main
 from napari_structseg.io.weights import load_weights
-from napari_structseg.models import BackboneSpec, HeadSpec, build_network
+from napari_structseg.models import BackboneSpec, ClassSpec, HeadSpec, ModelSpec, build_network
 from napari_structseg.models.latent import LatentNetwork
 from napari_structseg.training.config import OptimiserConfig, TrainConfig
 from napari_structseg.training.latent_losses import normal_divergence
@@ -181,3 +181,36 @@ def test_mean_cross_entropy_collapses_where_the_sum_does_not(
     assert (divergence < 0.07) == collapses
     nothing, everything = (sizes < 4).sum(), (sizes > 25).sum()
     assert (min(nothing, everything) > 10) != collapses
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale"),
+    [*((kind, 64) for kind in ("latent", "hierarchical", "image2image_vae")), ("low_rank", 1)],
+)
+def test_weight_decay_is_beside_the_sum_over_voxels(kind: str, scale: int, tmp_path: Path) -> None:
+    """As published, 1e-5 beside the evidence lower bound of an image, not of a voxel."""
+    config = TrainConfig.model_validate(
+        {
+            **{"name": "tiny", "dimensions": 3, "patch": (4, 4, 4), "steps": 1},
+            "backbone": BackboneSpec(widths=(4, 6), convolutions=(1, 1)),
+            "head": HeadSpec(kind=kind, latent_size=2, latent_scales=1),
+        }
+    )
+    spec = ModelSpec(
+        name="tiny",
+        dimensions=3,
+        channels=("grey",),
+        classes=tuple(ClassSpec(name=name, color="#000000") for name in ("none", "some")),
+        patch=config.patch,
+        backbone=config.backbone,
+        head=config.head,
+    )
+    (group,) = Trainer(config, spec, Cubes(), tmp_path).optimiser.param_groups
+    assert group["weight_decay"] * scale == pytest.approx(1e-5)
+
+
+class Cubes:
+    """A source whose patches are never asked for."""
+
+    def patch(self, rng: np.random.Generator):
+        raise AssertionError("no step is taken")

@@ -59,6 +59,17 @@ class ValidationScore(BaseModel):
         return self.ged < other.ged
 
 
+class GecoState(BaseModel):
+    """What GECO has learned; see :class:`~napari_structseg.training.geco.Geco`."""
+
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+    average: float
+    raw: float
+    mean: float
+    square: float
+    n_steps: int = Field(ge=0)
+
+
 class CheckpointState(BaseModel):
     """What a checkpoint knows apart from tensors.
 
@@ -72,8 +83,8 @@ class CheckpointState(BaseModel):
         Time spent on steps.
     history
         Validation scores so far.
-    geco_average, geco_log_weight
-        Of :class:`~napari_structseg.training.latent_losses.Geco`; None without.
+    geco
+        Of :class:`~napari_structseg.training.geco.Geco`; None without.
     channels, classes
         Names from the data; None in a checkpoint that does not record them.
     """
@@ -83,8 +94,7 @@ class CheckpointState(BaseModel):
     config_json: str
     seconds: float = 0.0
     history: list[ValidationScore] = Field(default_factory=list)
-    geco_average: float | None = None
-    geco_log_weight: float | None = None
+    geco: GecoState | None = None
     channels: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
 

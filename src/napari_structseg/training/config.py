@@ -34,7 +34,9 @@ class OptimiserConfig(_Config):
 
     learning_rate: Positive = Field(default=1e-3, description="Highest learning rate.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(
-        default=1e-5, description="L2 penalty of Adam."
+        default=1e-5,
+        description="L2 penalty of Adam, beside the loss per voxel; for latent, hierarchical and "
+        "image2image_vae beside the loss of an image.",
     )
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
         default=50, description="Steps of linear warm-up."
@@ -69,7 +71,11 @@ class LossConfig(_Config):
     geco_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.99, description="Decay of GECO's moving average."
     )
-    geco_rate: Positive = Field(default=1e-2, description="Rate at which GECO moves the weight.")
+    geco_rate: Positive = Field(
+        default=1e-2,
+        description="Scales the gradient of the weight; Adam, with the learning rate of the "
+        "network, then moves it.",
+    )
     top_k_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
         description="Share of the voxels of a batch that count, drawn in proportion to their "

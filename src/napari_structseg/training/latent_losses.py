@@ -5,17 +5,12 @@ Kohl et al., *A Probabilistic U-Net for Segmentation of Ambiguous Images*, NeurI
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from napari_structseg.models.latent import Reconstruction
-
-# How far GECO may weigh the reconstruction up or down.
-_GECO_RANGE = math.log(1e3)
+from napari_structseg.training.geco import Geco
 
 
 def summed_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -109,48 +104,6 @@ def normal_divergence(posterior: tuple[Tensor, Tensor], prior: tuple[Tensor, Ten
     return 0.5 * (ratio + distance - 1 - ratio.log()).sum(dim=1)
 
 
-@dataclass
-class Geco:
-    """The weight of the reconstruction, so that it reaches a given quality: GECO.
-
-    Rezende and Viola, *Taming VAEs*, 2018; settings of Kohl et al., *A Hierarchical
-    Probabilistic U-Net*, 2019. The weight grows by ``exp(rate * (average / target - 1))`` with
-    each step, where the average is that of the cross-entropy per voxel.
-
-    Attributes
-    ----------
-    target
-        Cross-entropy per voxel to reach, kappa.
-    decay
-        Of the moving average.
-    rate
-        Of the weight's growth.
-    average
-        So far; NaN before the first step.
-    log_weight
-        Logarithm of the weight.
-    """
-
-    target: float
-    decay: float = 0.99
-    rate: float = 1e-2
-    average: float = math.nan
-    log_weight: float = 0.0
-
-    def weight(self, reconstruction: float) -> float:
-        """The weight of a step with this cross-entropy per voxel, which is taken note of."""
-        if not math.isfinite(reconstruction):
-            return math.exp(self.log_weight)
-        known = not math.isnan(self.average)
-        decay = self.decay if known else 0.0
-        self.average = decay * (self.average if known else 0.0) + (1 - decay) * reconstruction
-        # One bad batch does not outweigh a hundred good ones.
-        violation = min(self.average / self.target - 1, 1.0)
-        grown = self.log_weight + self.rate * violation
-        self.log_weight = min(max(grown, -_GECO_RANGE), _GECO_RANGE)
-        return math.exp(self.log_weight)
-
-
 def elbo_loss(
     reconstruction: Reconstruction,
     target: Tensor,
@@ -187,7 +140,7 @@ def elbo_loss(
     weight = 1.0
     if geco is not None:
         n_voxels = target[0].numel() if mask is None else max(1.0, float(mask.sum()) / len(mask))
-        weight = geco.weight(float(voxelwise.detach()) / n_voxels)
+        weight = geco.weight(float(voxelwise.detach()) / n_voxels, n_voxels)
     return weight * voxelwise + beta * divergence
 
 

@@ -17,8 +17,8 @@ from napari_structseg.models import (
     SegmentationNetwork,
 )
 from napari_structseg.training.config import PriorConfig, TrainConfig
+from napari_structseg.training.geco import Geco
 from napari_structseg.training.latent_losses import (
-    Geco,
     elbo_loss,
     hardest_voxels,
     heads_loss,

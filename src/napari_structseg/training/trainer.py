@@ -23,13 +23,14 @@ from napari_structseg.io.weights import save_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
 from napari_structseg.training.checkpoint import (
     CheckpointState,
+    GecoState,
     ValidationScore,
     check_same_run,
     read_checkpoint,
     restore,
     save_checkpoint,
 )
-from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.config import LATENT_KINDS, TrainConfig
 from napari_structseg.training.objective import PATCH_STREAM, Objective
 from napari_structseg.training.start import adopt, check_prior, require_start
 from napari_structseg.training.validation import Validator
@@ -84,6 +85,17 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     length = max(1, config.steps - optimiser.warmup_steps)
     phase = (step - optimiser.warmup_steps) / length
     return optimiser.learning_rate * 0.5 * (1 + math.cos(math.pi * phase))
+
+
+def weight_decay(config: TrainConfig) -> float:
+    """The L2 penalty, on the scale of the loss per voxel that the optimiser sees.
+
+    The evidence lower bound is published with 1e-5 beside a loss that is the sum over voxels.
+    Beside the loss per voxel as it stands, it would count as many times more as a patch has
+    voxels: in 3-D more than the whole segmentation.
+    """
+    decay = config.optimiser.weight_decay
+    return decay / math.prod(config.patch) if config.head.kind in LATENT_KINDS else decay
 
 
 class Trainer:
@@ -156,7 +168,7 @@ class Trainer:
         self.optimiser = torch.optim.Adam(
             self._learning.parameters(),
             lr=config.optimiser.learning_rate,
-            weight_decay=config.optimiser.weight_decay,
+            weight_decay=weight_decay(config),
         )
         self._state = CheckpointState(
             step=0,
@@ -262,13 +274,12 @@ class Trainer:
                 yield Progress(self.step, config.steps, loss, elapsed, score)
 
     def _advance(self, seconds: float) -> None:
-        progress: dict[str, float] = {
+        geco = self._objective.geco
+        progress = {
             "step": self.step + 1,
             "seconds": self._state.seconds + seconds,
+            "geco": geco and GecoState(**{k: getattr(geco, k) for k in GecoState.model_fields}),
         }
-        geco = self._objective.geco
-        if geco is not None:
-            progress |= {"geco_average": geco.average, "geco_log_weight": geco.log_weight}
         self._state = self._state.model_copy(update=progress)
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -281,8 +292,11 @@ class Trainer:
         return torch.from_numpy(images), torch.from_numpy(labels)
 
     def _update(self, images: Tensor, labels: Tensor) -> float:
+        rate = learning_rate(self.config, self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
+            group["lr"] = rate
+        if self._objective.geco is not None:
+            self._objective.geco.learning_rate = rate
         # A frozen model keeps the running means of batch normalisation, too.
         self.network.train(not self.config.model_frozen)
         self.optimiser.zero_grad(set_to_none=True)
@@ -347,7 +361,7 @@ class Trainer:
         self._state = checkpoint.state.model_copy(
             update={"channels": self.spec.channels, "classes": self.spec.class_names}
         )
-        average, log_weight = checkpoint.state.geco_average, checkpoint.state.geco_log_weight
-        geco = self._objective.geco
-        if geco is not None and average is not None and log_weight is not None:
-            geco.average, geco.log_weight = average, log_weight
+        geco, learned = self._objective.geco, checkpoint.state.geco
+        if geco is not None and learned is not None:
+            for name, value in learned:
+                setattr(geco, name, value)
