@@ -32,7 +32,7 @@ LAYERS = (
     ("data", "results"),
     ("session", "training"),
     ("widgets",),
-    ("bench", "cohort"),
+    ("bench", "cohort", "testing"),
     ("demo",),
     ("commands",),
     ("cli",),

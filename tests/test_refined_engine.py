@@ -14,7 +14,9 @@ from napari_structseg.distributions import LowRankNormal, Noise, PointLogits
 from napari_structseg.errors import ConfigError
 from napari_structseg.priors import EnergyPrior, MarkovPrior, NetworkPrior, nudged, refine
 from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.mean_field import AHEAD
 from napari_structseg.refine.refinement import Refinement
+from napari_structseg.refine.trajectory import CONVERGED
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ChangedLabels,
@@ -128,7 +130,7 @@ def test_iterations_are_shown_one_by_one(distribution, prior) -> None:
 def test_a_computed_trajectory_is_only_looked_up(distribution, prior) -> None:
     engine = Engine(distribution, VOXEL_ML, prior=prior, synchronous=True)
     answers = Answers(engine)
-    engine.request(Request(Controls(iterations=2), View(0, 2)))
+    engine.request(Request(Controls(iterations=ITERATIONS_MAX), View(0, 2)))
     progress = answers.of(MeanFieldProgress)[-1]
     assert progress.reached == progress.target == ITERATIONS_MAX
     assert progress.convergence.n_iterations == ITERATIONS_MAX
@@ -139,16 +141,89 @@ def test_a_computed_trajectory_is_only_looked_up(distribution, prior) -> None:
         assert np.array_equal(answers.labels, expected(distribution, prior, Controls(iterations=n)))
 
 
+def test_only_a_few_iterations_more_than_asked_for_are_computed(distribution, prior) -> None:
+    engine = Engine(distribution, VOXEL_ML, prior=prior, synchronous=True)
+    answers = Answers(engine)
+    for asked, reached in ((3, 3 + AHEAD), (3 + AHEAD, 3 + 2 * AHEAD), (48, 50), (2, 50)):
+        answers.said.clear()
+        engine.request(Request(Controls(iterations=asked), View(0, 2)))
+        progress = answers.of(MeanFieldProgress)[-1]
+        assert progress.reached == progress.target == reached
+    # One further is there already: the visible slice comes at once.
+    answers.said.clear()
+    engine.request(Request(Controls(iterations=4), View(0, 2)))
+    assert len(answers.of(SliceLabels)) == 1
+
+
+def converging() -> MarkovPrior:
+    """An MRF whose mean field settles within a few iterations."""
+    return EnergyPrior(3, N_CLASSES).requires_grad_(False)
+
+
 def test_it_stops_when_converged_where_that_is_wanted(distribution) -> None:
-    prior = EnergyPrior(3, N_CLASSES).requires_grad_(False)
+    prior = converging()
     engine = Engine(distribution, VOXEL_ML, prior=prior, synchronous=True)
     answers = Answers(engine)
     request = Request(Controls(iterations=40), View(0, 2), stop_when_converged=True)
     engine.request(request)
-    reached = answers.of(MeanFieldProgress)[-1].reached
-    assert 0 < reached < 40
-    converged = expected(distribution, prior, Controls(iterations=reached))
+    progress = answers.of(MeanFieldProgress)[-1]
+    assert 0 < progress.reached < 40
+    assert progress.is_converged
+    converged = expected(distribution, prior, Controls(iterations=progress.reached))
     assert np.array_equal(answers.labels, converged)
+
+
+def test_stopping_has_an_effect_after_everything_was_computed(distribution) -> None:
+    engine = Engine(distribution, VOXEL_ML, prior=converging(), synchronous=True)
+    answers = Answers(engine)
+    engine.request(Request(Controls(iterations=40), View(0, 2)))
+    before = answers.of(MeanFieldProgress)[-1]
+    assert not before.is_converged
+    assert before.reached == before.target == 40 + AHEAD
+    engine.request(Request(Controls(iterations=40), View(0, 2), stop_when_converged=True))
+    after = answers.of(MeanFieldProgress)[-1]
+    assert after.is_converged
+    first = int(np.flatnonzero(before.convergence.residual < CONVERGED)[0]) + 1
+    assert after.reached == after.target == after.convergence.n_iterations == first
+
+
+def test_only_what_changed_is_sent_again(distribution, prior) -> None:
+    engine = Engine(distribution, VOXEL_ML, prior=prior, synchronous=True)
+    answers = Answers(engine)
+    controls = Controls(iterations=3)
+    engine.request(Request(controls, View(0, 2)))
+    assert answers.of(SlabLabels)[-1].done == answers.of(SlabLabels)[-1].total
+    answers.said.clear()
+    for view in (View(0, 4), View(1, 1), View(2, 0, volume=True), View(0, 2)):
+        engine.request(Request(controls, view))
+    assert not answers.of(SlabLabels)
+    assert len(answers.of(ClassVolumes)) == 4
+    # Others have written to the layer.
+    for other in (Controls(), Controls(iterations=2)):
+        engine.request(Request(other, View(0, 2)))
+        engine.request(Request(controls, View(0, 2)))
+        assert np.array_equal(answers.labels, expected(distribution, prior, controls))
+    answers.said.clear()
+    engine.invalidate()
+    engine.request(Request(controls, View(0, 2)))
+    assert answers.of(SlabLabels)
+
+
+def test_a_slice_that_was_left_out_by_the_listener_is_sent_again(distribution, prior) -> None:
+    """As the dock does, which paints one of several slices that come together."""
+    engine = Engine(distribution, VOXEL_ML, prior=prior, synchronous=True)
+    labels = np.full(SHAPE, 255, np.uint8)
+
+    def hear(result: object) -> None:
+        if isinstance(result, SlabLabels):
+            labels[result.region] = result.labels
+
+    engine.result.connect(hear)
+    for n in (3, 1, 3, 6):
+        controls = Controls(iterations=n)
+        for axis in range(3):
+            engine.request(Request(controls, View(axis, 1)))
+            assert np.array_equal(labels, expected(distribution, prior, controls))
 
 
 @pytest.mark.parametrize("axis", [0, 2])

@@ -11,6 +11,7 @@ from napari_structseg.controls import ITERATIONS_MAX
 from napari_structseg.distributions import slice_region
 from napari_structseg.priors import PriorSpec, nudged, refine
 from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.mean_field import AHEAD
 from napari_structseg.render.rendering import combine, render_labels
 from napari_structseg.session.messages import Show
 
@@ -54,7 +55,7 @@ def test_the_models_own_iterations_are_shown_first(exploring) -> None:
     assert widget.neighbours.iterations == 4
     assert np.array_equal(exploring.labels, expected(exploring))
     assert not np.array_equal(exploring.labels, without_prior(exploring))
-    assert widget.neighbours.plot.convergence.n_iterations == ITERATIONS_MAX
+    assert widget.neighbours.plot.convergence.n_iterations == 4 + AHEAD
     assert widget.neighbours.weights_button.isEnabled()
 
 

@@ -145,10 +145,20 @@ class Trajectory:
             self._active = ActiveSet(self._around, self._field(1), settings.strength, STILL)
         self._energies: dict[int, npt.NDArray[np.float64]] = {}
         self._curves = Curves(self.n_slabs)
+        self._converged_after: int | None = None
+        self._looked_at = 0
         self._uniform: dict[int, Tensor] = {}
 
-    def forget_unaries(self) -> None:
-        """Begin anew since the log-likelihoods are others now."""
+    def forget_unaries(self, unary: Callable[[int], Tensor] | None = None) -> None:
+        """Begin again since the log-likelihoods are others now.
+
+        Parameters
+        ----------
+        unary
+            Gives the new ones; None: as before.
+        """
+        if unary is not None:
+            self._unary_of = unary
         self._unaries.clear()
         self.restart(self.prior, self.settings)
 
@@ -160,6 +170,10 @@ class Trajectory:
     def n_complete(self) -> int:
         """Iterations that every slab has."""
         return int(self._at.min())
+
+    def share(self, target: int) -> float:
+        """How much of so many iterations of all slabs is computed, from 0 to 1."""
+        return float(np.minimum(self._at, target).mean()) / target if target else 1.0
 
     @property
     def n_furthest(self) -> int:
@@ -231,22 +245,28 @@ class Trajectory:
         everything = differs.reshape(self.n_slabs, *self._plane)
         return everything[0] if len(self.shape) == 2 else np.moveaxis(everything, 0, self.axis)
 
-    def is_converged(self) -> bool:
-        """Whether the last iteration that every slab has moved next to nothing."""
-        n = self.n_complete
-        return n > 0 and self._curves.residual(n - 1) < CONVERGED
+    @property
+    def converged_after(self) -> int | None:
+        """The first iteration of all slabs that moves next to nothing; None: none so far."""
+        complete = self.n_complete
+        while self._converged_after is None and self._looked_at < complete:
+            self._looked_at += 1
+            if self._curves.residual(self._looked_at - 1) < CONVERGED:
+                self._converged_after = self._looked_at
+        return self._converged_after
 
     def responsibilities(self, slab: int) -> Tensor:
         """R of a slab after its last iteration, ``(K, Y, X)``."""
         field = self._field(self.reached(slab))[slab + self._around.halo]
         return field[1:-1, 1:-1].movedim(-1, 0)
 
-    def convergence(self) -> Convergence:
-        """Curves over the iterations that every slab has."""
+    def convergence(self, n: int | None = None) -> Convergence:
+        """Curves over the iterations that every slab has, or the first ``n`` of them."""
+        n = self.n_complete if n is None else min(n, self.n_complete)
         energies: Energies | None = None
         if self._has_energy:
             energies = "changes" if self.settings.update == "coloured" else "before"
-        return self._curves.convergence(self.n_complete, self.n_slabs * self._n_sites, energies)
+        return self._curves.convergence(n, self.n_slabs * self._n_sites, energies)
 
     def _lagging(self, slab: int) -> int | None:
         """A neighbour that must go first."""
@@ -276,8 +296,11 @@ class Trajectory:
                     "Check the image and the model."
                 )
             self._unaries[slab] = unary
-        unary = self._unaries[slab]
-        self.history.begin(slab, labels_of(unary.flatten(1)))
+        self.history.begin(slab, labels_of(self._unaries[slab].flatten(1)))
+        if self.settings.update == "coloured":
+            # The first sweep reads what this slab starts from; others overwrite it.
+            inside = self._fields[0, slab + self._around.halo, 1:-1, 1:-1]
+            inside.fill_(1 / self.prior.n_classes)
 
     def _step(self, slab: int) -> None:
         """One iteration of all sites at once."""
@@ -313,10 +336,8 @@ class Trajectory:
     def _sweep(self, slab: int) -> None:
         """One iteration, colour after colour."""
         for beside in (slab - 1, slab, slab + 1):
-            if 0 <= beside < self.n_slabs and not self._begun[beside]:
+            if 0 <= beside < self.n_slabs:
                 self._begin(beside)
-                inside = self._fields[0, beside + self._around.halo, 1:-1, 1:-1]
-                inside.fill_(1 / self.prior.n_classes)
         iteration = self.reached(slab) + 1
         field, waiting = self._field(iteration), self._moved[0]
         accumulator = Accumulator(np.zeros(self._n_sites, bool))

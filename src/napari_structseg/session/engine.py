@@ -57,7 +57,7 @@ from napari_structseg.session.overlays import (
     summarise_visible,
     thumbnails,
 )
-from napari_structseg.session.refined import RefinedWork
+from napari_structseg.session.refined import refined_by_mean_field
 from napari_structseg.session.whole import WholeLabels
 
 # How long no request must have come before anything but the visible slice is worked on: while
@@ -340,7 +340,9 @@ class _Work:
         prior: MarkovPrior | None,
         slice_only: bool,
     ) -> None:
-        self._refined = None if prior is None else RefinedWork(distribution, prior, voxel_volume_ml)
+        self._refined = None
+        if prior is not None:
+            self._refined = refined_by_mean_field(distribution, prior, voxel_volume_ml)
         self._renderer = Renderer(distribution)
         self._hypotheses = HypothesisWork(self._renderer, voxel_volume_ml)
         self._voxel_volume_ml = voxel_volume_ml
@@ -383,11 +385,13 @@ class _Work:
             self.redeliver = False
             self._delivered.clear()
             self._hypotheses.redeliver()
+            self._forget_refined()
             self._volume_pass = self._map_pass = None
         region = request.view.region(self._shape)
         if self._refined is not None and self.refines(request):
             yield from self._refined.visible(generation, request)
         else:
+            self._forget_refined()
             started = time.perf_counter()
             labels = self._renderer.visible_labels(request.controls, region)
             yield SliceLabels(generation, region, labels, time.perf_counter() - started)
@@ -404,6 +408,11 @@ class _Work:
             overlay = MapRegion(generation, request.show, region, values, 0, total)
         self._delivered["overlay"] = key
         yield overlay
+
+    def _forget_refined(self) -> None:
+        """What a solver delivered is no longer what is there."""
+        if self._refined is not None:
+            self._refined.forget()
 
     def background(self, generation: int, request: Request) -> Iterator[Result | None]:
         """Everything else, in small steps; None is a step with nothing to deliver yet."""

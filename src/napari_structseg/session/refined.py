@@ -1,19 +1,26 @@
-"""What the engine does where a prior has a say: the visible slice first, every iteration shown."""
+"""What the engine does where a solver refines the labels: the visible slice first, every stage.
+
+Here is no word of mean field: solvers are known by their protocol.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from napari_structseg.controls import ITERATIONS_MAX
-from napari_structseg.distributions import LogitDistribution, Region, slabs
+from napari_structseg.controls import Controls
+from napari_structseg.distributions import LogitDistribution, Region, slabs, whole
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.refine.changes import Changes
-from napari_structseg.refine.refinement import Refinement
-from napari_structseg.refine.trajectory import Trajectory
+from napari_structseg.refine.convergence import Convergence
+from napari_structseg.refine.logits import ChosenLogits
+from napari_structseg.refine.mean_field import MeanFieldSolver, check_fit
+from napari_structseg.refine.solver import Solution, Solver, Step
 from napari_structseg.render.rendering import SLAB_VOXELS, LabelArray
 from napari_structseg.render.summaries import class_volumes
 from napari_structseg.session.messages import (
@@ -28,151 +35,200 @@ from napari_structseg.session.messages import (
 
 # How often pictures and curves that only grow are sent.
 _EVERY_SECONDS = 0.15
+_UNKNOWN = -1
+_WHOLE = 1000
+_NO_CURVES = Convergence(np.zeros(0), np.zeros(0))
+
+Settings = TypeVar("Settings")
 
 
 class RefinedWork:
-    """The steps behind a request in which a prior refines the labels.
+    """The steps behind a request in which a solver refines the labels.
 
     Parameters
     ----------
     distribution
         p(eta | x).
-    prior
-        The prior.
+    solver
+        What refines.
+    settings_of
+        The solver's settings among the controls.
     voxel_volume_ml
         Volume of a voxel in mL.
     """
 
     def __init__(
-        self, distribution: LogitDistribution, prior: MarkovPrior, voxel_volume_ml: float
+        self,
+        distribution: LogitDistribution,
+        solver: Solver[Settings],
+        settings_of: Callable[[Controls], Settings],
+        voxel_volume_ml: float,
     ) -> None:
-        self._refinement = Refinement(distribution, prior)
+        chosen = ChosenLogits(distribution)
+
+        def solve(request: Request) -> Solution:
+            return solver.solve(
+                chosen.problem(request.controls),
+                settings_of(request.controls),
+                request.view.axis,
+                until_converged=request.stop_when_converged,
+            )
+
+        self._solve = solve
         self._n_classes = distribution.n_classes
         self._shape = distribution.spatial_shape
         self._voxel_volume_ml = voxel_volume_ml
+        self._delivered = _Delivered(self._shape)
+
+    def forget(self) -> None:
+        """Deliver everything again: others have written labels meanwhile."""
+        self._delivered.forget()
 
     def visible(self, generation: int, request: Request) -> Iterator[Result | None]:
-        """The visible slice, iteration after iteration, and what the prior has changed there.
+        """The visible region, stage after stage, and what the solver has changed there.
 
         None stands for a step with nothing to show yet.
         """
-        started = time.perf_counter()
-        controls, view = request.controls, request.view
-        region = view.region(self._shape)
-        trajectory = self._refinement.trajectory(controls, view.axis)
-        wanted = controls.iterations
-        if not view.volume and self._is_along(trajectory, request):
-            slab = 0 if len(self._shape) == 2 else view.position
-            while not self._is_enough(trajectory, request, trajectory.reached(slab)):
-                advanced = trajectory.advance(slab, wanted)
-                if advanced == slab and trajectory.reached(slab) < wanted:
-                    labels = trajectory.labels(slab, wanted).reshape(_sizes(region))
-                    seconds = time.perf_counter() - started
-                    yield SliceLabels(generation, region, labels.copy(), seconds, is_final=False)
-                elif advanced is None:
-                    break
-                else:
-                    yield None
-            labels = trajectory.labels(slab, wanted).reshape(_sizes(region)).copy()
-        else:
-            # Slices along another axis see a little of everything.
-            sent = time.perf_counter()
-            while not self._is_enough(trajectory, request, trajectory.n_complete):
-                trajectory.advance(trajectory.n_slabs // 2, wanted)
-                if time.perf_counter() - sent > _EVERY_SECONDS:
-                    sent = time.perf_counter()
-                    trajectory.seek(wanted)
-                    labels = trajectory.volume()[region].copy()
-                    yield SliceLabels(generation, region, labels, sent - started, is_final=False)
-                else:
-                    yield None
-            trajectory.seek(wanted)
-            labels = trajectory.volume()[region].copy()
+        started = sent = time.perf_counter()
+        region = request.view.region(self._shape)
+        seen = whole(self._shape) if request.view.volume else region
+        solution = self._solve(request)
+        while not solution.is_ready(seen):
+            step = solution.advance(seen)
+            if step is Step.NOTHING:
+                break
+            now = time.perf_counter()
+            is_due = step is Step.PARTLY and now - sent > _EVERY_SECONDS
+            if (step is Step.VISIBLE or is_due) and not solution.is_ready(seen):
+                sent = now
+                labels = self._noted(region, solution.labels(region))
+                yield SliceLabels(generation, region, labels, now - started, is_final=False)
+            else:
+                yield None
+        labels = self._noted(region, solution.labels(region))
         yield SliceLabels(generation, region, labels, time.perf_counter() - started)
         if request.changes is not Changes.NONE:
-            yield ChangedLabels(generation, region, trajectory.changed(request.changes)[region])
-        yield self._progress(generation, request, trajectory)
+            yield ChangedLabels(generation, region, solution.changed(region, request.changes))
+        yield _progress(generation, solution)
 
     def volume(self, generation: int, request: Request) -> Iterator[Result | None]:
-        """The labels of the whole image, and then the iterations that were not asked for yet."""
+        """The labels of the whole image, as far as they are others than those delivered."""
         started = time.perf_counter()
-        controls = request.controls
-        trajectory = self._refinement.trajectory(controls, request.view.axis)
-        toward = request.view.position if self._is_along(trajectory, request) else 0
-        yield from self._iterate(generation, request, trajectory, toward, controls.iterations)
-        trajectory.seek(controls.iterations)
-        labels = trajectory.volume()
-        volumes, done, total = np.zeros(self._n_classes), 0, math.prod(self._shape)
-        for region in slabs(self._shape, SLAB_VOXELS):
-            part = labels[region].copy()
-            volumes += class_volumes(part, self._n_classes, self._voxel_volume_ml)
-            done += part.size
-            yield SlabLabels(generation, region, part, done, total)
+        region, solution = request.view.region(self._shape), self._solve(request)
+        yield from self._run(generation, solution, region, is_ahead=False)
+        everything = solution.labels(whole(self._shape))
+        volumes, total = np.zeros(self._n_classes), math.prod(self._shape)
+        changed = []
+        for slab in slabs(self._shape, SLAB_VOXELS):
+            volumes += class_volumes(everything[slab], self._n_classes, self._voxel_volume_ml)
+            if self._delivered.differs(slab, everything[slab]):
+                changed.append(slab)
+        # With the last slab that is sent, everything is there.
+        left = sum(everything[slab].size for slab in changed)
+        for slab in changed:
+            part = everything[slab].copy()
+            left -= part.size
+            self._delivered.set(slab, part)
+            yield SlabLabels(generation, slab, part, total - left, total)
         yield ClassVolumes(generation, volumes, time.perf_counter() - started)
-        yield from self._iterate(generation, request, trajectory, toward, ITERATIONS_MAX)
+        yield from self._run(generation, solution, region, is_ahead=True)
 
     def whole(self, request: Request) -> Iterator[tuple[int, int, LabelArray | None]]:
         """The labels of the whole image alone, step by step.
 
-        Other requests may be answered between two steps: if theirs are other controls, mean
-        field begins again.
+        Other requests may be answered between two steps: if theirs are other controls, the
+        solver begins again.
 
         Yields
         ------
         done, total
-            Iterations of slabs, and how many are wanted.
+            How much is computed, in thousandths.
         labels
             ``(*spatial)``, a copy, with the last step; None before.
         """
-        controls = request.controls
-        while True:
-            # Asked for at each step: what comes between may have moved it to other controls.
-            trajectory = self._refinement.trajectory(controls, request.view.axis)
-            total = trajectory.n_slabs * controls.iterations
-            if self._is_enough(trajectory, request, trajectory.n_complete):
-                trajectory.seek(controls.iterations)
-                yield total, total, trajectory.volume().copy()
-                return
-            trajectory.advance(0, controls.iterations)
-            slabs_done = (trajectory.reached(slab) for slab in range(trajectory.n_slabs))
-            done = sum(min(reached, controls.iterations) for reached in slabs_done)
-            yield min(done, total - 1), total, None
+        everything, solution = whole(self._shape), self._solve(request)
+        while not solution.is_done:
+            solution.advance(everything)
+            done = int(solution.progress().share * _WHOLE)
+            yield min(done, _WHOLE - 1), _WHOLE, None
+        yield _WHOLE, _WHOLE, solution.labels(everything)
 
-    def _iterate(
-        self, generation: int, request: Request, trajectory: Trajectory, toward: int, target: int
+    def _run(
+        self, generation: int, solution: Solution, region: Region, *, is_ahead: bool
     ) -> Iterator[Result | None]:
-        sent, known = time.perf_counter(), trajectory.n_complete
-        while not self._is_enough(trajectory, request, trajectory.n_complete, target):
-            trajectory.advance(toward, target)
-            is_new = trajectory.n_complete > known
-            if is_new and time.perf_counter() - sent > _EVERY_SECONDS:
-                sent, known = time.perf_counter(), trajectory.n_complete
-                yield self._progress(generation, request, trajectory)
-            else:
-                yield None
-        yield self._progress(generation, request, trajectory)
+        """What is left of what was asked for, or of what may be asked for next."""
+        sent, known = time.perf_counter(), solution.progress().reached
+        while is_ahead or not solution.is_done:
+            if solution.advance(region) is Step.NOTHING:
+                break
+            if time.perf_counter() - sent > _EVERY_SECONDS:
+                sent, reached = time.perf_counter(), solution.progress().reached
+                if reached > known:
+                    known = reached
+                    yield _progress(generation, solution)
+                    continue
+            yield None
+        yield _progress(generation, solution)
 
-    def _is_along(self, trajectory: Trajectory, request: Request) -> bool:
-        return len(self._shape) == 2 or trajectory.axis == request.view.axis
-
-    def _is_enough(
-        self, trajectory: Trajectory, request: Request, reached: int, target: int | None = None
-    ) -> bool:
-        if reached >= (request.controls.iterations if target is None else target):
-            return True
-        return request.stop_when_converged and trajectory.is_converged()
-
-    def _progress(
-        self, generation: int, request: Request, trajectory: Trajectory
-    ) -> MeanFieldProgress:
-        return MeanFieldProgress(
-            generation,
-            trajectory.n_complete,
-            ITERATIONS_MAX,
-            trajectory.convergence(),
-            is_converged=request.stop_when_converged and trajectory.is_converged(),
-        )
+    def _noted(self, region: Region, labels: LabelArray) -> LabelArray:
+        """Labels of a slice that are about to be sent."""
+        self._delivered.offer(region, labels)
+        return labels
 
 
-def _sizes(region: Region) -> tuple[int, ...]:
-    return tuple(part.stop - part.start for part in region)
+class _Delivered:
+    """The labels that whoever listens is known to have.
+
+    Of slices that come quickly one after the other the listener may leave some out. So a slice is
+    believed to be there only where it agrees with what a slab has brought.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._labels: npt.NDArray[np.int16] | None = None
+
+    def forget(self) -> None:
+        self._labels = None
+
+    def set(self, region: Region, labels: LabelArray) -> None:
+        """Note a part that is certain to arrive."""
+        if self._labels is None:
+            self._labels = np.full(self._shape, _UNKNOWN, np.int16)
+        self._labels[region] = labels
+
+    def offer(self, region: Region, labels: LabelArray) -> None:
+        """Note a part that may be left out."""
+        if self._labels is not None:
+            known = self._labels[region]
+            known[known != labels] = _UNKNOWN
+
+    def differs(self, region: Region, labels: LabelArray) -> bool:
+        """Whether a part has to be sent."""
+        return self._labels is None or not np.array_equal(self._labels[region], labels)
+
+
+def refined_by_mean_field(
+    distribution: LogitDistribution, prior: MarkovPrior, voxel_volume_ml: float
+) -> RefinedWork:
+    """The work of mean field with an MRF.
+
+    Raises
+    ------
+    ConfigError
+        If the MRF is for other classes or dimensions.
+    """
+    check_fit(prior, distribution.n_classes, distribution.spatial_shape)
+    return RefinedWork(
+        distribution, MeanFieldSolver(prior), lambda controls: controls, voxel_volume_ml
+    )
+
+
+def _progress(generation: int, solution: Solution) -> MeanFieldProgress:
+    progress = solution.progress()
+    return MeanFieldProgress(
+        generation,
+        progress.reached,
+        progress.target,
+        progress.convergence or _NO_CURVES,
+        is_converged=progress.is_converged,
+    )
