@@ -100,6 +100,26 @@ def holds_labels(geometry: Geometry) -> bool:
     return int(_header(geometry.file_header)["intent_code"]) == _INTENT_LABEL
 
 
+def says_orientation(geometry: Geometry) -> bool:
+    """Whether it was said how the patient lies on the voxel grid.
+
+    A file without a coordinate system (neither sform nor qform) says nothing: which side is left
+    is then a guess. Nor does an array with a spacing alone, or with none.
+    """
+    if not geometry.file_header:
+        return not np.array_equal(geometry.affine, _affine_of_spacing(geometry))
+    header = _header(geometry.file_header)
+    return int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+
+
+def _affine_of_spacing(geometry: Geometry) -> npt.NDArray[np.float64]:
+    """What :meth:`Image.from_array` makes of a spacing."""
+    affine = np.zeros((4, 4))
+    affine[(2, 1, 0), (0, 1, 2)] = np.linalg.norm(geometry.affine[:3, :3], axis=0)
+    affine[3, 3] = 1
+    return affine
+
+
 def write_volume(
     path: str | os.PathLike[str],
     array: npt.NDArray[Any],
