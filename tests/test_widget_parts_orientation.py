@@ -10,11 +10,13 @@ import pytest
 from napari.components import ViewerModel
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
+from dock_helpers import dock  # noqa: F401 -- fixture
 from napari_structseg import Image, read_image
 from napari_structseg.reader import image_layers
 from napari_structseg.widgets.panels.view_row import ViewRow
 from napari_structseg.widgets.viewer.letters import OrientationLetters
 from napari_structseg.widgets.viewer.orientation import Plane, edge_letters
+from napari_structseg.widgets.viewer.viewing import image_of_layer
 
 SHAPE = (9, 11, 13)
 # The farthest voxel to the right, to the front and to the top, and its opposite.
@@ -85,15 +87,33 @@ def test_letters_are_radiological_for_the_axial_view(tmp_path) -> None:
     assert edge_letters(viewer, layer) == ("R", "L", "A", "P")
 
 
-def test_letters_follow_a_layer_that_is_turned(tmp_path) -> None:
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR"])
+def test_letters_agree_with_what_is_saved_of_a_turned_layer(tmp_path, codes) -> None:
+    viewer = ViewerModel()
+    layer = add_file(viewer, tmp_path / "head.nii.gz", codes)
+    letters = OrientationLetters(viewer)
+    letters.follow(layer)
+    turn = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    for affine in (turn, turn.T, np.diag((-1, 1, -1, 1))):
+        layer.affine = affine
+        for order in ((0, 1, 2), (0, 2, 1)):
+            viewer.dims.order = order
+            saved = image_of_layer(layer).geometry.affine
+            assert tuple(letters.texts.values()) == expected_letters(viewer, layer, saved)
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+def test_no_letters_where_napari_draws_a_turned_layer_straight(tmp_path) -> None:
     viewer = ViewerModel()
     layer = add_file(viewer, tmp_path / "head.nii.gz", "RAS")
     letters = OrientationLetters(viewer)
     letters.follow(layer)
-    layer.affine = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-    affine = layer.metadata["structseg_image"].geometry.affine
-    assert tuple(letters.texts.values()) == expected_letters(viewer, layer, affine)
-    assert letters.texts["top"] in "RL"
+    layer.rotate = (0, 0, 30)
+    assert letters.texts
+    layer.rotate = (0, 30, 0)
+    assert not letters.texts
+    layer.rotate = (0, 0, 0)
+    assert letters.texts
 
 
 def test_no_letters_in_3d_nor_where_they_would_be_a_guess(tmp_path) -> None:
@@ -194,3 +214,19 @@ def test_the_view_turns_only_when_a_button_is_pressed(qtbot, tmp_path) -> None:
     # A plain array has no head to put upright.
     row.set_layer(viewer.add_image(np.zeros(SHAPE)))
     assert all(button.isHidden() for button in row.buttons.values())
+
+
+def test_the_dock_shows_the_letters_of_its_image_until_it_is_closed(dock, tmp_path) -> None:
+    layer = add_file(dock.viewer, tmp_path / "head.nii.gz", "RAS")
+    row = dock.widget.view_row
+    assert tuple(row.letters.texts.values()) == ("R", "L", "A", "P")
+    row.letters_button.click()
+    assert not row.letters.texts
+    row.letters_button.click()
+    other = dock.viewer.add_image(np.zeros(SHAPE))
+    dock.widget.source.choose_image(other)
+    assert not row.letters.texts
+    dock.widget.source.choose_image(layer)
+    assert row.letters.texts
+    dock.widget.shut_down()
+    assert not any("structseg" in name for name in dock.viewer.canvas.overlays)

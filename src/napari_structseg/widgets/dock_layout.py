@@ -25,6 +25,7 @@ from napari_structseg.widgets.panels.show_panel import ShowPanel
 from napari_structseg.widgets.panels.source_panel import SourcePanel
 from napari_structseg.widgets.panels.spread_panel import SpreadPanel
 from napari_structseg.widgets.panels.status_line import StatusLine
+from napari_structseg.widgets.panels.view_row import ViewRow
 from napari_structseg.widgets.parts.section import Hairline, Note, Section
 from napari_structseg.widgets.shortcuts import ShortcutList
 from napari_structseg.widgets.viewer.layers import RESULT_KEY
@@ -69,6 +70,7 @@ class DockLayout(QWidget):
         self.latent: LatentPanel = LatentPanel()
         self.hypotheses: HypothesesPanel = HypothesesPanel()
         self.show_panel: ShowPanel = ShowPanel()
+        self.view_row = ViewRow(viewer)
         self.spread: SpreadPanel = SpreadPanel()
         self.neighbours: NeighboursPanel = NeighboursPanel()
         self.status = StatusLine()
@@ -81,7 +83,7 @@ class DockLayout(QWidget):
             Section("Samples", self.strip, self.strip.tools),
             self.latent_section,
             self.hypotheses_section,
-            Section("Show", self.show_panel),
+            Section("Show", self.show_panel, self.view_row),
             Section("Spread", self.spread, self.spread.reset_button),
             Section("Neighbours", self.neighbours, self.neighbours.reset_button),
         )
@@ -117,6 +119,7 @@ class DockLayout(QWidget):
             section.setVisible(is_exploring)
         self.latent_section.setVisible(is_exploring and self.latent.n_latents > 0)
         self.welcome.setVisible(not is_exploring)
+        self.view_row.set_layer(self.source.image_layer)
         has_image = self.source.image_layer is not None
         self.welcome.setText(_NOT_RUN if has_image else _NO_IMAGE)
 

@@ -165,6 +165,7 @@ class ExploreWidget(DockLayout):
         self._is_closed = True
         self._keys.unbind()
         self.source.disconnect_viewer()
+        self.view_row.disconnect_viewer()
         for emitter in self._dims_events():
             emitter.disconnect(self._on_dims)
         self._viewer.dims.events.order.disconnect(self._show_thumbnails)

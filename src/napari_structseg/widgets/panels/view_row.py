@@ -58,7 +58,7 @@ class ViewRow(QWidget):
         self.letters_button = SmallButton("R L", _LETTERS_TIP)
         self.letters_button.setCheckable(True)
         self.letters_button.setChecked(True)
-        self.letters_button.toggled.connect(self.letters_chosen.emit)
+        self.letters_button.toggled.connect(self._on_letters)
         row.addSpacing(6)
         row.addWidget(self.letters_button)
         for emitter in self._events():
@@ -93,6 +93,10 @@ class ViewRow(QWidget):
         for emitter in self._events():
             emitter.disconnect(self._show_view)
         self.letters.close()
+
+    def _on_letters(self, is_on: bool) -> None:
+        self.letters.switch(is_on)
+        self.letters_chosen.emit(is_on)
 
     def _events(self) -> tuple[Any, ...]:
         events = self._viewer.dims.events

@@ -27,8 +27,8 @@ _PREFIX = "structseg_"
 class OrientationLetters:
     """The letters of one layer in one viewer.
 
-    They follow the viewer's axes, its camera and the layer's transforms, and are hidden in 3-D
-    and where nobody knows how the patient lies.
+    They follow the viewer's axes and its camera, and are hidden in 3-D and where it is not sure
+    how the patient lies.
 
     Parameters
     ----------
@@ -58,14 +58,12 @@ class OrientationLetters:
 
     def follow(self, layer: Layer | None) -> None:
         """Show the letters of another layer; None: of no layer."""
-        if layer is self._layer:
-            return
         if self._layer is not None:
-            for emitter in _transform_events(self._layer):
+            for emitter in _turn_events(self._layer):
                 emitter.disconnect(self.update)
         self._layer = layer
         if layer is not None:
-            for emitter in _transform_events(layer):
+            for emitter in _turn_events(layer):
                 emitter.connect(self.update)
         self.update()
 
@@ -99,6 +97,6 @@ class OrientationLetters:
         return dims.events.order, dims.events.ndisplay, dims.events.ndim, camera.events.orientation
 
 
-def _transform_events(layer: Layer) -> tuple[Any, ...]:
+def _turn_events(layer: Layer) -> tuple[Any, ...]:
     events = layer.events
-    return events.scale, events.rotate, events.shear, events.affine
+    return events.rotate, events.shear, events.affine

@@ -9,17 +9,18 @@ from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Layer
 
 from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image
 from napari_structseg.io.nifti import says_orientation
-from napari_structseg.reader import GEOMETRY_KEY, IMAGE_KEY
+from napari_structseg.layer_geometry import GEOMETRY_KEY, IMAGE_KEY, TRANSFORM_KEY
 
 # Along right, anterior, superior: the letter of the side that an axis runs to, and that it leaves.
 _SIDES = (("R", "L"), ("A", "P"), ("S", "I"))
+# A turn out of the view that is rounding, as a sine.
+_IN_PLANE = 1e-6
 
 
 class EdgeLetters(NamedTuple):
@@ -53,15 +54,15 @@ def known_geometry(layer: Layer) -> Geometry | None:
 
 
 def edge_letters(viewer: ViewerModel, layer: Layer) -> EdgeLetters | None:
-    """The letters at the edges of the view of a layer; None in 3-D, or where nobody knows.
+    """The letters at the edges of the view of a layer; None in 3-D, or where they are not sure.
 
     Parameters
     ----------
     viewer
         Its axes in any order, its camera mirrored or not.
     layer
-        With transforms of its own. Its axes are the viewer's last ones. A plane that is oblique
-        to the patient gets the letters of the nearest axes.
+        Its axes are the viewer's last ones. A plane that is oblique to the patient gets the
+        letters of the nearest axes.
     """
     geometry = known_geometry(layer)
     dims = viewer.dims
@@ -69,7 +70,7 @@ def edge_letters(viewer: ViewerModel, layer: Layer) -> EdgeLetters | None:
         return None
     _, vertical, horizontal = viewer.scene.camera.orientation
     down, right = (axis - (dims.ndim - layer.ndim) for axis in dims.displayed)
-    if min(down, right) < 0:
+    if min(down, right) < 0 or not _lies_in_view(layer, (down, right)):
         return None
     top, bottom = _sides(layer, geometry, down)
     left, right_side = _sides(layer, geometry, right)
@@ -106,16 +107,26 @@ def order_of(plane: Plane, n_axes: int) -> tuple[int, ...]:
     return (*range(first), first + plane.value, *(first + axis for axis in planes))
 
 
+def _lies_in_view(layer: Layer, plane: tuple[int, int]) -> bool:
+    """Whether napari draws a layer as it lies: it leaves out a turn that leads out of the view."""
+    others = [axis for axis in range(layer.ndim) if axis not in plane]
+    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
+    steps = np.array([layer.data_to_world(unit) for unit in np.eye(layer.ndim)]) - origin
+    across = np.concatenate([steps[np.ix_(plane, others)], steps[np.ix_(others, plane)].T])
+    return bool(np.abs(across).max(initial=0) <= _IN_PLANE * np.abs(steps).max())
+
+
 def _sides(layer: Layer, geometry: Geometry, axis: int) -> tuple[str, str]:
-    """The sides of the patient that a world axis of the viewer comes from and runs to."""
-    step = np.eye(layer.ndim)[axis]
-    along = _to_voxels(layer, step) - _to_voxels(layer, np.zeros(layer.ndim))
+    """The sides of the patient that an axis of napari's world comes from and runs to.
+
+    The world was laid over the patient when the file was opened. A layer that is turned
+    afterwards turns in it, on the screen and in what is saved.
+    """
+    shown = layer.metadata.get(TRANSFORM_KEY)
+    shown = np.diag((*geometry.spacing, 1.0)) if shown is None else np.asarray(shown)
+    to_voxels = np.linalg.inv(shown[:-1, :-1])
     kept = [one for one in range(3) if one != geometry.flat_axis]
-    towards = geometry.affine[:3, kept] @ along
+    towards = geometry.affine[:3, kept] @ to_voxels[:, axis]
     nearest = int(np.argmax(np.abs(towards)))
     positive, negative = _SIDES[nearest]
     return (negative, positive) if towards[nearest] > 0 else (positive, negative)
-
-
-def _to_voxels(layer: Layer, point: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.asarray(layer.world_to_data(point), np.float64)
