@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_structseg.models import HeadSpec, LogitParameters
+from napari_structseg.models import LogitParameters
 from napari_structseg.models.heads import StochasticHead
 from napari_structseg.training.losses import cross_entropy, sample_logits, ssn_loss
 
@@ -199,7 +199,7 @@ def test_huge_covariance_gives_finite_loss_and_gradient(scale: float, dtype: tor
 
 
 def test_head_and_samples_stay_in_float32_under_autocast() -> None:
-    head = StochasticHead(2, 4, 3, HeadSpec(rank=2))
+    head = StochasticHead(2, 4, 3, rank=2)
     features = torch.randn(1, 4, 8, 8, generator=generator())
     with torch.autocast("cpu", torch.bfloat16):
         p = head(features)

@@ -81,7 +81,7 @@ def test_diagonal_only_has_no_factor() -> None:
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_factor_is_rank_major(dimensions: int) -> None:
     # Channel r * C + c of the convolution is factor r of class c.
-    head = StochasticHead(dimensions, 4, 2, HeadSpec(rank=3))
+    head = StochasticHead(dimensions, 4, 2, rank=3)
     features = torch.rand(1, 4, *[3] * dimensions)
     p = head(features)
     flat = head.factor(features)
@@ -92,7 +92,7 @@ def test_factor_is_rank_major(dimensions: int) -> None:
 
 
 def test_new_head_has_a_small_spread() -> None:
-    head = StochasticHead(2, 8, 2, HeadSpec(rank=4, epsilon=1e-5))
+    head = StochasticHead(2, 8, 2, rank=4, epsilon=1e-5)
     p = head(torch.randn(1, 8, 16, 16))
     torch.testing.assert_close(
         p.diagonal, torch.full_like(p.diagonal, 0.3678894412), rtol=1e-5, atol=0
@@ -102,7 +102,7 @@ def test_new_head_has_a_small_spread() -> None:
 
 def test_head_goes_on_any_backbone() -> None:
     backbone = nn.Sequential(nn.Conv2d(1, 5, 5, padding=2), nn.ReLU(), nn.Conv2d(5, 7, 1))
-    network = SegmentationNetwork(backbone, StochasticHead(2, 7, 3, HeadSpec(rank=2)))
+    network = SegmentationNetwork(backbone, StochasticHead(2, 7, 3, rank=2))
     p = network(torch.rand(2, 1, 9, 11))
     assert p.factor.shape == (2, 2, 3, 9, 11)
     (p.mean.sum() + p.factor.sum() + p.diagonal.sum()).backward()

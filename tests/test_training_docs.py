@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from napari_structseg.models import LowRankSpec, head_kinds
 from napari_structseg.training.config import TrainConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "training.md"
@@ -18,6 +19,9 @@ MARKS = ("<!-- fields of TrainConfig -->", "<!-- end of fields -->")
 
 def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
+        if name == "head":
+            yield from head_rows()
+            continue
         table = table_of(field.annotation)
         if table is not None and field.default is not None:
             yield from rows(table, f"{name}.")
@@ -29,6 +33,20 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield f"| `{prefix}{name}` | {default} | {field.description or ''}{allowed} |"
         if table is not None:
             yield from rows(table, f"{name}.")
+
+
+def head_rows() -> Iterator[str]:
+    """The kinds of heads, and each of their fields with the kinds that have it."""
+    kinds = {kind: head.model_fields for kind, head in head_kinds().items()}
+    said = " ".join(f"{kind}: {fields['kind'].description}" for kind, fields in kinds.items())
+    yield f"| `head.kind` | `{toml(LowRankSpec().kind)}` | {said} |"
+    for name in dict.fromkeys(name for fields in kinds.values() for name in fields):
+        owners = {kind: fields[name] for kind, fields in kinds.items() if name in fields}
+        if name != "kind":
+            (default,) = {toml(field.default) for field in owners.values()}
+            (meaning,) = {field.description for field in owners.values()}
+            of = ", ".join(f"`{kind}`" for kind in owners)
+            yield f"| `head.{name}` | `{default}` | {meaning} For {of}. |"
 
 
 def table_of(annotation: object) -> type[BaseModel] | None:

@@ -33,7 +33,7 @@ from napari_structseg.bench.timing import (
     slider_values,
 )
 from napari_structseg.io.weights import save_weights
-from napari_structseg.models import BackboneSpec, ClassSpec, HeadSpec, ModelSpec, build_network
+from napari_structseg.models import BackboneSpec, ClassSpec, LowRankSpec, ModelSpec, build_network
 from napari_structseg.widgets.explore import ExploreWidget
 
 _COLORS = ("#000000", "#4477aa", "#228833", "#ee6677")
@@ -146,7 +146,7 @@ def _random_model(folder: Path, shape: tuple[int, ...]) -> Path:
         ),
         patch=tuple(min(64, size) for size in shape),
         backbone=BackboneSpec(widths=(N_CLASSES,), convolutions=(1,), norm="none"),
-        head=HeadSpec(rank=RANK),
+        head=LowRankSpec(rank=RANK),
     )
     torch.manual_seed(0)
     path = folder / "random.safetensors"

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from napari_structseg.models.heads import MultiHead, PointHead, StochasticHead
-from napari_structseg.models.hierarchical import HierarchicalNetwork
-from napari_structseg.models.latent import ImageToImageVAE, LatentNetwork
-from napari_structseg.models.members import DropoutNetwork, EnsembleNetwork
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.spec import ModelSpec
-from napari_structseg.models.unet import UNet
 from napari_structseg.priors import MarkovPrior, build_prior
 
 
@@ -27,26 +20,7 @@ def build_network(spec: ModelSpec) -> SegmentationNetwork:
     SegmentationNetwork
         On the CPU, in training mode, initialised from torch's global generator.
     """
-    kind = spec.head.kind
-    if kind == "latent":
-        return LatentNetwork(spec, _prior(spec))
-    if kind == "hierarchical":
-        return HierarchicalNetwork(spec, _prior(spec))
-    if kind == "image2image_vae":
-        return ImageToImageVAE(spec, _prior(spec))
-    if kind == "dropout":
-        return DropoutNetwork(spec, _prior(spec))
-    if kind == "ensemble":
-        return EnsembleNetwork(spec, _prior(spec))
-    backbone = UNet(spec.dimensions, len(spec.channels), spec.backbone)
-    head: nn.Module
-    if kind == "point":
-        head = PointHead(spec.dimensions, backbone.n_features, spec.n_classes)
-    elif kind == "heads":
-        head = MultiHead(spec.dimensions, backbone.n_features, spec.n_classes, spec.head.members)
-    else:
-        head = StochasticHead(spec.dimensions, backbone.n_features, spec.n_classes, spec.head)
-    return SegmentationNetwork(backbone, head, _prior(spec))
+    return spec.head.build(spec.frame, _prior(spec))
 
 
 def _prior(spec: ModelSpec) -> MarkovPrior | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from napari_structseg.models.spec import BackboneSpec
+from napari_structseg.models.backbone_spec import BackboneSpec
 from napari_structseg.models.unet import POOL, convolutions
 
 # exp of these is a standard deviation that means something in float32, and whose square does.

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from napari_structseg.distributions import Combination
 from napari_structseg.models.parameters import LogitParameters
-from napari_structseg.models.spec import HeadSpec
 
 _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 # The diagonal starts at e^-1, the factor small: with a large initial spread the Monte Carlo
@@ -46,16 +45,20 @@ class StochasticHead(nn.Module):
         Channels of the backbone's features.
     n_classes
         Number of classes C, at least 2.
-    spec
-        Rank, epsilon, and whether the factor is left out.
+    rank
+        Columns R of the factor; 0: it is left out.
+    epsilon
+        Added to the diagonal.
     """
 
-    def __init__(self, dimensions: int, n_features: int, n_classes: int, spec: HeadSpec) -> None:
+    def __init__(
+        self, dimensions: int, n_features: int, n_classes: int, *, rank: int, epsilon: float = 1e-5
+    ) -> None:
         super().__init__()
         convolution = _CONVOLUTION[dimensions]
         self.n_classes = n_classes
-        self.epsilon = spec.epsilon
-        self.rank = spec.factor_rank
+        self.epsilon = epsilon
+        self.rank = rank
         self.mean = convolution(n_features, n_classes, 1)
         self.log_diagonal = convolution(n_features, n_classes, 1)
         nn.init.zeros_(self.log_diagonal.weight)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from napari_structseg.distributions import Noise
+from napari_structseg.models.backbone_spec import BackboneSpec, Frame
 from napari_structseg.models.encoder import mean_and_sigma
 from napari_structseg.models.heads import PointHead
 from napari_structseg.models.latent import Reconstruction, centred, drawn
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.parameters import LogitParameters
-from napari_structseg.models.spec import BackboneSpec, ModelSpec
 from napari_structseg.models.unet import UNet, cropped
 from napari_structseg.priors import MarkovPrior
 
@@ -145,8 +145,12 @@ class HierarchicalNetwork(SegmentationNetwork):
 
     Parameters
     ----------
-    spec
-        The model.
+    frame
+        Dimensions, channels, classes and backbone.
+    n_scales
+        Scales with latents, from the coarsest.
+    n_members
+        Members of the finite set.
     prior
         A Markov random field over the labels, or None.
     """
@@ -154,15 +158,16 @@ class HierarchicalNetwork(SegmentationNetwork):
     backbone: LatentUNet
     head: PointHead
 
-    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
-        n_channels, n_scales = len(spec.channels), spec.head.latent_scales
-        n_steps = len(spec.backbone.widths) - 1
-        backbone = LatentUNet(spec.dimensions, n_channels, spec.backbone, n_scales, n_steps)
-        head = PointHead(spec.dimensions, backbone.n_features, spec.n_classes)
+    def __init__(
+        self, frame: Frame, n_scales: int, n_members: int, prior: MarkovPrior | None = None
+    ) -> None:
+        dimensions, n_channels, spec = frame.dimensions, frame.n_channels, frame.backbone
+        backbone = LatentUNet(dimensions, n_channels, spec, n_scales, len(spec.widths) - 1)
+        head = PointHead(dimensions, backbone.n_features, frame.n_classes)
         super().__init__(backbone, head, prior)
-        self.n_members = spec.head.members
+        self.n_members = n_members
         self.posterior = LatentUNet(
-            spec.dimensions, n_channels + spec.n_classes, spec.backbone, n_scales, n_scales - 1
+            dimensions, n_channels + frame.n_classes, spec, n_scales, n_scales - 1
         )
 
     def forward(self, x: Tensor) -> LogitParameters:

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_structseg.distributions import LatentNormal, Noise
+from napari_structseg.models.backbone_spec import Frame
 from napari_structseg.models.encoder import LatentEncoder, mean_and_sigma
 from napari_structseg.models.heads import LatentHead, PointHead
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.parameters import LogitParameters
-from napari_structseg.models.spec import ModelSpec
 from napari_structseg.models.unet import UNet
 from napari_structseg.priors import MarkovPrior
 
@@ -49,22 +49,24 @@ class LatentNetwork(SegmentationNetwork):
 
     Parameters
     ----------
-    spec
-        The model.
+    frame
+        Dimensions, channels, classes and backbone.
+    n_latents
+        Dimensions L of the latent space.
     prior
         A Markov random field over the labels, or None.
     """
 
     head: LatentHead
 
-    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
-        n_channels, n_latents = len(spec.channels), spec.head.latent_size
-        backbone = UNet(spec.dimensions, n_channels, spec.backbone)
-        head = LatentHead(spec.dimensions, backbone.n_features, spec.n_classes, n_latents)
+    def __init__(self, frame: Frame, n_latents: int, prior: MarkovPrior | None = None) -> None:
+        dimensions, n_channels = frame.dimensions, frame.n_channels
+        backbone = UNet(dimensions, n_channels, frame.backbone)
+        head = LatentHead(dimensions, backbone.n_features, frame.n_classes, n_latents)
         super().__init__(backbone, head, prior)
-        self.prior_encoder = LatentEncoder(spec.dimensions, n_channels, n_latents, spec.backbone)
+        self.prior_encoder = LatentEncoder(dimensions, n_channels, n_latents, frame.backbone)
         self.posterior_encoder = LatentEncoder(
-            spec.dimensions, n_channels + spec.n_classes, n_latents, spec.backbone
+            dimensions, n_channels + frame.n_classes, n_latents, frame.backbone
         )
 
     def first(self, x: Tensor) -> Tensor:
@@ -76,6 +78,11 @@ class LatentNetwork(SegmentationNetwork):
         """Mean and log sigma of the prior, as the encoder gives them: ``(B, 2L)``."""
         statistics: Tensor = self.prior_encoder(x)
         return statistics
+
+    def tile_parameters(self, x: Tensor) -> LogitParameters:
+        """The features' part of the first layer: the latents are those of the whole image."""
+        first = self.first(x)
+        return LogitParameters(torch.empty_like(first[:, :0]), first=first)
 
     def forward(self, x: Tensor) -> LogitParameters:
         """Logits at the prior's mean, and the features' part of the first layer."""
@@ -110,25 +117,27 @@ class ImageToImageVAE(SegmentationNetwork):
 
     Parameters
     ----------
-    spec
-        The model.
+    frame
+        Dimensions, channels, classes and backbone.
+    n_latents
+        Dimensions L of the latent space.
+    n_members
+        Members of the finite set.
     prior
         A Markov random field over the labels, or None.
     """
 
     head: PointHead
 
-    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
-        n_latents = spec.head.latent_size
-        backbone = UNet(spec.dimensions, len(spec.channels) + n_latents, spec.backbone)
-        super().__init__(
-            backbone, PointHead(spec.dimensions, backbone.n_features, spec.n_classes), prior
-        )
+    def __init__(
+        self, frame: Frame, n_latents: int, n_members: int, prior: MarkovPrior | None = None
+    ) -> None:
+        dimensions, n_classes = frame.dimensions, frame.n_classes
+        backbone = UNet(dimensions, frame.n_channels + n_latents, frame.backbone)
+        super().__init__(backbone, PointHead(dimensions, backbone.n_features, n_classes), prior)
         self.n_latents = n_latents
-        self.n_members = spec.head.members
-        self.posterior_encoder = LatentEncoder(
-            spec.dimensions, spec.n_classes, n_latents, spec.backbone
-        )
+        self.n_members = n_members
+        self.posterior_encoder = LatentEncoder(dimensions, n_classes, n_latents, frame.backbone)
 
     def logits(self, x: Tensor, z: Tensor) -> Tensor:
         """Logits ``(B, C, *spatial)`` of images with latent vectors ``(B, L)``."""

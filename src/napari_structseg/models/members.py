@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from napari_structseg.models.backbone_spec import Frame
 from napari_structseg.models.heads import PointHead
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.parameters import LogitParameters
-from napari_structseg.models.spec import ModelSpec
 from napari_structseg.models.unet import UNet
 from napari_structseg.priors import MarkovPrior
 
@@ -24,20 +24,26 @@ class DropoutNetwork(SegmentationNetwork):
 
     Parameters
     ----------
-    spec
-        The model.
+    frame
+        Dimensions, channels, classes and backbone.
+    probability
+        Of dropout.
+    n_members
+        Members of the finite set.
     prior
         A Markov random field over the labels, or None.
     """
 
     head: PointHead
 
-    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
-        backbone = UNet(spec.dimensions, len(spec.channels), spec.backbone)
-        head = PointHead(spec.dimensions, backbone.n_features, spec.n_classes)
+    def __init__(
+        self, frame: Frame, probability: float, n_members: int, prior: MarkovPrior | None = None
+    ) -> None:
+        backbone = UNet(frame.dimensions, frame.n_channels, frame.backbone)
+        head = PointHead(frame.dimensions, backbone.n_features, frame.n_classes)
         super().__init__(backbone, head, prior)
-        self.n_members = spec.head.members
-        self.probability = spec.head.dropout
+        self.n_members = n_members
+        self.probability = probability
 
     def logits(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Logits ``(B, C, *spatial)`` under masks from ``generator``, one for each image."""
@@ -59,8 +65,10 @@ class EnsembleNetwork(SegmentationNetwork):
 
     Parameters
     ----------
-    spec
-        The model.
+    frame
+        Dimensions, channels, classes and backbone.
+    n_members
+        Members of the finite set.
     prior
         A Markov random field over the labels, or None.
     """
@@ -68,12 +76,10 @@ class EnsembleNetwork(SegmentationNetwork):
     backbone: nn.ModuleList
     head: nn.ModuleList
 
-    def __init__(self, spec: ModelSpec, prior: MarkovPrior | None = None) -> None:
-        backbones = [
-            UNet(spec.dimensions, len(spec.channels), spec.backbone)
-            for _ in range(spec.head.members)
-        ]
-        heads = [PointHead(spec.dimensions, net.n_features, spec.n_classes) for net in backbones]
+    def __init__(self, frame: Frame, n_members: int, prior: MarkovPrior | None = None) -> None:
+        dimensions = frame.dimensions
+        backbones = [UNet(dimensions, frame.n_channels, frame.backbone) for _ in range(n_members)]
+        heads = [PointHead(dimensions, net.n_features, frame.n_classes) for net in backbones]
         super().__init__(nn.ModuleList(backbones), nn.ModuleList(heads), prior)
 
     def logits(self, x: Tensor) -> Tensor:

@@ -34,3 +34,12 @@ class SegmentationNetwork(nn.Module):
         """Parameters of p(eta | x) for a batch ``(B, channels, *spatial)``."""
         parameters: LogitParameters = self.head(self.backbone(x))
         return parameters
+
+    def tile_parameters(self, x: Tensor) -> LogitParameters:
+        """What a tile adds to the maps of an image, for a batch ``(1, channels, *tile)``."""
+        parameters: LogitParameters = self(x)
+        return parameters
+
+    def latent_statistics(self, x: Tensor) -> Tensor:
+        """What a tile says about the latents of the whole image, ``(B, 2L)``; L = 0: nothing."""
+        return x.new_zeros((len(x), 0))

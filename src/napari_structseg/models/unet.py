@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_structseg.models.spec import BackboneSpec
+from napari_structseg.models.backbone_spec import BackboneSpec
 
 NEGATIVE_SLOPE = 0.01
 N_INNERMOST = 3

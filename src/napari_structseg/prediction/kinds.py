@@ -1,28 +1,26 @@
-"""What depends on the kind of a model: its maps, their memory, what a tile adds to them."""
+"""What depends on the kind of distribution that a model gives: its maps and their memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from napari_structseg.models import (
-    LatentNetwork,
-    LogitParameters,
-    ModelSpec,
-    SegmentationNetwork,
-    latent_normal,
-)
+from napari_structseg.models import ModelSpec, SegmentationNetwork
+from napari_structseg.prediction.latent_maps import LatentMaps
+from napari_structseg.prediction.member_maps import MemberMaps
 from napari_structseg.prediction.parameter_maps import NormalMaps, ParameterMaps
-from napari_structseg.prediction.sample_maps import LatentMaps, MemberMaps
+
+# One entry for each family that a head can name.
+FAMILIES: dict[str, type[ParameterMaps]] = {
+    "normal": NormalMaps,
+    "members": MemberMaps,
+    "latent": LatentMaps,
+}
 
 
 def background_maps(
-    network: SegmentationNetwork,
-    spec: ModelSpec,
-    shape: Sequence[int],
-    statistics: Tensor | None = None,
+    network: SegmentationNetwork, spec: ModelSpec, shape: Sequence[int], statistics: Tensor
 ) -> ParameterMaps:
     """Maps for a model's distribution that are background with certainty everywhere.
 
@@ -33,32 +31,11 @@ def background_maps(
     shape
         Of the grid.
     statistics
-        Mean and log sigma of the prior of a :class:`LatentNetwork`, ``(2L,)``.
+        What the network says about the latents of the whole image, ``(2L,)``; L may be 0.
     """
-    if isinstance(network, LatentNetwork) and statistics is not None:
-        combination = network.head.combination()
-        return LatentMaps.background(combination, latent_normal(statistics), shape)
-    device = next(network.parameters()).device
-    if spec.head.n_members:
-        return MemberMaps.background(spec.head.n_members, spec.n_classes, shape, device)
-    return NormalMaps.background(spec.head, spec.n_classes, shape, device)
+    return FAMILIES[spec.head.family].background(network, spec, shape, statistics)
 
 
 def voxel_bytes(spec: ModelSpec) -> int:
     """Bytes that the distribution takes for each voxel."""
-    head, n_classes = spec.head, spec.n_classes
-    if head.n_members:
-        return MemberMaps.voxel_bytes(head.n_members, n_classes)
-    if head.kind == "latent":
-        return LatentMaps.voxel_bytes(spec.backbone.widths[0], n_classes)
-    return NormalMaps.voxel_bytes(head, n_classes)
-
-
-def tile_parameters(network: SegmentationNetwork, batch: Tensor) -> LogitParameters:
-    """What a tile ``(1, channels, *tile)`` adds to the maps."""
-    if isinstance(network, LatentNetwork):
-        # The latents are those of the whole image, and the maps decode the mean.
-        first = network.first(batch)
-        return LogitParameters(torch.empty_like(first[:, :0]), first=first)
-    parameters: LogitParameters = network(batch)
-    return parameters
+    return FAMILIES[spec.head.family].voxel_bytes(spec)

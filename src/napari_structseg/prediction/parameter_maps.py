@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.distributions import LogitDistribution, LowRankNormal, PointLogits, Region
-from napari_structseg.models import HeadSpec, LogitParameters
+from napari_structseg.models import LogitParameters, ModelSpec, SegmentationNetwork
 from napari_structseg.prediction.preprocess import resample
 
 # Logit of background where no network is run.
@@ -24,7 +24,33 @@ _Index = tuple[EllipsisType | slice, ...]
 
 
 class ParameterMaps(Protocol):
-    """Parameters of every voxel of an image, for one kind of distribution."""
+    """Parameters of every voxel of an image, for one family of distributions."""
+
+    @classmethod
+    def background(
+        cls,
+        network: SegmentationNetwork,
+        spec: ModelSpec,
+        shape: Sequence[int],
+        statistics: Tensor,
+    ) -> ParameterMaps:
+        """Maps that are background with certainty everywhere.
+
+        Parameters
+        ----------
+        network, spec
+            The model.
+        shape
+            Of the grid.
+        statistics
+            What the network says about the latents of the whole image, ``(2L,)``.
+        """
+        ...
+
+    @staticmethod
+    def voxel_bytes(spec: ModelSpec) -> int:
+        """Bytes that the maps take for each voxel."""
+        ...
 
     def clear(self, region: Region) -> None:
         """Set a region to 0, so that tiles can be added there."""
@@ -86,26 +112,28 @@ class NormalMaps:
 
     @classmethod
     def background(
-        cls, head: HeadSpec, n_classes: int, shape: Sequence[int], device: torch.device
+        cls,
+        network: SegmentationNetwork,
+        spec: ModelSpec,
+        shape: Sequence[int],
+        statistics: Tensor,
     ) -> NormalMaps:
         """Maps that are background with certainty everywhere."""
-        mean = torch.zeros((n_classes, *shape), device=device)
-        mean[0] = CERTAIN
-        if head.kind == "point":
+        head, device = spec.head, next(network.parameters()).device
+        mean = certain_logits(spec.n_classes, shape, device)
+        if not head.is_stochastic:
             return cls(mean)
-        diagonal = torch.full_like(mean, head.epsilon)
-        factor = torch.zeros(
-            (head.factor_rank, n_classes, *shape), dtype=_FACTOR_DTYPE, device=device
-        )
-        return cls(mean, diagonal, factor, head.epsilon)
+        diagonal = torch.full_like(mean, head.least_variance)
+        size = (head.factor_rank, *mean.shape)
+        factor = torch.zeros(size, dtype=_FACTOR_DTYPE, device=device)
+        return cls(mean, diagonal, factor, head.least_variance)
 
     @staticmethod
-    def voxel_bytes(head: HeadSpec, n_classes: int) -> int:
+    def voxel_bytes(spec: ModelSpec) -> int:
         """Bytes that the maps take for each voxel."""
-        full = torch.float32.itemsize
-        if head.kind == "point":
-            return n_classes * full
-        return n_classes * (2 * full + head.factor_rank * _FACTOR_DTYPE.itemsize)
+        head, full = spec.head, torch.float32.itemsize
+        variances = full + head.factor_rank * _FACTOR_DTYPE.itemsize
+        return spec.n_classes * (full + head.is_stochastic * variances)
 
     def clear(self, region: Region) -> None:
         """Set a region to 0, so that tiles can be added there."""
@@ -123,8 +151,7 @@ class NormalMaps:
     ) -> None:
         """Add a tile."""
         index: _Index = (Ellipsis, *region)
-        certain = weight.new_zeros((self.mean.shape[0], *[1] * weight.ndim))
-        certain[0] = CERTAIN
+        certain = certain_logits(len(self.mean), [1] * weight.ndim, weight.device)
         diagonal, factor = weight.new_tensor(self.epsilon), weight.new_tensor(0.0)
         for maps, part, outside in (
             (self.mean, parameters.mean, certain),
@@ -154,3 +181,10 @@ class NormalMaps:
         if self.diagonal is None or self.factor is None:
             return PointLogits(self.mean)
         return LowRankNormal(self.mean, self.factor, self.diagonal)
+
+
+def certain_logits(n_classes: int, shape: Sequence[int], device: torch.device) -> Tensor:
+    """Logits ``(C, *shape)`` of background with certainty."""
+    certain = torch.zeros((n_classes, *shape), device=device)
+    certain[0] = CERTAIN
+    return certain

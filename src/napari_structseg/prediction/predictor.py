@@ -14,10 +14,10 @@ from napari_structseg.distributions import Region
 from napari_structseg.errors import InputError, MemoryLimitError
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
-from napari_structseg.models import LatentNetwork, ModelSpec, SegmentationNetwork
+from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.prediction.intensity_windows import fitting_window, value_range
-from napari_structseg.prediction.kinds import background_maps, tile_parameters, voxel_bytes
+from napari_structseg.prediction.kinds import background_maps, voxel_bytes
 from napari_structseg.prediction.parameter_maps import ParameterMaps
 from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.prediction.protocol import ImagePredictor, Prediction
@@ -135,16 +135,16 @@ class Predictor(ImagePredictor):
         flips = [axis - image.ndim for axis in image.geometry.axes_against_ras]
         cropped = data[(slice(None), *box)]
         try:
-            before, total, prior = 0, len(tiles), None
-            if isinstance(self.network, LatentNetwork):
+            before, total = 0, len(tiles)
+            statistics = torch.zeros(2 * self.spec.head.n_latents, device=self.device)
+            if self.spec.head.n_latents:
                 before, total = len(tiles), 2 * len(tiles)
-                statistics = torch.zeros(2 * self.spec.head.latent_size, device=self.device)
                 for done, tile in enumerate(tiles, start=1):
                     with self._watched(cancelled):
-                        statistics += self._latent_share(self.network, cropped, tile, flips)
+                        statistics += self._latent_share(cropped, tile, flips)
                     yield Prediction(done, total, None)
-                prior = statistics / cropped[0].numel()
-            maps = background_maps(self.network, self.spec, grid_shape, prior)
+                statistics /= cropped[0].numel()
+            maps = background_maps(self.network, self.spec, grid_shape, statistics)
             maps.clear(box)
             growing = None if resampled else maps.distribution()
             for done, tile in enumerate(tiles, start=1):
@@ -169,21 +169,18 @@ class Predictor(ImagePredictor):
         """Ask before every layer of the network whether to go on."""
         return nullcontext() if cancelled is None else stopping(self.network, cancelled)
 
-    def _latent_share(
-        self, network: LatentNetwork, data: Tensor, tile: Tile, flips: list[int]
-    ) -> Tensor:
+    def _latent_share(self, data: Tensor, tile: Tile, flips: list[int]) -> Tensor:
         """What a tile adds to the latent statistics of the image, times its voxels, ``(2L,)``."""
         with torch.inference_mode():
             patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
-            share: Tensor = network.latent_statistics(patch[None])[0] * tile.weight.sum().item()
-        return share
+            return self.network.latent_statistics(patch[None])[0] * tile.weight.sum().item()
 
     def _add(
         self, data: Tensor, tile: Tile, maps: ParameterMaps, box: Region, flips: list[int]
     ) -> None:
         with torch.inference_mode():
             patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
-            parameters = tile_parameters(self.network, patch[None]).flip(flips)
+            parameters = self.network.tile_parameters(patch[None]).flip(flips)
             inside = (patch != 0).any(dim=0).flip(flips) if self.spec.roi else None
             maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device), inside)
 

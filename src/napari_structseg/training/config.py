@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_structseg.errors import ConfigError
-from napari_structseg.models.spec import (
+from napari_structseg.models import (
+    AnyHead,
     BackboneSpec,
-    HeadSpec,
-    HexColor,
     IntensitySpec,
-    check_latent_scales,
+    LowRankSpec,
+    head_kinds,
 )
+from napari_structseg.models.spec import HexColor
 from napari_structseg.priors import PriorSpec
 
-LATENT_KINDS = frozenset({"latent", "image2image_vae", "hierarchical"})
-_WITH_PRIOR = frozenset({"point", "low_rank"})
+LATENT_KINDS = frozenset(kind for kind, head in head_kinds().items() if head.loss == "evidence")
 
 Positive = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -182,7 +182,7 @@ class TrainConfig(_Config):
     data: str = Field(default="", description="What it is trained on, with attribution.")
     intensity: IntensitySpec = IntensitySpec()
     backbone: BackboneSpec = BackboneSpec()
-    head: HeadSpec = HeadSpec()
+    head: AnyHead = LowRankSpec()
     prior: PriorConfig | None = Field(
         default=None, description="A Markov random field over the labels; none: without."
     )
@@ -248,8 +248,9 @@ class TrainConfig(_Config):
                     f"loss.{name} belongs to the heads {', '.join(sorted(LATENT_KINDS))}, but "
                     f"head.kind is {self.head.kind!r}"
                 )
-        check_latent_scales(self.head, self.backbone)
-        if self.prior is not None and not self.model_frozen and self.head.kind not in _WITH_PRIOR:
+        self.head.check(self.backbone)
+        together = self.prior is not None and not self.model_frozen
+        if together and not self.head.learns_with_prior:
             raise ValueError(
                 f"a model with head.kind {self.head.kind!r} cannot be trained together with a "
                 "prior: train it first, then the prior with prior.freeze_model = true and --start"
@@ -296,7 +297,10 @@ def read_config(path: Path) -> TrainConfig:
     except ValidationError as error:
         lines = [f"{path} is not a valid training configuration:"]
         for problem in error.errors():
-            field = ".".join(str(part) for part in problem["loc"]) or "configuration"
+            place = problem["loc"]
+            # The kind of a head comes after it, and is no part of a field's name.
+            named = (*place[:1], *place[2:]) if place[:1] == ("head",) else place
+            field = ".".join(map(str, named)) or "configuration"
             # Our own checks name what came; pydantic's do not.
             said = problem["type"] in ("missing", "value_error")
             came = "" if said else f" (got {problem['input']!r:.80})"

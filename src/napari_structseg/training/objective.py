@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from napari_structseg.models import (
-    DropoutNetwork,
-    EnsembleNetwork,
-    HierarchicalNetwork,
-    ImageToImageVAE,
-    LatentNetwork,
-    LogitParameters,
-    MultiHead,
-    SegmentationNetwork,
-)
+from napari_structseg.models import LogitParameters, SegmentationNetwork
 from napari_structseg.training.config import PriorConfig, TrainConfig
 from napari_structseg.training.geco import Geco
 from napari_structseg.training.latent_losses import (
@@ -80,13 +75,13 @@ class Objective:
         mask = (images != 0).any(dim=1) if config.loss.roi else None
         if config.prior is None or network.prior is None:
             return self._of_kind(network, images, labels, mask, step)
-        with torch.set_grad_enabled(not config.model_frozen), self._half(images):
+        with torch.set_grad_enabled(not config.model_frozen), self.half(images):
             parameters = network(images)
         n_iterations = drawn_iterations(config.prior, config.seed, step)
         loss = prior_cross_entropy(network.prior, parameters, labels, n_iterations, mask=mask)
-        if config.model_frozen or config.head.kind == "point":
+        if config.model_frozen or not config.head.is_stochastic:
             return loss
-        return loss + self._likelihood(parameters, labels, mask, step)
+        return loss + self.likelihood(parameters, labels, mask, step)
 
     def _of_kind(
         self,
@@ -96,37 +91,15 @@ class Objective:
         mask: Tensor | None,
         step: int,
     ) -> Tensor:
-        loss = self.config.loss
-        if isinstance(network, LatentNetwork | ImageToImageVAE | HierarchicalNetwork):
-            generator = self._generator(images, step)
-            with self._half(images):
-                decoded = network.reconstruct(images, labels, generator)
-            if loss.top_k_fraction is not None:
-                fraction = loss.top_k_fraction
-                mask = hardest_voxels(decoded.logits, labels, fraction, generator, mask)
-            return elbo_loss(decoded, labels, beta=loss.beta, geco=self.geco, mask=mask)
-        if isinstance(network, DropoutNetwork):
-            with self._half(images):
-                logits = network.logits(images, self._generator(images, step))
-            return summed_cross_entropy(logits, labels, mask).mean()
-        if isinstance(network, EnsembleNetwork):
-            with self._half(images):
-                logits = network.logits(images)
-            # The sum: to each member this is its own loss.
-            return members_cross_entropy(logits, labels, mask).sum(dim=1).mean()
-        if isinstance(network.head, MultiHead):
-            with self._half(images):
-                logits = network.head.logits(network.backbone(images))
-            return heads_loss(logits, labels, epsilon=loss.heads_epsilon, mask=mask)
-        with self._half(images):
-            parameters = network(images)
-        return self._likelihood(parameters, labels, mask, step)
+        of_kind = _LOSSES[self.config.head.loss]
+        return of_kind(self, _Step(network, images, labels, mask, step))
 
-    def _likelihood(
+    def likelihood(
         self, parameters: LogitParameters, labels: Tensor, mask: Tensor | None, step: int
     ) -> Tensor:
+        """Likelihood of a distribution; of a point, and in mean-only steps, cross-entropy."""
         loss = self.config.loss
-        if self.config.head.kind == "point" or step < loss.mean_only_steps:
+        if not self.config.head.is_stochastic or step < loss.mean_only_steps:
             return cross_entropy(parameters, labels, mask=mask)
         return ssn_loss(
             parameters,
@@ -134,17 +107,77 @@ class Objective:
             n_samples=loss.samples,
             antithetic=loss.antithetic,
             mask=mask,
-            generator=self._generator(labels, step),
+            generator=self.generator(labels, step),
         )
 
-    def _half(self, images: Tensor) -> torch.autocast:
+    def half(self, images: Tensor) -> torch.autocast:
+        """Half precision, where the configuration asks for it."""
         device = images.device.type
         enabled = self.config.mixed_precision and device == "cuda"
         return torch.autocast(device, torch.bfloat16, enabled=enabled)
 
-    def _generator(self, images: Tensor, step: int) -> torch.Generator:
+    def generator(self, images: Tensor, step: int) -> torch.Generator:
+        """Randomness of a step, on the device of the images."""
         seed = np.random.SeedSequence((self.config.seed, LOSS_STREAM, step))
         return torch.Generator(images.device).manual_seed(int(seed.generate_state(1)[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the loss of a step is computed of; see :meth:`Objective.__call__`."""
+
+    # Each loss knows which network it belongs to: that of the kinds that name it.
+    network: Any
+    images: Tensor
+    labels: Tensor
+    mask: Tensor | None
+    number: int
+
+
+def _likelihood_loss(objective: Objective, at: _Step) -> Tensor:
+    with objective.half(at.images):
+        parameters = at.network(at.images)
+    return objective.likelihood(parameters, at.labels, at.mask, at.number)
+
+
+def _evidence_loss(objective: Objective, at: _Step) -> Tensor:
+    loss, mask = objective.config.loss, at.mask
+    generator = objective.generator(at.images, at.number)
+    with objective.half(at.images):
+        decoded = at.network.reconstruct(at.images, at.labels, generator)
+    if loss.top_k_fraction is not None:
+        mask = hardest_voxels(decoded.logits, at.labels, loss.top_k_fraction, generator, mask)
+    return elbo_loss(decoded, at.labels, beta=loss.beta, geco=objective.geco, mask=mask)
+
+
+def _masks_loss(objective: Objective, at: _Step) -> Tensor:
+    with objective.half(at.images):
+        logits = at.network.logits(at.images, objective.generator(at.images, at.number))
+    return summed_cross_entropy(logits, at.labels, at.mask).mean()
+
+
+def _members_loss(objective: Objective, at: _Step) -> Tensor:
+    with objective.half(at.images):
+        logits = at.network.logits(at.images)
+    # The sum: to each member this is its own loss.
+    return members_cross_entropy(logits, at.labels, at.mask).sum(dim=1).mean()
+
+
+def _best_head_loss(objective: Objective, at: _Step) -> Tensor:
+    epsilon = objective.config.loss.heads_epsilon
+    with objective.half(at.images):
+        logits = at.network.head.logits(at.network.backbone(at.images))
+    return heads_loss(logits, at.labels, epsilon=epsilon, mask=at.mask)
+
+
+# One entry for each loss that a kind of head can name.
+_LOSSES: dict[str, Callable[[Objective, _Step], Tensor]] = {
+    "likelihood": _likelihood_loss,
+    "evidence": _evidence_loss,
+    "masks": _masks_loss,
+    "members": _members_loss,
+    "best_head": _best_head_loss,
+}
 
 
 def drawn_iterations(prior: PriorConfig, seed: int, step: int) -> int:

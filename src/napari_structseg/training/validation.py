@@ -119,7 +119,7 @@ def validate_on_cases(
     """
 
     def validate(network: SegmentationNetwork, n_samples: int) -> Validation:
-        n_drawn = 0 if spec.head.kind == "point" else n_samples
+        n_drawn = 0 if not spec.head.is_stochastic else n_samples
         of_mean, of_samples = [], []
         distances, runaway = [], []
         for seed, case in enumerate(cases):

@@ -1,0 +1,62 @@
+"""What a backbone is, in words, and the frame that a network is built in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class FrozenSpec(BaseModel):
+    """A part of a specification: nothing is added to it, and nothing of it changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackboneSpec(FrozenSpec):
+    """A U-Net: widths from the finest level to the coarsest."""
+
+    kind: Literal["unet"] = Field("unet", description="The architecture.")
+    widths: tuple[PositiveInt, ...] = Field(
+        (16, 32, 64, 128), min_length=1, description="Feature channels of each level."
+    )
+    convolutions: tuple[PositiveInt, ...] = Field(
+        (2, 2, 2, 2), description="Convolutions of each level, on the way down and up."
+    )
+    norm: Literal["instance", "batch", "none"] = Field(
+        "instance", description="Normalisation after each convolution."
+    )
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> BackboneSpec:
+        if len(self.convolutions) != len(self.widths):
+            raise ValueError(
+                f"widths has {len(self.widths)} levels and convolutions has "
+                f"{len(self.convolutions)}: give one number of convolutions per level"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every network is built in, whatever its head.
+
+    Attributes
+    ----------
+    dimensions
+        2 or 3.
+    n_channels
+        Channels of the image.
+    n_classes
+        Classes C, background included.
+    backbone
+        The U-Net.
+    """
+
+    dimensions: int
+    n_channels: int
+    n_classes: int
+    backbone: BackboneSpec

@@ -1,0 +1,62 @@
+"""The Stochastic Segmentation Network.
+
+Monteiro et al., *Stochastic Segmentation Networks*, NeurIPS 2020.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from napari_structseg.models.backbone_spec import Frame, PositiveInt
+from napari_structseg.models.head_spec import Family, HeadSpec, Loss
+from napari_structseg.models.heads import StochasticHead
+from napari_structseg.models.network import SegmentationNetwork
+from napari_structseg.models.unet import UNet
+from napari_structseg.priors import MarkovPrior
+
+
+class LowRankSpec(HeadSpec):
+    """A low-rank normal over logits."""
+
+    family: ClassVar[Family] = "normal"
+    loss: ClassVar[Loss] = "likelihood"
+    learns_with_prior: ClassVar[bool] = True
+
+    kind: Literal["low_rank"] = Field("low_rank", description="SSN (Monteiro 2020).")
+    rank: PositiveInt = Field(10, description="Rank of the covariance factor.")
+    diagonal_only: bool = Field(
+        False, description="Drop the factor: the independent-voxel baseline of SSN."
+    )
+    epsilon: Annotated[float, Field(gt=0)] = Field(
+        1e-5, description="Added to the diagonal of the covariance."
+    )
+
+    @property
+    def title(self) -> str:
+        """The kind in words."""
+        rank = "diagonal" if self.diagonal_only else f"rank {self.rank}"
+        return f"Stochastic Segmentation Network ({rank})"
+
+    @property
+    def factor_rank(self) -> int:
+        """Columns of the covariance factor; 0 without one."""
+        return 0 if self.diagonal_only else self.rank
+
+    @property
+    def least_variance(self) -> float:
+        """Epsilon."""
+        return self.epsilon
+
+    def build(self, frame: Frame, prior: MarkovPrior | None) -> SegmentationNetwork:
+        """A U-Net and three 1x1 convolutions."""
+        backbone = UNet(frame.dimensions, frame.n_channels, frame.backbone)
+        head = StochasticHead(
+            frame.dimensions,
+            backbone.n_features,
+            frame.n_classes,
+            rank=self.factor_rank,
+            epsilon=self.epsilon,
+        )
+        return SegmentationNetwork(backbone, head, prior)

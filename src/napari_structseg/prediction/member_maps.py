@@ -1,0 +1,99 @@
+"""The maps of a finite set: its mean does not follow from blending means.
+
+Members of overlapping tiles are blended, as all parameters are. The mean is computed again where
+a tile was added, so that it is always that of what was blended so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions import FiniteSet, LogitDistribution, Region
+from napari_structseg.distributions.finite import mean_of_members
+from napari_structseg.models import LogitParameters, ModelSpec, SegmentationNetwork
+from napari_structseg.prediction.parameter_maps import certain_logits
+from napari_structseg.prediction.preprocess import resample
+
+# Most of the memory, and rounded far below what training leaves open, as is a normal's factor.
+_DTYPE = torch.float16
+
+_Index = tuple[EllipsisType | slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberMaps:
+    """The maps of a finite set.
+
+    Attributes
+    ----------
+    members
+        Log-probabilities, ``(M, C, *spatial)``, float16.
+    mean
+        Logarithm of their mean probability, ``(C, *spatial)``, float32.
+    """
+
+    members: Tensor
+    mean: Tensor
+
+    @classmethod
+    def background(
+        cls,
+        network: SegmentationNetwork,
+        spec: ModelSpec,
+        shape: Sequence[int],
+        statistics: Tensor,
+    ) -> MemberMaps:
+        """Maps that are background with certainty everywhere."""
+        device = next(network.parameters()).device
+        certain = certain_logits(spec.n_classes, shape, device)
+        size = (spec.head.n_members, *certain.shape)
+        members = torch.empty(size, dtype=_DTYPE, device=device)
+        members[:] = certain.log_softmax(dim=0)
+        return cls(members, mean_of_members(members))
+
+    @staticmethod
+    def voxel_bytes(spec: ModelSpec) -> int:
+        """Bytes that the maps take for each voxel."""
+        members = spec.head.n_members * _DTYPE.itemsize
+        return spec.n_classes * (members + torch.float32.itemsize)
+
+    def clear(self, region: Region) -> None:
+        """Set a region to 0, so that tiles can be added there."""
+        index: _Index = (Ellipsis, *region)
+        self.members[index] = 0
+        self.mean[index] = 0
+
+    def add(
+        self,
+        region: Region,
+        parameters: LogitParameters,
+        weight: Tensor,
+        inside: Tensor | None = None,
+    ) -> None:
+        """Add a tile."""
+        if parameters.members is None:
+            raise ValueError("a finite set needs members")
+        index: _Index = (Ellipsis, *region)
+        values = parameters.members[0]
+        if inside is not None:
+            certain = certain_logits(len(self.mean), [1] * weight.ndim, weight.device)
+            values = torch.where(inside, values, certain.log_softmax(dim=0))
+        self.members[index] += (values * weight).to(_DTYPE)
+        self.mean[index] = mean_of_members(self.members[index])
+
+    def resampled(
+        self, shape: Sequence[int], cancelled: Callable[[], bool] | None = None
+    ) -> MemberMaps:
+        """The same maps on another grid over the same field of view; see :func:`resample`."""
+        flat = resample(self.members.flatten(0, 1), shape, cancelled=cancelled)
+        members = flat.reshape(*self.members.shape[:2], *shape)
+        return MemberMaps(members, mean_of_members(members))
+
+    def distribution(self) -> LogitDistribution:
+        """The distribution with these parameters; it sees what is added later."""
+        return FiniteSet(self.members, self.mean)
