@@ -16,10 +16,11 @@ from napari_structseg.commands.info import info
 from napari_structseg.commands.predict import predict
 from napari_structseg.commands.train import train
 from napari_structseg.errors import StructSegError
+from napari_structseg.interrupts import Terminated
 
 EXIT_ERROR = 2
-# As shells report a program that SIGINT ended.
-EXIT_INTERRUPTED = 130
+# As shells report a program that SIGINT or SIGTERM ended.
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 app = App(
     name="structseg",
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     exit_code
         0 if all went well, or what the command returned; 2 for whatever the user can put right,
-        with one message and no traceback; 130 after Ctrl-C.
+        with one message and no traceback; 130 after Ctrl-C, 143 after SIGTERM.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(f"error: {error}\nstructseg --help lists what there is.", EXIT_ERROR)
     except StructSegError as error:
         return _end(f"error: {error}", EXIT_ERROR)
+    except Terminated as stop:
+        return _end(f"{stop}" or "Stopped.", EXIT_TERMINATED)
     except KeyboardInterrupt as interrupt:
         return _end(f"{interrupt}" or "Stopped.", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from napari_structseg.cohort.table import CaseTable, named, read_table, spread
+from napari_structseg.cohort.table import CaseTable, named, read_table
 from napari_structseg.data.cases import ReadCase
 from napari_structseg.data.cohort_sources import CaseEntry, open_source
+from napari_structseg.data.splits import spread
 from napari_structseg.errors import ConfigError
 from napari_structseg.interrupts import deferred_interrupt
 

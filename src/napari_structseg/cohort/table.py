@@ -6,7 +6,6 @@ import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from napari_structseg.errors import ConfigError
 
@@ -15,7 +14,6 @@ CaseTable = dict[str, dict[str, str]]
 
 _CASE, _KNOWN = "case", ("patient", "split")
 _MAX_NAMED = 5
-T = TypeVar("T")
 
 
 def read_table(path: Path) -> CaseTable:
@@ -46,13 +44,6 @@ def read_table(path: Path) -> CaseTable:
     if twice:
         raise ConfigError(f"The table {path} names {named(twice)} more than once. Keep one line.")
     return {row[_CASE]: {name: row[name] or "" for name in used} for row in rows}
-
-
-def spread(items: Sequence[T], limit: int | None) -> list[T]:
-    """At most `limit` of some things, spread evenly over them."""
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[index * len(items) // limit] for index in range(limit)]
 
 
 def named(names: Sequence[str]) -> str:

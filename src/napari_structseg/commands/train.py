@@ -30,12 +30,14 @@ def train(
     out: Path,
     start: str | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
+    fold: int | None = None,
+    workers: int | None = None,
     device: str = "auto",
 ) -> None:
     """Train a model on a data set.
 
-    Everything is read and checked before the first step. Ctrl-C keeps what was learned; so does a
-    crash, up to the last checkpoint.
+    Everything is read and checked before the first step. Ctrl-C and SIGTERM keep what was learned;
+    so does a crash, up to the last checkpoint.
 
     Parameters
     ----------
@@ -50,18 +52,23 @@ def train(
         Start from the weights of a model (a file, or the name of a shipped one) with the same
         architecture, channels and classes, instead of random ones. It may lack the prior.
     resume
-        Continue the run in --out where it stopped.
+        Continue the run in --out where it stopped; with more steps than before, too.
+    fold
+        Fold of nnU-Net's splits_final.json in the data set's folder, in place of the
+        configuration's.
+    workers
+        Threads that prepare patches, in place of the configuration's.
     device
         auto (a GPU if there is one), cpu, cuda:0, ...
     """
     from rich.console import Console
 
     from napari_structseg.devices import resolve_device
-    from napari_structseg.training.config import read_config
+    from napari_structseg.training.config import read_config, with_options
     from napari_structseg.training.start import require_start, start_from
     from napari_structseg.training.trainer import Trainer
 
-    settings = read_config(config)
+    settings = with_options(read_config(config), fold=fold, workers=workers)
     require_start(settings, given=start is not None or resume)
     chosen = resolve_device(device)
     _check_folder(out, resume=resume)
@@ -164,9 +171,10 @@ def _run(trainer: Trainer, bars: Bars) -> Path:
     try:
         return trainer.run(report)
     except KeyboardInterrupt as interrupt:
+        stopped = type(interrupt)
         if trainer.saved_step is None:
-            raise KeyboardInterrupt("Stopped before the first checkpoint.") from interrupt
-        raise KeyboardInterrupt(
+            raise stopped("Stopped before the first checkpoint.") from interrupt
+        raise stopped(
             f"Stopped. Step {trainer.saved_step} of {steps} is kept in {trainer.folder}; continue "
             "with the same command and --resume."
         ) from interrupt

@@ -47,15 +47,31 @@ def save_weights(
     path = Path(path)
     if path.suffix != SUFFIX:
         raise WeightsError(f"A model file must be named *{SUFFIX}, but {path.name} is not.")
-    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    state = {k: v.detach().cpu() for k, v in network.state_dict().items()}
     problem = _mismatch({k: tuple(v.shape) for k, v in state.items()}, _expected(spec))
     if problem:
         raise WeightsError(
             f"The network is not the one that its specification describes: {problem}. Describe it "
             "with the ModelSpec it was built from; only networks of build_network can be saved."
         )
+    write_tensors(path, state, {METADATA_KEY: spec.model_dump_json()})
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file atomically.
+
+    Raises
+    ------
+    InputError
+        If the system refuses to write there.
+    """
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={METADATA_KEY: spec.model_dump_json()})
+        try:
+            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            save_file(contiguous, temporary, metadata=metadata)
+        except SafetensorError as error:
+            # The library says in words alone that the disk is full.
+            raise OSError(str(error)) from error
 
 
 def read_spec(path: str | os.PathLike[str]) -> ModelSpec:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_structseg.training.config import AugmentationConfig
 from napari_structseg.training.deformation import random_diffeomorphism
+from napari_structseg.training.sections import AugmentationConfig
 
 Array = npt.NDArray[np.float32]
 

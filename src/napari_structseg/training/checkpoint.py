@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from napari_structseg.errors import ConfigError, WeightsError
-from napari_structseg.io.atomic import atomic_path
+from napari_structseg.io.weights import write_tensors
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
 
@@ -143,12 +142,7 @@ def save_checkpoint(
     tensors = {f"network/{k}": v.detach().cpu() for k, v in network.state_dict().items()}
     for index, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{k}": v.detach().cpu() for k, v in values.items()}
-    with atomic_path(path) as temporary:
-        save_file(
-            {k: v.contiguous() for k, v in tensors.items()},
-            temporary,
-            metadata={_METADATA_KEY: state.model_dump_json()},
-        )
+    write_tensors(path, tensors, {_METADATA_KEY: state.model_dump_json()})
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -208,8 +202,13 @@ def check_same_run(
             f"kind of configuration. Resume with that version, or {advice}"
         ) from error
     changed = [
-        name for name in TrainConfig.model_fields if getattr(theirs, name) != getattr(config, name)
+        name
+        for name in TrainConfig.model_fields
+        if getattr(theirs, name) != getattr(config, name) and name != "workers"
     ]
+    if changed == ["steps"] and config.steps > theirs.steps:
+        # A run may go on for longer; its learning rate then follows the longer schedule.
+        changed = []
     if changed:
         raise ConfigError(
             f"The checkpoint in {folder} was made with another configuration (different: "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from napari_structseg.errors import ConfigError
 from napari_structseg.models import (
@@ -18,144 +18,21 @@ from napari_structseg.models import (
 )
 from napari_structseg.models.spec import HexColor
 from napari_structseg.priors import PriorSpec
+from napari_structseg.training.sections import (
+    AugmentationConfig,
+    LossConfig,
+    OptimiserConfig,
+    Positive,
+    PriorConfig,
+    Section,
+)
 
 LATENT_KINDS = frozenset(kind for kind, head in head_kinds().items() if head.loss == "evidence")
 
-Positive = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class OptimiserConfig(_Config):
-    """Adam with a warm-up and a cosine decay to zero."""
-
-    learning_rate: Positive = Field(default=1e-3, description="Highest learning rate.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(
-        default=1e-5,
-        description="L2 penalty of Adam, beside the loss per voxel; for latent, hierarchical and "
-        "image2image_vae beside the loss of an image.",
-    )
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(
-        default=50, description="Steps of linear warm-up."
-    )
-    gradient_clip: Positive = Field(
-        default=1.0, description="Largest norm of the gradient of the loss per voxel."
-    )
-
-
-class LossConfig(_Config):
-    """The loss of the head's kind: likelihood, cross-entropy, or evidence lower bound."""
-
-    samples: Annotated[int, Field(gt=0)] = Field(default=20, description="Monte Carlo samples M.")
-    antithetic: bool = Field(default=False, description="Mirror half the samples about the mean.")
-    mean_only_steps: Annotated[int, Field(ge=0)] = Field(
-        default=0,
-        description="Steps of mean-only pre-training (cross-entropy) before the likelihood.",
-    )
-    roi: bool = Field(
-        default=False, description="Count only voxels where the image is not 0 in every channel."
-    )
-
-    beta: Positive = Field(
-        default=1.0,
-        description="Weight of the KL divergence, for latent, hierarchical and image2image_vae.",
-    )
-    geco_target: Positive | None = Field(
-        default=None,
-        description="Cross-entropy per voxel to reach; its weight is moved until it is (GECO). "
-        "None: the weight is 1.",
-    )
-    geco_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.99, description="Decay of GECO's moving average."
-    )
-    geco_rate: Positive = Field(
-        default=1e-2,
-        description="Scales the gradient of the weight; Adam, with the learning rate of the "
-        "network, then moves it.",
-    )
-    top_k_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        default=None,
-        description="Share of the voxels of a batch that count, drawn in proportion to their "
-        "cross-entropy, for the same kinds as beta. None: all.",
-    )
-    heads_epsilon: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.05, description="Share of all heads but the best one, for heads."
-    )
-
-    @model_validator(mode="after")
-    def _pairs(self) -> LossConfig:
-        if self.antithetic and self.samples % 2:
-            raise ValueError(f"antithetic needs an even number of samples, got {self.samples}")
-        return self
-
-
-class PriorConfig(PriorSpec):
-    """A Markov random field over the labels, trained through unrolled mean field."""
-
-    min_iterations: int = Field(
-        default=5,
-        ge=1,
-        le=50,
-        description="Fewest iterations of a training step; each step draws its own number.",
-    )
-    max_iterations: int = Field(
-        default=15, ge=1, le=50, description="Most iterations of a training step."
-    )
-    freeze_model: bool = Field(
-        default=False,
-        description="Train only the prior, on top of a trained model given with --start.",
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> PriorConfig:
-        if self.min_iterations > self.max_iterations:
-            raise ValueError(
-                f"min_iterations ({self.min_iterations}) exceeds max_iterations "
-                f"({self.max_iterations})"
-            )
-        return self
-
-    @property
-    def spec(self) -> PriorSpec:
-        """What the trained model says about its prior."""
-        return PriorSpec(kind=self.kind, iterations=self.iterations)
-
-
-class AugmentationConfig(_Config):
-    """Random changes of training patches from images. Lengths in voxels, angles in degrees."""
-
-    flip_axes: tuple[int, ...] = Field(
-        default=(), description="Spatial axes that may be mirrored; 0 is the first of the patch."
-    )
-    quarter_turns: bool = Field(
-        default=False, description="Turn by 0, 90, 180 or 270 degrees in the last two axes."
-    )
-    rotation: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Largest rotation about each axis, in degrees."
-    )
-    scaling: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.0, description="Largest change of size along each axis: 0.1 is 90 to 110 %."
-    )
-    displacement: Annotated[float, Field(ge=0)] = Field(
-        default=0.0,
-        description="Standard deviation of a smooth random velocity, in voxels; its flow over a "
-        "unit of time is a diffeomorphism.",
-    )
-    bias: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Largest standard deviation of the logarithm of a bias field."
-    )
-    noise: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Largest standard deviation of Gaussian noise."
-    )
-    gamma: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Standard deviation of the logarithm of a random gamma."
-    )
-
-
-class TrainConfig(_Config):
+class TrainConfig(Section):
     """Everything that determines a training run, apart from its data.
 
     Every random number is derived from ``seed`` and the step, so a resumed run continues
@@ -204,8 +81,8 @@ class TrainConfig(_Config):
     )
     validation_cases: Annotated[int, Field(ge=0)] = Field(
         default=2,
-        description="Cases held out for validation: the last ones, in order of name; of a stack, "
-        "so many of its validation split.",
+        description="Cases held out for validation: the last ones, in order of name; of a stack "
+        "or a fold, so many of its validation split.",
     )
     validate_every: Annotated[int, Field(gt=0)] = Field(
         default=250, description="Steps between validations."
@@ -217,6 +94,16 @@ class TrainConfig(_Config):
     )
     checkpoint_every: Annotated[int, Field(gt=0)] = Field(
         default=250, description="Steps between checkpoints."
+    )
+    fold: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Train on the cases of this fold of nnU-Net's splits_final.json, counted from "
+        "0; none: on all but the last validation_cases.",
+    )
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        description="Threads that prepare patches while the last ones train. The patches are the "
+        "same with any number.",
     )
     mixed_precision: bool = Field(default=False, description="bfloat16 autocast on a GPU.")
 
@@ -292,10 +179,28 @@ def read_config(path: Path) -> TrainConfig:
         raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    return _validated(raw, str(path))
+
+
+def with_options(config: TrainConfig, **options: object) -> TrainConfig:
+    """A configuration with some fields of the command line; None leaves a field as it is.
+
+    Raises
+    ------
+    ConfigError
+        If a value is not valid.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        return config
+    return _validated(config.model_dump() | given, f"With {', '.join(f'--{n}' for n in given)} it")
+
+
+def _validated(raw: dict[str, Any], what: str) -> TrainConfig:
     try:
         return TrainConfig.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{path} is not a valid training configuration:"]
+        lines = [f"{what} is not a valid training configuration:"]
         for problem in error.errors():
             place = problem["loc"]
             # The kind of a head comes after it, and is no part of a field's name.

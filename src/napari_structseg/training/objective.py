@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.models import LogitParameters, SegmentationNetwork
-from napari_structseg.training.config import PriorConfig, TrainConfig
+from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.geco import Geco
 from napari_structseg.training.latent_losses import (
     elbo_loss,
@@ -21,6 +21,7 @@ from napari_structseg.training.latent_losses import (
     summed_cross_entropy,
 )
 from napari_structseg.training.losses import cross_entropy, prior_cross_entropy, ssn_loss
+from napari_structseg.training.sections import PriorConfig
 
 # Streams of random numbers that must not overlap.
 PATCH_STREAM, LOSS_STREAM, ITERATION_STREAM = 1, 2, 3

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_structseg.data.cases import ReadCase, in_ras, prepare, read_case
-from napari_structseg.data.dataset import read_dataset
+from napari_structseg.data.dataset import Case, Dataset, read_dataset
+from napari_structseg.data.splits import read_fold, spread
 from napari_structseg.data.stack import (
     TRAIN,
     VALIDATION,
@@ -25,10 +26,10 @@ from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.nifti import read_image
 from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
+from napari_structseg.training.batches import PatchSource
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.patches import ImagePatches
 from napari_structseg.training.synthesis import TISSUE_NAMES, BrainSynthesis, LabelMap
-from napari_structseg.training.trainer import PatchSource
 from napari_structseg.training.validation import (
     Validator,
     validate_on_cases,
@@ -88,12 +89,12 @@ def _from_images(config: TrainConfig, folder: Path, report: Report) -> Run:
     if is_stack(folder):
         return _from_stack(config, read_stack(folder), report)
     dataset = read_dataset(folder)
-    n_training = _n_training(config, len(dataset.cases), folder)
+    files, n_training = _split(config, dataset)
     spec = _spec(config, dataset.channels, dataset.classes)
-    for case in dataset.cases:
+    for case in files:
         _check_rater(config, len(case.labels), f"the case {case.name!r}")
     cases, held_out = [], []
-    for number, case in enumerate(dataset.cases, start=1):
+    for number, case in enumerate(files, start=1):
         read = read_case(case, dataset, config.dimensions)
         prepared = prepare(
             read,
@@ -105,9 +106,19 @@ def _from_images(config: TrainConfig, folder: Path, report: Report) -> Run:
             cases.append(prepared)
         else:
             held_out.append(read)
-        report(number, len(dataset.cases), case.name)
+        report(number, len(files), case.name)
     validator = validate_on_cases(held_out, spec) if held_out else None
     return spec, ImagePatches(cases, config), validator
+
+
+def _split(config: TrainConfig, dataset: Dataset) -> tuple[list[Case], int]:
+    """The cases of a run, those to train on first, and how many these are."""
+    if config.fold is None:
+        return list(dataset.cases), _n_training(config, len(dataset.cases), dataset.folder)
+    by_name = {case.name: case for case in dataset.cases}
+    fold = read_fold(dataset.folder, config.fold, by_name)
+    held_out = spread(sorted(fold.val), config.validation_cases)
+    return [by_name[name] for name in (*sorted(fold.train), *held_out)], len(fold.train)
 
 
 def _from_stack(config: TrainConfig, stack: Stack, report: Report) -> Run:
@@ -122,13 +133,17 @@ def _from_stack(config: TrainConfig, stack: Stack, report: Report) -> Run:
             f"resampled, but the configuration says {list(config.spacing or ())}. Resample them "
             "before they are stacked, or remove spacing from the configuration."
         )
+    if config.fold is not None:
+        raise ConfigError(
+            f"fold = {config.fold} belongs to a data set of files, but {stack.folder} is a stack, "
+            "whose cases.csv says which case is in which split. Leave the fold out."
+        )
     _check_rater(config, len(stack.raters), str(stack.folder))
     training, validation = stack.of_split(TRAIN), stack.of_split(VALIDATION)
     if not training:
         raise ConfigError(f"No case of {stack.folder} is in the split {TRAIN!r}. Name some.")
-    n_held = min(config.validation_cases, len(validation))
     # Spread evenly, since neighbours in the table are often of one patient.
-    held_out = [validation[index * len(validation) // n_held] for index in range(n_held)]
+    held_out = spread(validation, config.validation_cases)
     report(len(training), len(stack.cases), stack.folder.name)
     spec = _spec(config, stack.channels, stack.classes)
     validator = None

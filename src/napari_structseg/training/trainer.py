@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-import math
+import signal
 import time
+from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from napari_structseg.errors import Cancelled, InputError, MemoryLimitError, StructSegError
-from napari_structseg.interrupts import deferred_interrupt
+from napari_structseg.interrupts import deferred_stop
 from napari_structseg.io.weights import save_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
+from napari_structseg.training.batches import PatchSource, batches
 from napari_structseg.training.checkpoint import (
     CheckpointState,
     GecoState,
@@ -30,8 +28,10 @@ from napari_structseg.training.checkpoint import (
     restore,
     save_checkpoint,
 )
-from napari_structseg.training.config import LATENT_KINDS, TrainConfig
-from napari_structseg.training.objective import PATCH_STREAM, Objective
+from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.log import TrainingLog
+from napari_structseg.training.objective import Objective
+from napari_structseg.training.schedule import learning_rate, weight_decay
 from napari_structseg.training.start import adopt, check_prior, require_start
 from napari_structseg.training.validation import Validator
 
@@ -40,18 +40,10 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_NAME = "checkpoint.safetensors"
 WEIGHTS_NAME = "model.safetensors"
 BEST_NAME = "best.safetensors"
+# Over so many steps the time of a step is averaged.
+_TIMED_STEPS = 20
 # A training run does not come back from this many gradients in a row that are not finite.
 _MAX_SKIPPED = 50
-
-
-class PatchSource(Protocol):
-    """Where training patches come from."""
-
-    def patch(
-        self, rng: np.random.Generator
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        """Draw an image ``(C, *patch)`` and its labels ``(*patch)``, from ``rng`` alone."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,7 @@ class Progress:
     loss
         Of this step, in nats per voxel.
     seconds_per_step
-        How long this step took, validation and checkpoints not counted.
+        Mean over the last steps of how long one takes, validation and checkpoints not counted.
     score
         Validation scores, at steps where there is validation.
     """
@@ -75,27 +67,6 @@ class Progress:
     loss: float
     seconds_per_step: float
     score: ValidationScore | None = None
-
-
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Learning rate of a step: linear warm-up, then half a cosine to zero."""
-    optimiser = config.optimiser
-    if step < optimiser.warmup_steps:
-        return optimiser.learning_rate * (step + 1) / optimiser.warmup_steps
-    length = max(1, config.steps - optimiser.warmup_steps)
-    phase = (step - optimiser.warmup_steps) / length
-    return optimiser.learning_rate * 0.5 * (1 + math.cos(math.pi * phase))
-
-
-def weight_decay(config: TrainConfig) -> float:
-    """The L2 penalty, on the scale of the loss per voxel that the optimiser sees.
-
-    The evidence lower bound is published with 1e-5 beside a loss that is the sum over voxels.
-    Beside the loss per voxel as it stands, it would count as many times more as a patch has
-    voxels: in 3-D more than the whole segmentation.
-    """
-    decay = config.optimiser.weight_decay
-    return decay / math.prod(config.patch) if config.head.kind in LATENT_KINDS else decay
 
 
 class Trainer:
@@ -202,9 +173,9 @@ class Trainer:
     def run(self, report: Callable[[Progress], None] | None = None) -> Path:
         """Train to the configured number of steps.
 
-        Ctrl-C is held back until the step is done; then a checkpoint and the weights are written
-        and KeyboardInterrupt is raised. A second Ctrl-C stops at once: what was learned since the
-        last checkpoint is lost.
+        Ctrl-C and SIGTERM are held back until the step is done; then a checkpoint and the weights
+        are written and KeyboardInterrupt or Terminated is raised. A second one stops at once: what
+        was learned since the last checkpoint is lost.
 
         Parameters
         ----------
@@ -233,13 +204,24 @@ class Trainer:
                 f"Cannot make the folder {self.folder}: {error.strerror}. Choose another."
             ) from error
         # Only between two steps do network, optimiser and step count belong together.
-        with deferred_interrupt() as interrupted, closing(self._steps()) as steps:
+        with (
+            deferred_stop(signal.SIGINT, signal.SIGTERM) as came,
+            TrainingLog(self.folder, self.step) as log,
+            closing(self._steps()) as steps,
+        ):
             for progress in steps:
                 try:
+                    log.write(
+                        progress.step,
+                        progress.loss,
+                        learning_rate(self.config, progress.step - 1),
+                        progress.seconds_per_step,
+                        progress.score,
+                    )
                     if report is not None:
                         report(progress)
-                    if interrupted():
-                        raise KeyboardInterrupt
+                    if (stop := came()) is not None:
+                        raise stop
                 except (KeyboardInterrupt, Cancelled):
                     self.save()
                     raise
@@ -254,24 +236,21 @@ class Trainer:
 
     def _steps(self) -> Generator[Progress]:
         config = self.config
-        # One thread prepares the next batch while this one trains; the order of patches does
-        # not depend on it, since every patch has its own generator.
-        with ThreadPoolExecutor(1, thread_name_prefix="structseg-patches") as executor:
-            upcoming = executor.submit(self._batch, self.step)
+        taken: deque[float] = deque(maxlen=_TIMED_STEPS)
+        with closing(batches(self._source, config, self.step)) as upcoming:
             while self.step < config.steps:
                 started = time.perf_counter()
-                images, labels = upcoming.result()
-                if self.step + 1 < config.steps:
-                    upcoming = executor.submit(self._batch, self.step + 1)
+                images, labels = next(upcoming)
                 loss = self._update(images.to(self.device), labels.to(self.device))
                 elapsed = time.perf_counter() - started
+                taken.append(elapsed)
                 self._advance(elapsed)
                 score = None
                 if self.step % config.validate_every == 0 or self.step == config.steps:
                     score = self._score(loss)
                 if self.step % config.checkpoint_every == 0:
                     self.save()
-                yield Progress(self.step, config.steps, loss, elapsed, score)
+                yield Progress(self.step, config.steps, loss, sum(taken) / len(taken), score)
 
     def _advance(self, seconds: float) -> None:
         geco = self._objective.geco
@@ -281,15 +260,6 @@ class Trainer:
             "geco": geco and GecoState(**{k: getattr(geco, k) for k in GecoState.model_fields}),
         }
         self._state = self._state.model_copy(update=progress)
-
-    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        patches = [
-            self._source.patch(np.random.default_rng((self.config.seed, PATCH_STREAM, step, i)))
-            for i in range(self.config.batch)
-        ]
-        images = np.stack([image for image, _ in patches])
-        labels = np.stack([label for _, label in patches])
-        return torch.from_numpy(images), torch.from_numpy(labels)
 
     def _update(self, images: Tensor, labels: Tensor) -> float:
         rate = learning_rate(self.config, self.step)
@@ -359,7 +329,11 @@ class Trainer:
         restore(checkpoint, self.network, self.optimiser)
         self._saved_step = checkpoint.state.step
         self._state = checkpoint.state.model_copy(
-            update={"channels": self.spec.channels, "classes": self.spec.class_names}
+            update={
+                "channels": self.spec.channels,
+                "classes": self.spec.class_names,
+                "config_json": self.config.model_dump_json(),
+            }
         )
         geco, learned = self._objective.geco, checkpoint.state.geco
         if geco is not None and learned is not None:

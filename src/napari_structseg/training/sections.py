@@ -1,0 +1,143 @@
+"""The sections of a training configuration: optimiser, loss, prior and augmentation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from napari_structseg.priors import PriorSpec
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of a configuration: no unknown fields, nothing that is not finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class OptimiserConfig(Section):
+    """Adam with a warm-up and a cosine decay to zero."""
+
+    learning_rate: Positive = Field(default=1e-3, description="Highest learning rate.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        default=1e-5,
+        description="L2 penalty of Adam, beside the loss per voxel; for latent, hierarchical and "
+        "image2image_vae beside the loss of an image.",
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        default=50, description="Steps of linear warm-up."
+    )
+    gradient_clip: Positive = Field(
+        default=1.0, description="Largest norm of the gradient of the loss per voxel."
+    )
+
+
+class LossConfig(Section):
+    """The loss of the head's kind: likelihood, cross-entropy, or evidence lower bound."""
+
+    samples: Annotated[int, Field(gt=0)] = Field(default=20, description="Monte Carlo samples M.")
+    antithetic: bool = Field(default=False, description="Mirror half the samples about the mean.")
+    mean_only_steps: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Steps of mean-only pre-training (cross-entropy) before the likelihood.",
+    )
+    roi: bool = Field(
+        default=False, description="Count only voxels where the image is not 0 in every channel."
+    )
+
+    beta: Positive = Field(
+        default=1.0,
+        description="Weight of the KL divergence, for latent, hierarchical and image2image_vae.",
+    )
+    geco_target: Positive | None = Field(
+        default=None,
+        description="Cross-entropy per voxel to reach; its weight is moved until it is (GECO). "
+        "None: the weight is 1.",
+    )
+    geco_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.99, description="Decay of GECO's moving average."
+    )
+    geco_rate: Positive = Field(
+        default=1e-2,
+        description="Scales the gradient of the weight; Adam, with the learning rate of the "
+        "network, then moves it.",
+    )
+    top_k_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Share of the voxels of a batch that count, drawn in proportion to their "
+        "cross-entropy, for the same kinds as beta. None: all.",
+    )
+    heads_epsilon: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.05, description="Share of all heads but the best one, for heads."
+    )
+
+    @model_validator(mode="after")
+    def _pairs(self) -> LossConfig:
+        if self.antithetic and self.samples % 2:
+            raise ValueError(f"antithetic needs an even number of samples, got {self.samples}")
+        return self
+
+
+class PriorConfig(PriorSpec):
+    """A Markov random field over the labels, trained through unrolled mean field."""
+
+    min_iterations: int = Field(
+        default=5,
+        ge=1,
+        le=50,
+        description="Fewest iterations of a training step; each step draws its own number.",
+    )
+    max_iterations: int = Field(
+        default=15, ge=1, le=50, description="Most iterations of a training step."
+    )
+    freeze_model: bool = Field(
+        default=False,
+        description="Train only the prior, on top of a trained model given with --start.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PriorConfig:
+        if self.min_iterations > self.max_iterations:
+            raise ValueError(
+                f"min_iterations ({self.min_iterations}) exceeds max_iterations "
+                f"({self.max_iterations})"
+            )
+        return self
+
+    @property
+    def spec(self) -> PriorSpec:
+        """What the trained model says about its prior."""
+        return PriorSpec(kind=self.kind, iterations=self.iterations)
+
+
+class AugmentationConfig(Section):
+    """Random changes of training patches from images. Lengths in voxels, angles in degrees."""
+
+    flip_axes: tuple[int, ...] = Field(
+        default=(), description="Spatial axes that may be mirrored; 0 is the first of the patch."
+    )
+    quarter_turns: bool = Field(
+        default=False, description="Turn by 0, 90, 180 or 270 degrees in the last two axes."
+    )
+    rotation: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Largest rotation about each axis, in degrees."
+    )
+    scaling: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Largest change of size along each axis: 0.1 is 90 to 110 %."
+    )
+    displacement: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Standard deviation of a smooth random velocity, in voxels; its flow over a "
+        "unit of time is a diffeomorphism.",
+    )
+    bias: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Largest standard deviation of the logarithm of a bias field."
+    )
+    noise: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Largest standard deviation of Gaussian noise."
+    )
+    gamma: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Standard deviation of the logarithm of a random gamma."
+    )
