@@ -168,7 +168,7 @@ def test_voxel_size_of_zero(tmp_path: Path, qform_code: int) -> None:
 @pytest.mark.parametrize("offset", [0, 100, -5])
 def test_voxels_that_begin_inside_the_header(tmp_path: Path, offset: int) -> None:
     path = save(tmp_path / "scan.nii", np.zeros((3, 4, 5), np.int16), vox_offset=offset)
-    refused(path, f"voxels begin at byte {offset}, which is inside the header", "Convert it anew")
+    refused(path, f"voxels begin at byte {offset}, which is inside the header", "Convert it again")
 
 
 def test_quaternion_that_is_no_rotation(tmp_path: Path) -> None:

@@ -9,15 +9,35 @@ from pathlib import Path
 from napari_structseg.errors import MemoryLimitError
 
 _MEMINFO = Path("/proc/meminfo")
+_STATM = Path("/proc/self/statm")
 _BYTES_PER_GB = 1e9
 
 
 def available_memory() -> int | None:
     """Return how many bytes new work can use; None where the system does not tell.
 
-    On Linux this is the kernel's own estimate, which counts what it can reclaim. Elsewhere it is
-    all the memory of the machine: an upper bound, so that only the impossible is refused.
+    On Linux this is the kernel's own estimate, which counts what it can reclaim; elsewhere it is
+    all the memory of the machine, an upper bound, so that only the impossible is refused. A limit
+    on the address space of this process (``ulimit -v``) counts, too.
     """
+    limits = [limit for limit in (_of_machine(), _below_limit()) if limit is not None]
+    return min(limits, default=None)
+
+
+def _below_limit() -> int | None:
+    """What this process may still map; None where nothing limits it."""
+    if not _STATM.exists():
+        return None
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    mapped = int(_STATM.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    return max(0, limit - mapped)
+
+
+def _of_machine() -> int | None:
     if _MEMINFO.exists():
         for line in _MEMINFO.read_text(encoding="ascii").splitlines():
             field, _, value = line.partition(":")

@@ -15,10 +15,12 @@ downwards and columns to the right; volumes are in RAS order, (Z, Y, X).
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, overload
 
 import numpy as np
@@ -239,15 +241,42 @@ def read_stack(folder: Path) -> Stack:
 
 def _mapped(path: Path) -> npt.NDArray[Any]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive, not one array")
-    except (OSError, ValueError, EOFError) as error:
+        _check_array_header(path)
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    # NumPy parses a header as Python, and maps a shape as it stands.
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        SyntaxError,
+        TypeError,
+        OverflowError,
+        TokenError,
+    ) as error:
         raise ConfigError(
             f"Cannot read the array {path}: {error}. Write it with numpy.save; docs/training.md "
             "says what it holds."
         ) from error
     return array
+
+
+def _check_array_header(path: Path) -> None:
+    """Raise ValueError for a shape that is none, or that the file cannot hold."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read_header(file)
+        begin = file.tell()
+    if any(size < 0 for size in shape):
+        raise ValueError(f"its header says shape {shape}")
+    # As integers of Python: NumPy's product of a damaged shape overflows.
+    promised = math.prod(shape) * dtype.itemsize
+    if promised > path.stat().st_size - begin:
+        raise ValueError(f"its header promises {promised} bytes, which it does not hold")
 
 
 def _grid(array: npt.NDArray[Any]) -> tuple[int, ...]:

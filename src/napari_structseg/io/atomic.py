@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from napari_structseg.errors import InputError
 
@@ -30,7 +32,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     ...     temporary.write_text("{}")
     """
     path = Path(path)
-    if not path.parent.is_dir():
+    if not _is_folder(path.parent):
         raise InputError(
             f"Cannot write {path}: there is no folder {path.parent}. Create it, or choose another."
         )
@@ -42,13 +44,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
         _flush_folder(path.parent)
-    except OSError as error:
+    # safetensors wraps the system's refusals in an error of its own.
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"Cannot write {path}: {error.strerror or error}. Check that the disk has room and "
-            f"that you may write there, or choose another folder."
+            f"Cannot write {path}: {reason}. Check that the disk has room and that you may write "
+            f"there, or choose another folder."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # A folder that became read-only keeps it, and the refusal to write is what matters.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    # A name that is too long, or holds a NUL.
+    except (OSError, ValueError):
+        return False
 
 
 def _flush_folder(folder: Path) -> None:

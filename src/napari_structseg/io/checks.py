@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from io import BufferedIOBase
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +20,11 @@ SUFFIXES = (".nii", ".nii.gz")
 
 # No deflate stream expands further than this (zlib's technical notes give 1032 to 1).
 _MAX_GZIP_RATIO = 1040
+# Between header and voxels lie only extensions, which are text. All of it must be unpacked.
+_MAX_EXTENSIONS = 1 << 26
+# What a gzip file may hold behind its voxels. More is no padding, and unpacking it takes hours.
+_MAX_TRAILING = 1 << 24
+_CHUNK = 1 << 20
 
 
 def is_nifti_path(path: str | os.PathLike[str]) -> bool:
@@ -58,11 +64,12 @@ def check_stored_header(stored: Nifti1Header, path: Path) -> None:
     A voxel size of zero would become 1 mm, and every volume in mL would be invented. Voxels that
     begin at byte 0 would be made of the header. `stored` is the header as it is in the file.
     """
-    offset = int(stored["vox_offset"])
-    if offset < stored.single_vox_offset:
+    begin = float(stored["vox_offset"])
+    if not stored.single_vox_offset <= begin <= stored.sizeof_hdr + _MAX_EXTENSIONS:
         raise InputError(
-            f"{path} is damaged: its header says that the voxels begin at byte {offset}, which "
-            f"is inside the header. Convert it anew."
+            f"{path} is damaged: its header says that the voxels begin at byte {begin:g}, which "
+            f"is {'inside' if begin < stored.single_vox_offset else 'far behind'} the header. "
+            f"Convert it again."
         )
     if int(stored["sform_code"]) > 0:
         return
@@ -83,7 +90,7 @@ def check_header(header: Nifti1Header, path: Path) -> None:
     if any(size < 1 for size in shape) or len(shape) < 2:
         raise InputError(
             f"{path} must hold an image of 2 or 3 axes, but its header says shape {shape}. "
-            f"Convert it anew."
+            f"Convert it again."
         )
     if any(size > 1 for size in shape[4:]):
         raise InputError(
@@ -133,3 +140,19 @@ def _stays_as_it_is(nifti: Nifti1Image) -> bool:
     proxy = cast("ArrayProxy", nifti.dataobj)
     unscaled = (proxy.slope, proxy.inter) == (1, 0)
     return unscaled and (dtype.kind in "iu" or dtype.itemsize <= np.float32().itemsize)
+
+
+def read_to_end(stream: BufferedIOBase, path: Path) -> None:
+    """Read what follows the voxels, and raise InputError if it does not end.
+
+    gzip compares its checksum at the end of the stream, which nibabel does not reach: without
+    this, a damaged file can open as an image with noise in it.
+    """
+    left = _MAX_TRAILING
+    while found := len(stream.read(_CHUNK)):
+        left -= found
+        if left < 0:
+            raise InputError(
+                f"{path} holds more than {_MAX_TRAILING >> 20} MiB behind the voxels that its "
+                f"header promises, so the header or the file is wrong. Convert it again."
+            )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 import zlib
 from io import BufferedIOBase
 from pathlib import Path
@@ -35,15 +36,24 @@ from napari_structseg.io.checks import (
     check_stored_header,
     file_stem,
     is_nifti_path,
+    read_to_end,
 )
 
 _HEADER_BYTES = 540
-_UNREADABLE = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+    OverflowError,
+    struct.error,
+    ImageFileError,
+    HeaderDataError,
+)
 _INTENT_LABEL = 1002
 # NIfTI's codes for metres and micrometres; everything else means millimetres.
 _MM_PER_UNIT = {1: 1e3, 3: 1e-3}
 _MAX_NIFTI1_SIZE = 32767
-_CHUNK = 1 << 20
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
@@ -79,7 +89,8 @@ def read_image(path: str | os.PathLike[str]) -> Image:
             check_size(nifti, path)
             data = geometry.from_file(_real_numbers(np.asanyarray(nifti.dataobj)))
             data = np.ascontiguousarray(data)
-            _read_to_end(stream)
+            if path.name.lower().endswith(".gz"):
+                read_to_end(stream, path)
     except MemoryError as error:
         raise MemoryLimitError(
             f"There is not enough memory to open {path}. Close other programs or images, or crop "
@@ -88,7 +99,7 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     except _UNREADABLE as error:
         raise InputError(
             f"Cannot read {path} as NIfTI: {error}. The file may be damaged or cut short: copy or "
-            f"download it again, or convert it anew."
+            f"download it again, or convert it again."
         ) from error
     return Image(data, geometry, channel_names(data.shape[0]), file_stem(path))
 
@@ -201,13 +212,6 @@ def _real_numbers(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
     # What float32 cannot hold becomes infinite, and the image is then refused for that.
     with np.errstate(over="ignore"):
         return stored.astype(np.float32)
-
-
-def _read_to_end(stream: BufferedIOBase) -> None:
-    # gzip compares its checksum at the end of the stream, which nibabel does not reach: without
-    # this, a damaged file can open as an image with noise in it.
-    while stream.read(_CHUNK):
-        pass
 
 
 def _geometry(nifti: Nifti1Image, name: str) -> Geometry:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import os
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
+from PIL import Image as Pillow
 from skimage.io import imread
 
-from napari_structseg.errors import InputError
+from napari_structseg.errors import InputError, MemoryLimitError
 from napari_structseg.image import Image
+from napari_structseg.memory import check_memory
 
 SUFFIX = ".png"
 _COLOUR = ("red", "green", "blue", "alpha")
+# Signature, length and name of the first chunk, then width and height (PNG, 11.2.2).
+_HEADER = struct.Struct(">8s4s4sII")
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Twice what Pillow warns of, where it refuses. A few kilobytes can claim more.
+_MAX_PIXELS = 1 << 27
+# Up to four channels of 16 bits, as unpacked and once more.
+_BYTES_PER_PIXEL = 16
 
 
 def read_png(path: str | os.PathLike[str]) -> Image:
-    """Read a greyscale or colour PNG as a 2-D image with pixels of 1 mm.
+    """Read a greyscale or colour PNG as a 2-D image whose pixels have no known size.
 
     Parameters
     ----------
@@ -31,17 +43,35 @@ def read_png(path: str | os.PathLike[str]) -> Image:
     Raises
     ------
     InputError
-        If there is no such file, or it is damaged.
+        If there is no such file, it is damaged, or it has too many pixels.
+    MemoryLimitError
+        If it does not fit into memory. Nothing was allocated.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}. Check the name and the folder.")
     try:
-        pixels = np.asarray(imread(path))
+        _check_header(path)
+        with warnings.catch_warnings():
+            # Of many pixels: they fit.
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            pixels = np.asarray(imread(path))
+    except MemoryError as error:
+        raise MemoryLimitError(
+            f"There is not enough memory to open {path}. Close other programs or images."
+        ) from error
     # Pillow calls a damaged PNG a SyntaxError.
-    except (OSError, ValueError, SyntaxError) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        zlib.error,
+        struct.error,
+        Pillow.DecompressionBombError,
+    ) as error:
         raise InputError(
-            f"Cannot read {path} as PNG: {error}. Copy it again, or export it anew."
+            f"Cannot read {path} as PNG: {error}. Copy it again, or export it again."
         ) from error
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
@@ -51,3 +81,20 @@ def read_png(path: str | os.PathLike[str]) -> Image:
     return Image.from_array(
         pixels, channel_axis=-1, channels=_COLOUR[: pixels.shape[-1]], name=name
     )
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is no PNG, or too large, before a pixel is unpacked."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER.size)
+    if len(head) < _HEADER.size or not head.startswith(_SIGNATURE):
+        raise InputError(
+            f"{path} is not a PNG file: it does not begin with a PNG header. Export it again."
+        )
+    _, _, _, width, height = _HEADER.unpack(head)
+    if width * height > _MAX_PIXELS:
+        raise InputError(
+            f"{path} says that it has {width} x {height} pixels, but at most {_MAX_PIXELS} are "
+            "read. Crop or downsample it."
+        )
+    check_memory(width * height * _BYTES_PER_PIXEL, f"Opening {path}")

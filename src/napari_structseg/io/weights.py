@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from importlib import resources
 from pathlib import Path
@@ -14,11 +13,14 @@ from safetensors.torch import save_file
 
 from napari_structseg.errors import WeightsError
 from napari_structseg.io.atomic import atomic_path
+from napari_structseg.io.references import file_hash
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
 from napari_structseg.priors import build_prior
 
 METADATA_KEY = "napari_structseg"
 SUFFIX = ".safetensors"
+_UNREADABLE = (SafetensorError, OSError, UnicodeDecodeError)
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _PICKLED = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".npz", ".joblib", ".model"}
 
 
@@ -93,11 +95,8 @@ def read_spec(path: str | os.PathLike[str]) -> ModelSpec:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is not a readable safetensors file ({error}). It may be truncated: copy or "
-            "download it again."
-        ) from error
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
     if METADATA_KEY not in metadata:
         raise WeightsError(
             f"{path} is a safetensors file, but not a model of napari-structseg: its metadata "
@@ -141,20 +140,16 @@ def load_weights(
         As :func:`read_spec`, or if tensors are missing, superfluous, not finite or of other
         shapes or types than the specification says.
     """
+    path = Path(path)
     spec = read_spec(path)
-    expected = _expected(spec)
-    with safe_open(path, framework="pt") as file:
-        # A file's own header says what it holds: nothing is allocated for one that does not fit.
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        problem = _mismatch(shapes, expected)
-        if problem:
-            raise WeightsError(
-                f"{path} does not hold the tensors its description asks for: {problem}. The file "
-                "was altered; use the original."
-            )
-        found = {name: file.get_tensor(name) for name in shapes}
+    try:
+        found, expected = _tensors(path, spec)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
     for name, tensor in found.items():
-        if tensor.is_floating_point() != expected[name].is_floating_point():
+        wants_float = expected[name].is_floating_point()
+        # Floats of 8 bits are a torch type, but nothing computes with them.
+        if wants_float != (tensor.dtype in _FLOATS) or tensor.is_complex():
             raise WeightsError(
                 f"{path}: tensor {name!r} is {tensor.dtype}, expected {expected[name].dtype}. The "
                 "file was altered; use the original."
@@ -174,6 +169,37 @@ def load_weights(
     own = {name: tensor.to(expected[name].dtype, copy=True) for name, tensor in found.items()}
     network.load_state_dict(own, assign=True)
     return network.to(device).eval(), spec
+
+
+def _tensors(
+    path: Path, spec: ModelSpec
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The tensors of a file, and those that its description asks for, without their memory."""
+    altered = "The file was altered; use the original."
+    with safe_open(path, framework="pt") as file:
+        # A file's own header says what it holds: nothing is allocated for one that does not fit.
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        # Building a network takes time for each layer, even without memory.
+        least = sum(spec.backbone.convolutions) * (spec.n_members if spec.kind == "ensemble" else 1)
+        if least > len(shapes):
+            raise WeightsError(
+                f"{path} does not hold the tensors its description asks for: {len(shapes)} of at "
+                f"least {least}. {altered}"
+            )
+        expected = _expected(spec)
+        problem = _mismatch(shapes, expected)
+        if problem:
+            raise WeightsError(
+                f"{path} does not hold the tensors its description asks for: {problem}. {altered}"
+            )
+        return {name: file.get_tensor(name) for name in shapes}, expected
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"{path} is not a readable safetensors file ({error}). It may be truncated: copy or "
+        "download it again."
+    )
 
 
 def _expected(spec: ModelSpec) -> dict[str, torch.Tensor]:
@@ -199,9 +225,14 @@ def _mismatch(found: dict[str, tuple[int, ...]], expected: dict[str, torch.Tenso
 
 
 def weights_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of the file, for recipes that name exactly one model."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of the file, for recipes that name exactly one model.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    return file_hash(path)
 
 
 def shipped_models() -> dict[str, Path]:

@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0)]
+# Numbers from a file are bounded before a network is built of them: nobody needs more.
+PositiveInt = Annotated[int, Field(gt=0, le=65536)]
+Convolutions = Annotated[int, Field(gt=0, le=32)]
+MAX_LEVELS = 12
 
 
 class FrozenSpec(BaseModel):
@@ -21,10 +24,15 @@ class BackboneSpec(FrozenSpec):
 
     kind: Literal["unet"] = Field("unet", description="The architecture.")
     widths: tuple[PositiveInt, ...] = Field(
-        (16, 32, 64, 128), min_length=1, description="Feature channels of each level."
+        (16, 32, 64, 128),
+        min_length=1,
+        max_length=MAX_LEVELS,
+        description="Feature channels of each level.",
     )
-    convolutions: tuple[PositiveInt, ...] = Field(
-        (2, 2, 2, 2), description="Convolutions of each level, on the way down and up."
+    convolutions: tuple[Convolutions, ...] = Field(
+        (2, 2, 2, 2),
+        max_length=MAX_LEVELS,
+        description="Convolutions of each level, on the way down and up.",
     )
     norm: Literal["instance", "batch", "none"] = Field(
         "instance", description="Normalisation after each convolution."
