@@ -15,6 +15,7 @@ from napari_structseg.render.lattice import Lattice, lattice_region
 from napari_structseg.render.rendering import Renderer, render_labels
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.hypotheses import HypothesisWork
+from napari_structseg.session.ledger import Ledger
 from napari_structseg.session.messages import (
     Modes,
     ModeThumbnails,
@@ -192,9 +193,9 @@ def test_what_is_interrupted_is_continued() -> None:
         return count
 
     request = Request(CONTROLS, View(), modes=Modes.AUTO)
-    in_one_go = n_steps(HypothesisWork(Renderer(distribution), VOXEL_ML), request)
+    in_one_go = n_steps(HypothesisWork(Renderer(distribution), VOXEL_ML, Ledger({})), request)
     assert in_one_go > N
-    work = HypothesisWork(Renderer(distribution), VOXEL_ML)
+    work = HypothesisWork(Renderer(distribution), VOXEL_ML, Ledger({}))
     assert n_steps(work, request, 25) == 25
     # A sample is chosen meanwhile: that changes no samples.
     other = Request(CONTROLS.model_copy(update={"sample": 4}), View(), modes=Modes.THREE)

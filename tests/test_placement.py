@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_structseg.controls import Controls
 from napari_structseg.session.messages import (
     ChangedLabels,
     ClassVolumes,
     Lines,
     LineSet,
     MapRegion,
+    Request,
     Show,
     SlabLabels,
     SliceLabels,
@@ -62,5 +64,5 @@ def test_lines_come_to_their_place() -> None:
 
 
 def test_volumes_have_no_place() -> None:
-    result = ClassVolumes(1, np.ones(2), 0.1)
+    result = ClassVolumes(1, np.ones(2), 0.1, Request(Controls(), View()), refined=False)
     assert placed(result, REGION) is result

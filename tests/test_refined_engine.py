@@ -197,7 +197,7 @@ def test_only_what_changed_is_sent_again(distribution, prior) -> None:
     for view in (View(0, 4), View(1, 1), View(2, 0, volume=True), View(0, 2)):
         engine.request(Request(controls, view))
     assert not answers.of(SlabLabels)
-    assert len(answers.of(ClassVolumes)) == 4
+    assert not answers.of(ClassVolumes)
     # Others have written to the layer.
     for other in (Controls(), Controls(iterations=2)):
         engine.request(Request(other, View(0, 2)))

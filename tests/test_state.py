@@ -172,20 +172,23 @@ def test_changes_belong_to_labels_that_are_refined() -> None:
 # --- what a change recomputes
 
 
+_PICTURE = {Part.SLICE, Part.VOLUME, Part.CLASS_VOLUMES}
+
+
 @pytest.mark.parametrize(
     ("part", "field", "value", "again"),
     [
-        ("controls", "sample", 2, {Part.SLICE, Part.VOLUME}),
-        ("controls", "latent", (1.0, 0.0), {Part.SLICE, Part.VOLUME}),
+        ("controls", "sample", 2, _PICTURE),
+        ("controls", "latent", (1.0, 0.0), _PICTURE),
         (
             "controls",
             "temperature",
             0.5,
-            {Part.SLICE, Part.THUMBNAILS, Part.SPREAD, Part.VOLUME},
+            {Part.THUMBNAILS, Part.SPREAD},
         ),
         ("display", "show", Show.ENTROPY, {Part.OVERLAY}),
         ("display", "n_thumbnails", 14, {Part.THUMBNAILS}),
-        ("display", "open_sections", frozenset({"hypotheses"}), {Part.MODES}),
+        ("display", "open_sections", frozenset({"hypotheses"}), {Part.MODES, Part.MODE_THUMBNAILS}),
         ("display", "modes", Modes.TWO, set()),
         ("source", "model", "another", set()),
     ],

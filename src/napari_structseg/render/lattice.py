@@ -52,6 +52,11 @@ class Lattice:
         """Number of classes."""
         return self._cropped.n_classes
 
+    def mean_labels(self) -> LabelArray:
+        """Labels of the mean, ``(*lattice)``, uint8."""
+        result: LabelArray = argmax_labels(self._mean, None, ()).cpu().numpy()
+        return result
+
     def labels(self, noise: Noise, weights: Sequence[float]) -> LabelArray:
         """Labels of a sample, ``(*lattice)``, uint8.
 

@@ -80,11 +80,14 @@ class _Visible:
 
     def offset(self, noise: Noise) -> Tensor:
         """The offset of one sample, kept among the last ones used."""
-        if noise not in self.offsets:
+        offset = self.offsets.pop(noise, None)
+        if offset is None:
             while len(self.offsets) >= _KEPT_OFFSETS:
                 del self.offsets[next(iter(self.offsets))]
-            self.offsets[noise] = self.distribution.offset(noise)
-        return self.offsets[noise]
+            offset = self.distribution.offset(noise)
+        # The least recently used comes first.
+        self.offsets[noise] = offset
+        return offset
 
 
 class Renderer:
@@ -140,8 +143,17 @@ class Renderer:
         result: LabelArray = labels.cpu().numpy()
         return result
 
-    def volume_labels(self, controls: Controls) -> Iterator[tuple[Region, LabelArray]]:
+    def volume_labels(
+        self, controls: Controls, only: Sequence[int] | None = None
+    ) -> Iterator[tuple[Region, LabelArray]]:
         """Labels of the whole image, slab by slab.
+
+        Parameters
+        ----------
+        controls
+            The sliders.
+        only
+            Which slabs, in ascending order; None: all.
 
         Yields
         ------
@@ -156,8 +168,9 @@ class Renderer:
             self._noise = noise
             self._slabs = {}
         kept = self._slabs
-        for index, region in enumerate(slabs(self.spatial_shape, SLAB_VOXELS)):
-            offset = None
+        regions = list(slabs(self.spatial_shape, SLAB_VOXELS))
+        for index in range(len(regions)) if only is None else only:
+            region, offset = regions[index], None
             if noise is not None:
                 if index not in kept:
                     kept[index] = self.distribution.offset(noise, region)

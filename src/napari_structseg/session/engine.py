@@ -8,57 +8,20 @@ kept.
 
 from __future__ import annotations
 
-import math
+import logging
 import threading
-import time
 from collections import deque
-from collections.abc import Hashable, Iterator
 
-import numpy as np
 from psygnal import Signal
 
-from napari_structseg.controls import MEAN, Controls
-from napari_structseg.distributions import (
-    LatentDecoder,
-    LogitDistribution,
-    Noise,
-    Region,
-    SliceStack,
-)
-from napari_structseg.errors import InputError, StructSegError
+from napari_structseg.distributions import LogitDistribution
+from napari_structseg.errors import StructSegError
 from napari_structseg.priors import MarkovPrior
-from napari_structseg.render.rendering import LabelArray, Renderer
-from napari_structseg.render.summaries import (
-    SampleSummary,
-    VolumeDistribution,
-    class_volumes,
-    noises_of,
-    summarise_volume,
-)
-from napari_structseg.session.hypotheses import HypothesisWork
-from napari_structseg.session.messages import (
-    ClassVolumes,
-    Lines,
-    MapRegion,
-    Request,
-    Result,
-    Show,
-    SlabLabels,
-    SliceLabels,
-    Thumbnails,
-    View,
-    VolumeSpread,
-)
-from napari_structseg.session.overlays import (
-    contour_sets,
-    latent_space,
-    map_values,
-    outline_sets,
-    summarise_visible,
-    thumbnails,
-)
-from napari_structseg.session.refined import refined_by_mean_field
+from napari_structseg.session.messages import Request, Result, SliceLabels, View
 from napari_structseg.session.whole import WholeLabels
+from napari_structseg.session.work import Work
+
+logger = logging.getLogger(__name__)
 
 # How long no request must have come before anything but the visible slice is worked on: while
 # a slider moves, the processor belongs to the slice and to painting it.
@@ -96,7 +59,7 @@ class Engine:
         synchronous: bool = False,
     ) -> None:
         self.distribution = distribution
-        self._work = _Work(distribution, voxel_volume_ml, prior, slice_only)
+        self._work = Work(distribution, voxel_volume_ml, prior, slice_only)
         self._condition = threading.Condition()
         self._pending: tuple[int, Request] | None = None
         # The newest request, where it made way for whole labellings: the slice is there.
@@ -243,13 +206,11 @@ class Engine:
                 finished = self._answer(*newest)
             elif whole is not None:
                 finished = self._go_on_with(whole)
-        except (StructSegError, MemoryError, RuntimeError) as error:
-            # Of torch's own errors, running out of memory is the one to expect here.
+        except Exception as error:  # noqa: BLE001 -- at the top of a thread: it must live on
             finished = True
             # What was interrupted half-way cannot be continued.
             self.invalidate()
-            if not self._closed:
-                self.failed.emit(error)
+            self._tell(error)
         finally:
             with self._condition:
                 self._busy = False
@@ -257,6 +218,17 @@ class Engine:
         if finished and self.is_idle() and not self._closed:
             self.idle.emit()
         return True
+
+    def _tell(self, error: Exception) -> None:
+        """Log an error, with its traceback unless it is one that says what to do, and emit it."""
+        if not isinstance(error, StructSegError):
+            logger.error("rendering failed", exc_info=error)
+        if self._closed:
+            return
+        try:
+            self.failed.emit(error)
+        except Exception:
+            logger.exception("a listener failed while it was told of an error")
 
     def _go_on_with(self, whole: WholeLabels) -> bool:
         """Work on a whole labelling until it is done (True) or a request takes over (False)."""
@@ -287,10 +259,11 @@ class Engine:
         # In 3-D display the whole volume is what is visible: a pass over it is not given up,
         # or a moving slider would never show one.
         if request.view.volume and not self._work.refines(request):
-            for result in self._work.volume(generation, request.controls):
+            for result in self._work.volume(generation, request):
                 if self._closed:
                     return False
-                self.result.emit(result)
+                if result is not None:
+                    self.result.emit(result)
         if not self._settled() or self._makes_way(generation, request):
             return False
         for step in self._work.background(generation, request):
@@ -327,196 +300,6 @@ class Engine:
         return not newer
 
 
-class _Work:
-    """The steps behind a request, and what of them is already done.
-
-    Used by one thread at a time.
-    """
-
-    def __init__(
-        self,
-        distribution: LogitDistribution,
-        voxel_volume_ml: float,
-        prior: MarkovPrior | None,
-        slice_only: bool,
-    ) -> None:
-        self._refined = None
-        if prior is not None:
-            self._refined = refined_by_mean_field(distribution, prior, voxel_volume_ml)
-        self._renderer = Renderer(distribution)
-        self._hypotheses = HypothesisWork(self._renderer, voxel_volume_ml)
-        self._voxel_volume_ml = voxel_volume_ml
-        self._slice_only = slice_only
-        self._delivered: dict[str, Hashable] = {}
-        self._volume_pass: tuple[Controls, Iterator[tuple[Region, LabelArray]]] | None = None
-        self._counted = np.zeros(distribution.n_classes)
-        self._done = 0
-        self._pass_seconds = 0.0
-        self._map_pass: tuple[Hashable, Iterator[tuple[Region, SampleSummary]]] | None = None
-        self._map_done = 0
-        self._spread: tuple[Hashable, VolumeDistribution] | None = None
-        self.redeliver = False
-
-    @property
-    def _shape(self) -> tuple[int, ...]:
-        return self._renderer.spatial_shape
-
-    @property
-    def _is_stochastic(self) -> bool:
-        return self._renderer.distribution.is_stochastic
-
-    def refines(self, request: Request) -> bool:
-        """Whether a prior has a say: not before the whole distribution is there."""
-        return self._refined is not None and request.controls.refines and not self._slice_only
-
-    def whole(self, labels: WholeLabels) -> bool:
-        """One more step of a whole labelling; True once it is done."""
-        if self._slice_only:
-            raise InputError(
-                "The whole image is expected to be segmented, but the model is still running. "
-                "Wait until it has finished."
-            )
-        refines = self.refines(labels.request)
-        return labels.advance(self._renderer, self._refined if refines else None)
-
-    def visible(self, generation: int, request: Request) -> Iterator[Result | None]:
-        """The visible slice and what is drawn over it."""
-        if self.redeliver:
-            self.redeliver = False
-            self._delivered.clear()
-            self._hypotheses.redeliver()
-            self._forget_refined()
-            self._volume_pass = self._map_pass = None
-        region = request.view.region(self._shape)
-        if self._refined is not None and self.refines(request):
-            yield from self._refined.visible(generation, request)
-        else:
-            self._forget_refined()
-            started = time.perf_counter()
-            labels = self._renderer.visible_labels(request.controls, region)
-            yield SliceLabels(generation, region, labels, time.perf_counter() - started)
-        key = _overlay_key(request)
-        if request.show is Show.LABELS or self._delivered.get("overlay") == key:
-            return
-        overlay: Lines | MapRegion
-        if request.show in (Show.OUTLINES, Show.CONTOURS):
-            trace = outline_sets if request.show is Show.OUTLINES else contour_sets
-            overlay = Lines(generation, request.show, trace(self._renderer, request, region))
-        else:
-            values = map_values(summarise_visible(self._renderer, request, region), request.show)
-            total = math.prod(self._shape)
-            overlay = MapRegion(generation, request.show, region, values, 0, total)
-        self._delivered["overlay"] = key
-        yield overlay
-
-    def _forget_refined(self) -> None:
-        """What a solver delivered is no longer what is there."""
-        if self._refined is not None:
-            self._refined.forget()
-
-    def background(self, generation: int, request: Request) -> Iterator[Result | None]:
-        """Everything else, in small steps; None is a step with nothing to deliver yet."""
-        region = request.view.region(self._shape)
-        key = (_spread_key(request), request.view, request.n_thumbnails, request.thumbnail_size)
-        if request.n_thumbnails and self._delivered.get("thumbnails") != key:
-            n_samples = request.n_thumbnails if self._is_stochastic else 0
-            pictures = thumbnails(self._renderer, request, region, range(n_samples + 1))
-            self._delivered["thumbnails"] = key
-            yield Thumbnails(generation, pictures, request.view)
-        if self._slice_only:
-            return
-        distribution = self._renderer.distribution
-        if (
-            isinstance(distribution, LatentDecoder | SliceStack)
-            and distribution.n_latents
-            and "latent" not in self._delivered
-        ):
-            self._delivered["latent"] = True
-            yield latent_space(distribution, generation)
-        if self._is_stochastic:
-            yield from self._volume_spread(generation, request)
-            yield from self._hypotheses.steps(generation, request)
-        if self._refined is not None and self.refines(request):
-            # The layer is no longer what a pass without the prior left there.
-            self._volume_pass = None
-            yield from self._refined.volume(generation, request)
-        else:
-            yield from self.volume(generation, request.controls)
-        if request.view.volume and request.show in (Show.ENTROPY, Show.AGREEMENT):
-            yield from self._map_volume(generation, request)
-
-    def volume(self, generation: int, controls: Controls) -> Iterator[Result]:
-        """Labels of the whole image, continued where an interrupted pass stopped."""
-        if self._slice_only:
-            return
-        if self._volume_pass is None or self._volume_pass[0] != controls:
-            self._volume_pass = (controls, self._renderer.volume_labels(controls))
-            self._counted[:] = 0
-            self._done = 0
-            self._pass_seconds = 0.0
-            self._delivered.pop("volumes", None)
-        total = math.prod(self._shape)
-        started = time.perf_counter()
-        for region, labels in self._volume_pass[1]:
-            self._counted += class_volumes(labels, len(self._counted), self._voxel_volume_ml)
-            self._done += labels.size
-            self._pass_seconds += time.perf_counter() - started
-            yield SlabLabels(generation, region, labels, self._done, total)
-            started = time.perf_counter()
-        if self._delivered.get("volumes") != controls:
-            self._delivered["volumes"] = controls
-            yield ClassVolumes(generation, self._counted.copy(), self._pass_seconds)
-
-    def _volume_spread(self, generation: int, request: Request) -> Iterator[Result | None]:
-        key = _spread_key(request)
-        if self._delivered.get("spread") == key:
-            return
-        lattice_key = self._noises(request)
-        if self._spread is None or self._spread[0] != lattice_key:
-            spread = VolumeDistribution(
-                self._renderer.distribution, lattice_key, self._voxel_volume_ml
-            )
-            self._spread = (lattice_key, spread)
-            yield None
-        spread = self._spread[1]
-        rows = []
-        for row in spread.volumes_ml(request.controls.weights_of(self._renderer.distribution)):
-            rows.append(row)
-            yield None
-        self._delivered["spread"] = key
-        yield VolumeSpread(generation, np.stack(rows), spread.exact)
-
-    def _noises(self, request: Request) -> tuple[Noise, ...]:
-        """All samples of the series that the request counts, as the distribution sees them."""
-        controls, distribution = request.controls, self._renderer.distribution
-        drawn = noises_of(controls.seed, request.n_samples)
-        return tuple(controls.tempered(noise, distribution) for noise in drawn)
-
-    def _map_volume(self, generation: int, request: Request) -> Iterator[Result]:
-        key = (_spread_key(request), request.show)
-        total = math.prod(self._shape)
-        if self._map_pass is None or self._map_pass[0] != key:
-            distribution = self._renderer.distribution
-            weights = request.controls.weights_of(distribution)
-            regions = summarise_volume(distribution, self._noises(request), weights)
-            self._map_pass = (key, regions)
-            self._map_done = 0
-        for region, summary in self._map_pass[1]:
-            values = map_values(summary, request.show)
-            self._map_done += values.size
-            yield MapRegion(generation, request.show, region, values, self._map_done, total)
-
-
 def _is_growing(result: Result) -> bool:
-    """Whether more iterations of a prior are to come."""
+    """Whether more iterations of the MRF are to come."""
     return isinstance(result, SliceLabels) and not result.is_final
-
-
-def _spread_key(request: Request) -> Hashable:
-    """What all samples together depend on: everything but the choice of one."""
-    controls = request.controls.model_copy(update={"sample": MEAN, "latent": ()})
-    return controls, request.n_samples
-
-
-def _overlay_key(request: Request) -> Hashable:
-    return _spread_key(request), request.view, request.show, request.n_outlines

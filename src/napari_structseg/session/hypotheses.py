@@ -14,6 +14,7 @@ from napari_structseg.render.hypotheses import Hypotheses, find_hypotheses
 from napari_structseg.render.lattice import Lattice
 from napari_structseg.render.rendering import LabelArray, Renderer
 from napari_structseg.render.summaries import noises_of
+from napari_structseg.session.ledger import Ledger
 from napari_structseg.session.messages import (
     Modes,
     ModeThumbnails,
@@ -22,6 +23,7 @@ from napari_structseg.session.messages import (
     SampleModes,
 )
 from napari_structseg.session.overlays import thumbnails
+from napari_structseg.session.resolve import Part, of_all_samples
 
 # Offsets that are kept, 64 MiB: a class scale that moves draws no sample again.
 _KEPT_VALUES = 1 << 24
@@ -38,20 +40,18 @@ class HypothesisWork:
         Of the distribution.
     voxel_volume_ml
         Volume of a voxel in mL.
+    ledger
+        What has been delivered.
     """
 
-    def __init__(self, renderer: Renderer, voxel_volume_ml: float) -> None:
+    def __init__(self, renderer: Renderer, voxel_volume_ml: float, ledger: Ledger) -> None:
         self._renderer = renderer
+        self._ledger = ledger
         self._voxel_volume_ml = voxel_volume_ml
         self._lattice: tuple[Hashable, Lattice] | None = None
         self._labels: tuple[Hashable, list[LabelArray]] | None = None
         self._compared: tuple[Hashable, FloatArray, FloatArray] | None = None
         self._found: tuple[Hashable, Hypotheses] | None = None
-        self._delivered: dict[str, Hashable] = {}
-
-    def redeliver(self) -> None:
-        """Deliver again what was delivered already."""
-        self._delivered.clear()
 
     def steps(self, generation: int, request: Request) -> Iterator[Result | None]:
         """The modes, if they are wanted, and their representatives on the visible slice.
@@ -64,14 +64,12 @@ class HypothesisWork:
         key = samples_key(request.controls, request.n_grouped)
         if self._compared is None or self._compared[0] != key:
             yield from self._compare(key, request)
-        found_key = (key, request.modes)
-        hypotheses = self._group(found_key, request.modes)
-        if self._delivered.get("modes") != found_key:
-            self._delivered["modes"] = found_key
+        hypotheses = self._group((key, request.modes), request.modes)
+        if self._ledger.wants(Part.MODES, request):
+            self._ledger.note(Part.MODES, request)
             yield SampleModes(generation, hypotheses, request.controls)
-        shown_key = (found_key, request.view, request.thumbnail_size)
-        if self._delivered.get("thumbnails") != shown_key:
-            self._delivered["thumbnails"] = shown_key
+        if self._ledger.wants(Part.MODE_THUMBNAILS, request):
+            self._ledger.note(Part.MODE_THUMBNAILS, request)
             region = request.view.region(self._renderer.spatial_shape)
             samples = [mode.representative for mode in hypotheses.modes]
             pictures = thumbnails(self._renderer, request, region, samples)
@@ -119,4 +117,4 @@ class HypothesisWork:
 
 def samples_key(controls: Controls, n_samples: int) -> Hashable:
     """What samples depend on: not which one is shown, nor what a prior does to it."""
-    return controls.seed, controls.temperature, controls.class_scale, n_samples
+    return of_all_samples(controls), n_samples

@@ -88,7 +88,7 @@ class Request:
     n_samples
         Samples behind contours, entropy, agreement and volumes.
     n_outlines
-        Samples whose outlines are drawn.
+        Samples whose outlines are drawn, beside the chosen one.
     n_thumbnails
         Samples in the strip, the mean not counted; 0: no strip.
     thumbnail_size
@@ -174,29 +174,56 @@ class SlabLabels:
 
 @dataclass(frozen=True, slots=True)
 class ClassVolumes:
-    """Exact volumes of the segmentation shown: mL per class, ``(C,)``."""
+    """Exact volumes of the segmentation shown: mL per class, ``(C,)``.
+
+    They answer ``request``. ``refined``: an MRF refined what was counted.
+    """
 
     generation: int
     volumes_ml: npt.NDArray[np.float64]
     seconds: float
+    request: Request
+    refined: bool
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeSpread:
-    """Volumes over samples: mL, ``(N, C)``. ``exact`` unless estimated on a lattice."""
+    """Volumes over the first samples of the series, as the model alone gives them.
+
+    None comes while an MRF refines what is shown: that would be another distribution.
+
+    Attributes
+    ----------
+    volumes_ml
+        mL, ``(N, C)``; row i is sample i + 1.
+    exact
+        Whether every voxel of every sample was counted. Otherwise the samples are estimated
+        from a lattice, such that without spread (temperature 0) they are the exact volumes of
+        the mean; the sample that is shown is counted exactly, once its labels are there.
+    request
+        What they answer; its ``n_samples`` is N.
+    refined
+        Whether an MRF refined the samples.
+    """
 
     generation: int
     volumes_ml: npt.NDArray[np.float64]
     exact: bool
+    request: Request
+    refined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """Small pictures of a slice: sample number (0 is the mean) to labels (h, w)."""
+    """Small pictures of a slice: sample number (0 is the mean) to labels (h, w).
+
+    ``refined``: an MRF refined them; otherwise they show the model alone.
+    """
 
     generation: int
     labels: dict[int, npt.NDArray[np.uint8]]
     view: View
+    refined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,15 +273,18 @@ class LineSet:
     level
         Confidence in (0, 1) of a contour; None for the outline of a sample.
     sample
-        Sample of an outline; None for a confidence contour.
+        Sample of an outline, 0 for a latent position; None for a confidence contour.
     segments
         ``(N, 2, ndim)``: start and end in voxels of the image.
+    is_chosen
+        Whether it is the outline of the sample or latent position that is chosen.
     """
 
     label: int
     level: float | None
     sample: int | None
     segments: Segments
+    is_chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

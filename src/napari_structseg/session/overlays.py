@@ -37,8 +37,11 @@ def map_values(summary: SampleSummary, show: Show) -> npt.NDArray[np.float32]:
 
 
 def outline_sets(renderer: Renderer, request: Request, region: Region) -> tuple[LineSet, ...]:
-    """Outlines of every class but the background, for the first samples of the series."""
+    """Outlines of every class but the background: of the first samples, and of the chosen one."""
     noises = noises_of(request.controls.seed, request.n_outlines)
+    chosen = request.controls.noise
+    if chosen is not None and chosen not in noises:
+        noises.append(chosen)
     samples = renderer.visible_samples(request.controls, noises, region)
     sets = []
     for noise, logits in zip(noises, samples, strict=True):
@@ -46,7 +49,7 @@ def outline_sets(renderer: Renderer, request: Request, region: Region) -> tuple[
         for label in range(1, flat.shape[0]):
             segments = contour_segments(class_margin(flat, label), 0.0)
             placed = _place(segments, request.view, region)
-            sets.append(LineSet(label, None, noise.sample, placed))
+            sets.append(LineSet(label, None, noise.sample, placed, is_chosen=noise == chosen))
     return tuple(sets)
 
 

@@ -130,7 +130,8 @@ class RefinedWork:
             left -= part.size
             self._delivered.set(slab, part)
             yield SlabLabels(generation, slab, part, total - left, total)
-        yield ClassVolumes(generation, volumes, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        yield ClassVolumes(generation, volumes, seconds, request, refined=True)
         yield from self._run(generation, solution, region, is_ahead=True)
 
     def whole(self, request: Request) -> Iterator[tuple[int, int, LabelArray | None]]:

@@ -16,6 +16,10 @@ from napari_structseg.refine.changes import Changes
 from napari_structseg.session.messages import Modes, Request, Show, View
 from napari_structseg.session.state import ExplorerState
 
+_DEFAULT = dict(Controls())
+# What the logits depend on; every other control is about their refinement.
+_OF_LOGITS = ("seed", "sample", "temperature", "class_scale", "latent")
+
 LINES = (Show.OUTLINES, Show.CONTOURS)
 MAPS = (Show.ENTROPY, Show.AGREEMENT)
 
@@ -90,59 +94,106 @@ class Part(Enum):
     CHANGES = "labels there that the MRF changed"
     OVERLAY = "lines or a map over the visible slice"
     THUMBNAILS = "pictures of the samples"
+    LATENT = "directions of the latent space"
     SPREAD = "volumes over samples"
     MODES = "modes of the samples"
+    MODE_THUMBNAILS = "pictures of the modes"
     VOLUME = "labels of the whole image"
+    CLASS_VOLUMES = "volumes of the classes"
     MAP = "entropy or agreement of the whole image"
 
 
-def of_all_samples(request: Request) -> Hashable:
-    """What all samples together depend on: every control but the choice of one."""
-    controls = request.controls.model_copy(update={"sample": MEAN, "latent": ()})
-    return controls, request.n_samples
+def of_all_samples(controls: Controls) -> Hashable:
+    """What the samples of the model alone depend on: not which is chosen, nor what refines it."""
+    return controls.seed, controls.temperature, controls.class_scale
+
+
+def of_labels(request: Request) -> Hashable:
+    """What the labels that are pictured depend on.
+
+    The mean has neither seed nor temperature, a latent position is no sample, and settings of
+    the MRF count only where it refines. The class scale counts for the mean, too: one that does
+    not fit the model is an error.
+    """
+    controls = request.controls
+    unused: dict[str, object] = {}
+    if controls.latent:
+        unused["sample"] = MEAN
+    elif controls.sample == MEAN:
+        unused |= {name: _DEFAULT[name] for name in ("seed", "temperature")}
+    if not controls.refines:
+        unused |= {name: value for name, value in _DEFAULT.items() if name not in _OF_LOGITS}
+    stops = controls.refines and request.stop_when_converged
+    return controls.model_copy(update=unused), stops
+
+
+def _changes_key(request: Request) -> Hashable:
+    if request.changes is Changes.NONE:
+        return None
+    return request.changes, of_labels(request), request.view
 
 
 def _overlay_key(request: Request) -> Hashable:
     if request.show is Show.LABELS:
         return None
-    key = (of_all_samples(request), request.view, request.show, request.n_outlines)
-    return (*key, _chosen(request.controls)) if request.show is Show.OUTLINES else key
+    key = (of_all_samples(request.controls), request.view, request.show)
+    if request.show is Show.OUTLINES:
+        chosen = request.controls.latent or request.controls.sample
+        return (*key, request.n_outlines, chosen)
+    return (*key, request.n_samples)
 
 
-def _chosen(controls: Controls) -> Hashable:
-    return controls.sample, controls.latent
+def _thumbnails_key(request: Request) -> Hashable:
+    if not request.n_thumbnails:
+        return None
+    key = (of_all_samples(request.controls), request.view)
+    return (*key, request.n_thumbnails, request.thumbnail_size)
+
+
+def _spread_key(request: Request) -> Hashable:
+    if request.controls.refines:
+        # Over samples that the MRF refined it would have to be counted: the one of the model
+        # alone is no range of what is shown.
+        return None
+    return of_all_samples(request.controls), request.n_samples
+
+
+def _modes_key(request: Request) -> Hashable:
+    if request.modes is Modes.NONE:
+        return None
+    return of_all_samples(request.controls), request.modes, request.n_grouped
+
+
+def _mode_thumbnails_key(request: Request) -> Hashable:
+    modes = _modes_key(request)
+    return modes and (modes, request.view, request.thumbnail_size)
 
 
 def _map_key(request: Request) -> Hashable:
-    is_wanted = request.view.volume and request.show in MAPS
-    return (of_all_samples(request), request.show) if is_wanted else None
+    if not request.view.volume or request.show not in MAPS:
+        return None
+    return of_map(request)
+
+
+def of_map(request: Request) -> Hashable:
+    """What a map of entropy or agreement depends on, wherever it is looked at."""
+    return of_all_samples(request.controls), request.n_samples, request.show
 
 
 KEYS: dict[Part, Callable[[Request], Hashable]] = {
-    Part.SLICE: lambda request: (
-        request.controls,
-        request.view,
-        request.stop_when_converged,
-    ),
-    Part.CHANGES: lambda request: (
-        request.changes is not Changes.NONE
-        and (request.changes, request.controls, request.view, request.stop_when_converged)
-    ),
+    Part.SLICE: lambda request: (of_labels(request), request.view),
+    Part.CHANGES: _changes_key,
     Part.OVERLAY: _overlay_key,
-    Part.THUMBNAILS: lambda request: (
-        of_all_samples(request),
-        request.view,
-        request.n_thumbnails,
-        request.thumbnail_size,
-    ),
-    Part.SPREAD: of_all_samples,
-    Part.MODES: lambda request: (
-        request.modes is not Modes.NONE
-        and (of_all_samples(request), request.modes, request.n_grouped, request.view)
-    ),
-    Part.VOLUME: lambda request: (request.controls, request.stop_when_converged),
+    Part.THUMBNAILS: _thumbnails_key,
+    Part.LATENT: lambda _request: "always the same",
+    Part.SPREAD: _spread_key,
+    Part.MODES: _modes_key,
+    Part.MODE_THUMBNAILS: _mode_thumbnails_key,
+    Part.VOLUME: of_labels,
+    Part.CLASS_VOLUMES: of_labels,
     Part.MAP: _map_key,
 }
+"""What each part of the picture depends on, all of it and nothing else; None: it is not wanted."""
 
 
 def difference(before: Request | None, after: Request) -> frozenset[Part]:
