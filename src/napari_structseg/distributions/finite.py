@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.checks import check_finite
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import compact
 from napari_structseg.distributions.region import Region, whole
@@ -47,16 +48,24 @@ class FiniteSet(SampledDistribution):
         offset what all classes have in common, and class scales would take it for news.
     mean
         ``(C, *spatial)``; None: computed from the members. Given, it must follow them.
+    checked
+        Whether they are known to be finite; looking again takes a pass over them.
 
     Raises
     ------
     ValueError
         If the shapes do not fit together, or there are no members.
+    InputError
+        If a parameter is NaN or infinite.
     """
 
-    def __init__(self, members: Tensor, mean: Tensor | None = None) -> None:
+    def __init__(
+        self, members: Tensor, mean: Tensor | None = None, *, checked: bool = False
+    ) -> None:
         if not len(members):
             raise ValueError("a finite set needs at least one member")
+        if not checked:
+            check_finite("a finite set", log_probabilities=members, mean=mean)
         self._members = members
         self._mean = mean_of_members(members) if mean is None else mean
         if self._mean.shape != members.shape[1:]:
@@ -123,7 +132,8 @@ class FiniteSet(SampledDistribution):
     def crop(self, region: Region) -> FiniteSet:
         """The members of a region, compact in memory."""
         index = self._index(region)
-        return FiniteSet(compact(self._members[(slice(None), *index)]), compact(self._mean[index]))
+        members = compact(self._members[(slice(None), *index)])
+        return FiniteSet(members, compact(self._mean[index]), checked=True)
 
     def _details(self) -> list[str]:
         return [f"{self.n_members} members"]

@@ -5,11 +5,12 @@ Kohl et al., *A Probabilistic U-Net for Segmentation of Ambiguous Images*, NeurI
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.checks import check_finite
 from napari_structseg.distributions.combination import Combination, decode
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import CHUNK, chunks, compact
@@ -52,11 +53,15 @@ class LatentDecoder(SampledDistribution):
     inside
         Where the decoder speaks, ``(*spatial)``, boolean; elsewhere every sample is the mean.
         None: everywhere.
+    checked
+        Whether they are known to be finite; looking again takes a pass over them.
 
     Raises
     ------
     ValueError
         If the shapes do not fit together.
+    InputError
+        If a parameter is NaN or infinite.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class LatentDecoder(SampledDistribution):
         *,
         mean: Tensor | None = None,
         inside: Tensor | None = None,
+        checked: bool = False,
     ) -> None:
         n_latents = combination.latent.shape[1]
         if len(first) != len(combination.latent) or prior.mean.shape != (n_latents,):
@@ -74,6 +80,11 @@ class LatentDecoder(SampledDistribution):
                 f"first layer {tuple(first.shape)} and prior {tuple(prior.mean.shape)} do not fit "
                 f"a combination of {tuple(combination.latent.shape)}"
             )
+        if not checked:
+            layers = {field.name: getattr(combination, field.name) for field in fields(combination)}
+            check_finite("the layers of a latent decoder", **layers)
+            check_finite("a latent decoder", features=first, mean=mean)
+            check_finite("a latent prior", mean=prior.mean, sigma=prior.sigma)
         self._first = first
         self._combination = combination
         self._prior = prior
@@ -196,6 +207,7 @@ class LatentDecoder(SampledDistribution):
             self._prior,
             mean=compact(self._mean[index]),
             inside=None if self._inside is None else compact(self._inside[index[1:]]),
+            checked=True,
         )
 
     def _details(self) -> list[str]:

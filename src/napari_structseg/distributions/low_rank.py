@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.checks import check_finite
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import chunks, compact, square_root
 from napari_structseg.distributions.region import Region, region_shape, whole
 from napari_structseg.distributions.sampling import SampledDistribution
+from napari_structseg.errors import InputError
 
 
 class LowRankNormal(SampledDistribution):
@@ -33,11 +35,15 @@ class LowRankNormal(SampledDistribution):
     grid_shape, grid_region
         Shape of the image whose noise these voxels use, and which region of it they are; by
         default they are the image. See :meth:`crop`.
+    checked
+        Whether they are known to be finite; looking again takes a pass over them.
 
     Raises
     ------
     ValueError
         If the shapes do not fit together.
+    InputError
+        If a parameter is NaN or infinite, or a variance is negative.
     """
 
     def __init__(
@@ -48,12 +54,15 @@ class LowRankNormal(SampledDistribution):
         *,
         grid_shape: Sequence[int] | None = None,
         grid_region: Region | None = None,
+        checked: bool = False,
     ) -> None:
         if factor.shape[1:] != mean.shape or diagonal.shape != mean.shape:
             raise ValueError(
                 f"mean {tuple(mean.shape)}, factor {tuple(factor.shape)} and diagonal "
                 f"{tuple(diagonal.shape)} must be (C, *spatial), (R, C, *spatial), (C, *spatial)"
             )
+        if not checked:
+            _check(mean, factor, diagonal)
         self._mean = mean
         self._factor = factor
         self._diagonal = diagonal
@@ -149,6 +158,7 @@ class LowRankNormal(SampledDistribution):
             compact(self._diagonal[index]),
             grid_shape=self._grid_shape,
             grid_region=self._on_grid(region),
+            checked=True,
         )
 
     def _details(self) -> list[str]:
@@ -166,3 +176,13 @@ class LowRankNormal(SampledDistribution):
             positions = range(*base.indices(size))[ours]
             parts.append(slice(positions.start, positions.stop, positions.step))
         return tuple(parts)
+
+
+def _check(mean: Tensor, factor: Tensor, diagonal: Tensor) -> None:
+    check_finite("a low-rank normal", mean=mean, factor=factor, diagonal=diagonal)
+    least = diagonal.amin().item() if diagonal.numel() else 0.0
+    if least < 0:
+        raise InputError(
+            "The diagonal of a low-rank normal holds variances, 0 or more, but the least is "
+            f"{least:g}. If these are logarithms of variances, take their exponential first."
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.checks import check_finite
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import compact
 from napari_structseg.distributions.region import Region, region_shape, whole
@@ -18,9 +19,18 @@ class PointLogits(SampledDistribution):
     ----------
     mean
         Logits, ``(C, *spatial)``.
+    checked
+        Whether they are known to be finite; looking again takes a pass over them.
+
+    Raises
+    ------
+    InputError
+        If a parameter is NaN or infinite.
     """
 
-    def __init__(self, mean: Tensor) -> None:
+    def __init__(self, mean: Tensor, *, checked: bool = False) -> None:
+        if not checked:
+            check_finite("a point", logits=mean)
         self._mean = mean
 
     @property
@@ -70,4 +80,4 @@ class PointLogits(SampledDistribution):
 
     def crop(self, region: Region) -> PointLogits:
         """The point of a region."""
-        return PointLogits(compact(self._mean[(slice(None), *region)]))
+        return PointLogits(compact(self._mean[(slice(None), *region)]), checked=True)

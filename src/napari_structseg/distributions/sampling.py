@@ -221,12 +221,12 @@ class _Draw:
                 f"but it is {tuple(class_scale)}."
             )
         self._distribution = distribution
-        noises = [Noise(seed, sample) for sample in range(1, n + 1)]
+        self._n = n
+        self._noise = Noise(seed, 1)
         # See LogitDistribution.tempers_noise: temperature acts on the noise or on the offset.
         if distribution.tempers_noise:
-            noises = [replace(noise, scale=temperature) for noise in noises]
+            self._noise = Noise(seed, 1, scale=temperature)
             temperature = 1.0
-        self._noises = noises
         self.weights = tuple(temperature * one for one in scale)
 
     def regions(self) -> Iterator[tuple[Region, int, Tensor, Tensor]]:
@@ -235,7 +235,9 @@ class _Draw:
         with torch.inference_mode():
             for region in slabs(distribution.spatial_shape, _SLAB_VOXELS):
                 mean = distribution.mean(region)
-                for start in range(0, len(self._noises), _BATCH):
-                    offsets = distribution.offsets(self._noises[start : start + _BATCH], region)
+                for start in range(0, self._n, _BATCH):
+                    numbers = range(start + 1, min(start + _BATCH, self._n) + 1)
+                    noises = [replace(self._noise, sample=number) for number in numbers]
+                    offsets = distribution.offsets(noises, region)
                     for index, offset in enumerate(offsets, start=start):
                         yield region, index, mean, offset

@@ -9,6 +9,17 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.checks import all_finite
+
+_STORED = {
+    "mean": "mean",
+    "factor": "covariance factor",
+    "diagonal": "covariance diagonal",
+    "members": "log-probability",
+    "first": "layer of features",
+}
+_HALF = ("factor", "first")
+
 
 @dataclass(frozen=True, slots=True)
 class LogitParameters:
@@ -49,6 +60,26 @@ class LogitParameters:
         given = {name: part.flip(axes) for name, part in parts.items() if part is not None}
         return LogitParameters(**given)
 
+    def first_not_finite(self) -> str | None:
+        """The first parameter that is NaN, infinite, or too large to be stored; None: all are well.
+
+        Factors and features are stored in half precision.
+        """
+        for name, what in _STORED.items():
+            part = getattr(self, name)
+            if part is None:
+                continue
+            if not all_finite(part) or (name in _HALF and not _fits_half(part)):
+                return what
+        return None
+
     def mean_only(self) -> LogitParameters:
         """The same mean with no spread."""
         return LogitParameters(self.mean)
+
+
+def _fits_half(values: Tensor) -> bool:
+    if not values.numel():
+        return True
+    least, most = values.aminmax()
+    return max(-least.item(), most.item()) <= torch.finfo(torch.float16).max

@@ -115,5 +115,10 @@ class LatentMaps:
     def distribution(self) -> LogitDistribution:
         """The distribution with these parameters; it sees what is added later."""
         return LatentDecoder(
-            self.first, self.combination, self.prior, mean=self.mean, inside=self.inside
+            self.first,
+            self.combination,
+            self.prior,
+            mean=self.mean,
+            inside=self.inside,
+            checked=True,
         )

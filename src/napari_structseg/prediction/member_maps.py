@@ -22,6 +22,8 @@ from napari_structseg.prediction.preprocess import resample
 # Most of the memory, and rounded far below what training leaves open, as is a normal's factor.
 _DTYPE = torch.float16
 
+_LEAST = torch.finfo(_DTYPE).min / 2
+
 _Index = tuple[EllipsisType | slice, ...]
 
 
@@ -83,7 +85,8 @@ class MemberMaps:
         if inside is not None:
             certain = certain_logits(len(self.mean), [1] * weight.ndim, weight.device)
             values = torch.where(inside, values, certain.log_softmax(dim=0))
-        self.members[index] += (values * weight).to(_DTYPE)
+        # What is less probable than half precision can say counts as the least probable.
+        self.members[index] += (values.clamp(min=_LEAST) * weight).to(_DTYPE)
         self.mean[index] = mean_of_members(self.members[index])
 
     def resampled(
@@ -96,4 +99,4 @@ class MemberMaps:
 
     def distribution(self) -> LogitDistribution:
         """The distribution with these parameters; it sees what is added later."""
-        return FiniteSet(self.members, self.mean)
+        return FiniteSet(self.members, self.mean, checked=True)

@@ -179,8 +179,8 @@ class NormalMaps:
     def distribution(self) -> LogitDistribution:
         """The distribution with these parameters; it sees what is added later."""
         if self.diagonal is None or self.factor is None:
-            return PointLogits(self.mean)
-        return LowRankNormal(self.mean, self.factor, self.diagonal)
+            return PointLogits(self.mean, checked=True)
+        return LowRankNormal(self.mean, self.factor, self.diagonal, checked=True)
 
 
 def certain_logits(n_classes: int, shape: Sequence[int], device: torch.device) -> Tensor:

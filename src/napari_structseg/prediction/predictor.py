@@ -11,7 +11,8 @@ from torch import Tensor
 
 from napari_structseg.devices import free_memory
 from napari_structseg.distributions import Region
-from napari_structseg.errors import InputError, MemoryLimitError
+from napari_structseg.distributions.checks import all_finite
+from napari_structseg.errors import InputError, MemoryLimitError, WeightsError
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ModelSpec, SegmentationNetwork
@@ -173,7 +174,10 @@ class Predictor(ImagePredictor):
         """What a tile adds to the latent statistics of the image, times its voxels, ``(2L,)``."""
         with torch.inference_mode():
             patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
-            return self.network.latent_statistics(patch[None])[0] * tile.weight.sum().item()
+            statistics = self.network.latent_statistics(patch[None])[0]
+            if not all_finite(statistics):
+                raise self._not_finite("latent prior", tile.region)
+            return statistics * tile.weight.sum().item()
 
     def _add(
         self, data: Tensor, tile: Tile, maps: ParameterMaps, box: Region, flips: list[int]
@@ -181,8 +185,28 @@ class Predictor(ImagePredictor):
         with torch.inference_mode():
             patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
             parameters = self.network.tile_parameters(patch[None]).flip(flips)
+            wrong = parameters.first_not_finite()
+            if wrong is not None:
+                raise self._not_finite(wrong, _shifted(tile.region, box))
             inside = (patch != 0).any(dim=0).flip(flips) if self.spec.roi else None
             maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device), inside)
+
+    def _not_finite(self, what: str, region: Region) -> WeightsError:
+        """What is said of a network that gives NaN or infinity; it would look like background."""
+        state = self.network.state_dict()
+        bad = [name for name, one in state.items() if one.is_floating_point()]
+        bad = [name for name in bad if not all_finite(state[name])]
+        cause = "Its weights are finite: check that the window of intensities suits the image."
+        if bad:
+            cause = (
+                f"{len(bad)} of its tensors hold such values, the first is {bad[0]!r}: its "
+                "training failed. Use an earlier checkpoint, or train it with a lower rate."
+            )
+        place = ", ".join(f"{part.start} to {part.stop}" for part in region)
+        return WeightsError(
+            f"Finite numbers were expected from the model {self.spec.name!r}, but its {what} is "
+            f"NaN, infinite or beyond half precision in the tile at {place}. {cause}"
+        )
 
     def _intensity(self, image: Image) -> IntensitySpec:
         """Of the model's windows the one that an image fits."""

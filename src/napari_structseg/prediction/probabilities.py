@@ -106,7 +106,7 @@ class ProbabilityMaps(ImagePredictor):
                 raise Cancelled("The run was cancelled.")
             shown.copy_(torch.from_numpy(channel.astype(np.float32)))
         logits.clamp_(min=SMALLEST).log_()
-        yield Prediction(1, 1, PointLogits(logits.to(self.device)))
+        yield Prediction(1, 1, PointLogits(logits.to(self.device), checked=True))
 
 
 def unnamed_classes(n_classes: int) -> tuple[ClassSpec, ...]:
@@ -126,6 +126,11 @@ def _check_probabilities(maps: Image) -> None:
             f"{what} must be one map for each of 2 to {_MAX_CLASSES} classes, background "
             f"included, but their number is {maps.n_channels}. Give a 4-D file with the classes "
             "along its last axis, or one file for each class."
+        )
+    if not all(np.isfinite(channel).all() for channel in maps.data):
+        raise InputError(
+            f"{what} must be finite numbers, but some are NaN or infinite. Replace them, for "
+            "example by the background's probability of 1 outside the field of view."
         )
     lowest = min(float(channel.min()) for channel in maps.data)
     if lowest < 0:
