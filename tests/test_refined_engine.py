@@ -16,7 +16,7 @@ from napari_structseg.priors import EnergyPrior, MarkovPrior, NetworkPrior, nudg
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.mean_field import AHEAD
 from napari_structseg.refine.refinement import Refinement
-from napari_structseg.refine.trajectory import CONVERGED
+from napari_structseg.refine.trajectory import NOTICEABLE
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ChangedLabels,
@@ -183,7 +183,8 @@ def test_stopping_has_an_effect_after_everything_was_computed(distribution) -> N
     engine.request(Request(Controls(iterations=40), View(0, 2), stop_when_converged=True))
     after = answers.of(MeanFieldProgress)[-1]
     assert after.is_converged
-    first = int(np.flatnonzero(before.convergence.residual < CONVERGED)[0]) + 1
+    # In so few voxels, not one may change noticeably.
+    first = int(np.flatnonzero(before.convergence.residual <= NOTICEABLE)[0]) + 1
     assert after.reached == after.target == after.convergence.n_iterations == first
 
 

@@ -272,7 +272,7 @@ def test_progress_is_painted_under_the_handle(panel) -> None:
     assert panel.progress.text() == "25 of 50"
     assert "25 of 50" in slider.toolTip()
     panel.show_progress(31, 50, is_converged=True)
-    assert panel.progress.text() == "at 31"
+    assert panel.progress.text() == "converged after 31"
     panel.show_progress(50, 50)
     assert panel.progress.text() == ""
 

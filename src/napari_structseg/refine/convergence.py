@@ -69,19 +69,20 @@ class Curves:
         self._rows: dict[str, list[npt.NDArray[np.float64]]] = {
             "residual": [],
             "changed": [],
+            "unsettled": [],
             "energy": [],
         }
 
     def note(self, name: str, row: int, slab: int, value: float) -> None:
-        """Set an entry of ``residual``, ``changed`` (a number of sites) or ``energy``."""
+        """Set an entry of what there is of ``residual``, ``energy``, or a number of sites."""
         rows = self._rows[name]
         while len(rows) <= row:
             rows.append(np.full(self._n_slabs, np.nan))
         rows[row][slab] = value
 
-    def residual(self, row: int) -> float:
-        """Largest change of a responsibility over all slabs."""
-        return float(self._rows["residual"][row].max())
+    def unsettled(self, row: int) -> float:
+        """How many sites of all slabs changed a responsibility noticeably."""
+        return float(self._rows["unsettled"][row].sum())
 
     def convergence(self, n: int, n_sites: int, energies: Energies | None) -> Convergence:
         """The curves of the first ``n`` iterations of all slabs.

@@ -10,17 +10,50 @@ import numpy.typing as npt
 LabelArray = npt.NDArray[np.uint8]
 
 
+# Bytes of a site that is kept with its place. Where many change, all of them without are fewer.
+_SITE_BYTES = 5
+
+
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """Sites of a slab whose label an iteration changed, and what it was before and after."""
+    """What an iteration changed in a slab: the bits of the labels that differ.
 
-    sites: npt.NDArray[np.int32]
-    before: LabelArray
-    after: LabelArray
+    Applied to the labels before, it gives those after, and the other way round.
+    """
+
+    sites: npt.NDArray[np.int32] | None
+    bits: LabelArray
+
+    @classmethod
+    def between(
+        cls, sites: npt.NDArray[np.int64], before: LabelArray, after: LabelArray, n_sites: int
+    ) -> _Change:
+        """The change at some sites of a slab."""
+        bits = before ^ after
+        if _SITE_BYTES * len(sites) < n_sites:
+            return cls(sites.astype(np.int32), bits)
+        everywhere = np.zeros(n_sites, np.uint8)
+        everywhere[sites] = bits
+        return cls(None, everywhere)
+
+    def apply(self, labels: LabelArray) -> None:
+        if self.sites is None:
+            labels ^= self.bits
+        else:
+            labels[self.sites] ^= self.bits
+
+    def mark(self, where: npt.NDArray[np.bool_]) -> None:
+        """Set ``where`` at the sites."""
+        if self.sites is None:
+            where |= self.bits != 0
+        else:
+            where[self.sites] = True
 
 
 class LabelHistory:
     """Labels of all slabs at any iteration so far; going back and forth costs what changed.
+
+    An iteration takes a byte a site at most, and most of them a small part of that.
 
     Parameters
     ----------
@@ -61,8 +94,9 @@ class LabelHistory:
         newest = self._newest[slab]
         before = newest[sites]
         differ = np.flatnonzero(before != labels)
-        changed = sites[differ].astype(np.int32)
-        self._changes[slab].append(_Change(changed, before[differ], labels[differ]))
+        changed = sites[differ]
+        change = _Change.between(changed, before[differ], labels[differ], len(newest))
+        self._changes[slab].append(change)
         newest[changed] = labels[differ]
         return len(changed)
 
@@ -77,9 +111,9 @@ class LabelHistory:
         wanted = min(iteration, len(changes))
         now = int(self._at[slab])
         for change in changes[now:wanted]:
-            row[change.sites] = change.after
+            change.apply(row)
         for change in reversed(changes[wanted:now]):
-            row[change.sites] = change.before
+            change.apply(row)
         self._at[slab] = wanted
         return row
 
@@ -92,5 +126,5 @@ class LabelHistory:
         """Where :attr:`labels` of a slab differ from those one iteration before."""
         result = np.zeros(self.labels.shape[1], bool)
         if self._at[slab]:
-            result[self._changes[slab][self._at[slab] - 1].sites] = True
+            self._changes[slab][self._at[slab] - 1].mark(result)
         return result

@@ -25,12 +25,16 @@ class UpdateInput:
 
 @dataclass(frozen=True, slots=True)
 class UpdateResult:
-    """What became of a batch: its sites, which moved, their labels; all ``(n,)``."""
+    """What became of a batch: its sites, which moved, their labels; all ``(n,)``.
+
+    ``unsettled`` is how many changed a probability noticeably.
+    """
 
     sites: Sites
     moved: npt.NDArray[np.bool_]
     labels: LabelArray
     residual: float
+    unsettled: int
     energy: float
 
 
@@ -40,6 +44,7 @@ class Accumulator:
 
     moved: npt.NDArray[np.bool_]
     residual: float = 0.0
+    unsettled: int = 0
     energy: float = 0.0
     sites: list[Sites] = field(default_factory=list)
     labels: list[LabelArray] = field(default_factory=list)
@@ -48,6 +53,7 @@ class Accumulator:
         """Count a batch."""
         self.moved[done.sites] = done.moved
         self.residual = max(self.residual, done.residual)
+        self.unsettled += done.unsettled
         self.energy += done.energy
         self.sites.append(done.sites)
         self.labels.append(done.labels)

@@ -39,8 +39,11 @@ from napari_structseg.refine.site_updates import (
 STILL = 3e-7
 # More than a few threads wait for memory, and the window wants a processor, too.
 _N_THREADS = min(4, os.cpu_count() or 1)
-# Of an iteration whose largest change is smaller, no label changes any more to speak of.
-CONVERGED = 1e-3
+# A full step that changes no probability of a voxel by more leaves it as it is, to the eye.
+NOTICEABLE = 0.01
+# Converged is an iteration in which no larger share of the voxels changes noticeably. The largest
+# change of any voxel is no measure: a few at edges go on for dozens of iterations.
+UNSETTLED = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,8 @@ class Trajectory:
         self.prior = prior
         self._has_energy = prior.kind == "energy"
         self._tau = settings.strength * _bound(prior) if settings.update == "proximal" else 0.0
+        # A damped step is a part of a full one.
+        self._noticeable = NOTICEABLE * (1 / (1 + self._tau) if self._tau else settings.damping)
         self._at = np.zeros(self.n_slabs, np.int64)
         self._moved = np.ones((2, self.n_slabs, *self._plane), bool)
         self._begun = np.zeros(self.n_slabs, bool)
@@ -247,11 +252,12 @@ class Trajectory:
 
     @property
     def converged_after(self) -> int | None:
-        """The first iteration of all slabs that moves next to nothing; None: none so far."""
+        """The first iteration that left all but a few voxels as they were; None: none so far."""
         complete = self.n_complete
         while self._converged_after is None and self._looked_at < complete:
             self._looked_at += 1
-            if self._curves.residual(self._looked_at - 1) < CONVERGED:
+            unsettled = self._curves.unsettled(self._looked_at - 1)
+            if unsettled <= UNSETTLED * self.n_slabs * self._n_sites:
                 self._converged_after = self._looked_at
         return self._converged_after
 
@@ -401,7 +407,12 @@ class Trajectory:
                 f"Mean field left the finite numbers in iteration {self.reached(at.slab) + 1} at "
                 f"strength {settings.strength:g}. Lower the strength; the last result stays."
             )
-        return UpdateResult(at.batch.sites, moves.cpu().numpy(), labels_of(new), largest, energy)
+        unsettled = 0
+        if largest > self._noticeable:
+            unsettled = int((change > self._noticeable).sum())
+        return UpdateResult(
+            at.batch.sites, moves.cpu().numpy(), labels_of(new), largest, unsettled, energy
+        )
 
     def _tell_energy(self, at: UpdateInput, unary: Tensor, new: Tensor) -> float:
         """Note the energy of sites; what it changes by, where that is known."""
@@ -421,6 +432,7 @@ class Trajectory:
         changed = self.history.append(slab, sites, labels)
         self._curves.note("residual", iteration - 1, slab, accumulator.residual)
         self._curves.note("changed", iteration - 1, slab, changed)
+        self._curves.note("unsettled", iteration - 1, slab, accumulator.unsettled)
         if self._has_energy and self.settings.update == "coloured":
             self._curves.note("energy", iteration, slab, accumulator.energy)
         elif self._has_energy:

@@ -99,7 +99,8 @@ class NeighboursPanel(QWidget):
         self.changes_choice = Choice(CHANGES)
         self.stop_box = QCheckBox("Stop when converged")
         self.stop_box.setToolTip(
-            "Compute no more iterations once an iteration changes no probability noticeably."
+            "Show and compute no iterations after one that changes fewer than one voxel in "
+            "10,000 noticeably."
         )
         self.progress = Caption()
         self.progress.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -256,8 +257,11 @@ class NeighboursPanel(QWidget):
         """
         self.iteration_slider.show_progress(reached, target)
         if is_converged:
-            self.progress.setText(f"at {reached}")
-            self.progress.setToolTip(f"Converged: iterations after {reached} change nothing.")
+            self.progress.setText(f"converged after {reached}")
+            self.progress.setToolTip(
+                f"Iteration {reached} changed fewer than one voxel in 10,000 noticeably: later "
+                "ones are not computed, and more than these are not shown."
+            )
         else:
             self.progress.setText(f"{reached} of {target}" if reached < target else "")
             self.progress.setToolTip(f"{reached} of {target} iterations are computed.")
