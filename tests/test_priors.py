@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from napari_structseg.priors import (
+    MAX_FILTERS,
     EnergyPrior,
     MarkovPrior,
     NetworkPrior,
@@ -27,6 +28,7 @@ from napari_structseg.priors import (
     refine,
     uniform,
 )
+from napari_structseg.training.config import PriorConfig
 
 KINDS = (NetworkPrior, EnergyPrior)
 
@@ -76,6 +78,29 @@ def dense_couplings(prior: EnergyPrior, shape: tuple[int, ...]) -> Tensor:
 def test_the_network_has_as_many_parameters_as_the_paper_says(dimensions: int, count: int) -> None:
     prior = build_prior(PriorSpec(kind="network"), dimensions, 4)
     assert sum(parameter.numel() for parameter in prior.parameters()) == count
+
+
+def test_more_classes_share_filters_and_older_files_still_fit() -> None:
+    assert len(build_prior(PriorSpec(max_filters=64), 3, 8).kernel()) == 64
+    assert len(build_prior(PriorSpec(max_filters=64), 3, 12).kernel()) == 64
+    # A description from before there was a limit.
+    older = PriorSpec.model_validate_json('{"kind": "network", "iterations": 10}')
+    assert len(build_prior(older, 3, 12).kernel()) == 144
+    config = PriorConfig()
+    assert len(build_prior(config.spec, 2, 12).kernel()) == MAX_FILTERS
+    message = build_prior(config.spec, 2, 12).message(torch.rand(1, 12, 5, 6))
+    assert message.shape == (1, 12, 5, 6)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_first_layer_starts_as_for_leaky_rectifiers(dimensions: int) -> None:
+    n_classes = 6
+    kernel = NetworkPrior(dimensions, n_classes).kernel().detach()
+    around = kernel.flatten(2)[:, :, kernel[0, 0].flatten() != 0]
+    # He et al. 2015: a variance of 2 / ((1 + 0.2^2) n) keeps that of the signal.
+    variance = 2 / (1.04 * n_classes * 3**dimensions)
+    assert float(around.var()) == pytest.approx(variance, rel=0.1)
+    assert float(around.abs().max()) <= math.sqrt(3 * variance)
 
 
 @pytest.mark.parametrize("kind", KINDS)

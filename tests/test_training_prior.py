@@ -15,6 +15,7 @@ from napari_structseg.image import Image
 from napari_structseg.io.weights import load_weights, save_weights
 from napari_structseg.models import (
     BackboneSpec,
+    ClassSpec,
     HeadSpec,
     LogitParameters,
     ModelSpec,
@@ -25,7 +26,7 @@ from napari_structseg.training.checkpoint import read_checkpoint
 from napari_structseg.training.config import LossConfig, PriorConfig, TrainConfig, read_config
 from napari_structseg.training.losses import cross_entropy, prior_cross_entropy
 from napari_structseg.training.objective import Objective, drawn_iterations
-from napari_structseg.training.start import start_from
+from napari_structseg.training.start import adopt, check_prior, start_from
 from napari_structseg.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME, Trainer
 from napari_structseg.training.validation import (
     open_labeller,
@@ -200,7 +201,7 @@ def test_model_and_prior_learn_together(tmp_path: Path, kind: str, head: HeadSpe
     trainer.run()
     network, spec = load_weights(tmp_path / WEIGHTS_NAME)
     after = network.state_dict()
-    assert spec.prior == PriorSpec(kind=kind, iterations=3)
+    assert spec.prior == config.prior.spec
     assert all(not torch.equal(before[name], after[name]) for name in before)
     assert not after[next(n for n in after if n.startswith("prior."))][..., 1, 1].any()
 
@@ -264,7 +265,23 @@ def test_started_prior_is_trained_on(tmp_path: Path) -> None:
     theirs = load_weights(first)[0].state_dict()
     ours = begun.network.state_dict()
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
-    assert spec.prior == PriorSpec(iterations=20)
+    assert spec.prior == config.prior.spec
+    assert spec.prior.iterations == 20
+
+
+def test_a_prior_from_before_there_was_a_limit_of_filters_is_trained_on(tmp_path: Path) -> None:
+    classes = tuple(ClassSpec(name=f"class {n}", color="#000000") for n in range(9))
+    config = prior_config()
+    spec = spec_of(config).model_copy(update={"classes": classes})
+    older = spec.model_copy(update={"prior": PriorSpec(iterations=3)})
+    with torch.random.fork_rng():
+        save_weights(tmp_path / "older.safetensors", build_network(older), older)
+        network, started = start_from(str(tmp_path / "older.safetensors"), spec)
+        assert len(network.prior.kernel()) == 81
+        assert len(build_network(started).prior.kernel()) == 81
+        assert len(build_network(spec).prior.kernel()) == 64
+        adopt(build_network(started), network)
+        check_prior(config, started)
 
 
 # What does not fit.

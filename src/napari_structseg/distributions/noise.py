@@ -19,7 +19,9 @@ from torch import Tensor
 from napari_structseg.distributions.one_thread import chunks, inverse_error_function_
 from napari_structseg.distributions.region import Region, region_shape, whole
 
-_MASK64 = (1 << 64) - 1
+_MASK32, _MASK64 = (1 << 32) - 1, (1 << 64) - 1
+# Shift and factor of each round of the hash; the last has no factor.
+_ROUNDS = ((17, 0xED5AD4BB), (11, 0xAC4C1B51), (15, 0x31848BAB), (14, 0))
 _VOXEL_STREAM, _FACTOR_STREAM, _MEMBER_STREAM = 0, 1, 2
 _BELOW_ONE = 1 - 2.0**-23
 
@@ -112,7 +114,7 @@ class Noise:
         result = torch.empty((n_classes, index.numel()), device=device)
         for part in chunks(index.numel(), index.device):
             for label in range(n_classes):
-                result[label, part] = _normal(index[part] + _int32(label * n_voxels), key)
+                result[label, part] = _normal(index[part], key, label * n_voxels)
         if self.scale != 1:
             result *= self.scale
         return result.reshape(n_classes, *region_shape(spatial_shape, region))
@@ -151,21 +153,52 @@ def _int32(value: int) -> int:
     return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
 
-def _normal(counters: Tensor, key: int) -> Tensor:
-    """Standard normal numbers of int32 counters, by hashing and inversion.
+def _normal(counters: Tensor, key: int, offset: int = 0) -> Tensor:
+    """Standard normal numbers of int32 counters plus an offset, by hashing and inversion.
 
-    The counter goes through a 32-bit avalanche hash (the ``lowbias32`` constants of Wellons,
-    2018), keyed before and between the multiplications; the result is a uniform number, which
-    the inverse of the normal distribution function makes normal. 32-bit integers, since
-    processors without AVX-512 multiply 64-bit ones several times slower. The resolution of
-    float32 next to 1 ends the tails at 5.3 standard deviations.
+    The hash gives a uniform number, which the inverse of the normal distribution function makes
+    normal. The resolution of float32 next to 1 ends the tails at 5.3 standard deviations.
     """
-    bits = counters + _int32(key)
-    bits ^= (bits >> 16) & 0xFFFF
-    bits *= _int32(0x7FEB352D)
-    bits ^= _int32(key >> 32)
-    bits ^= (bits >> 15) & 0x1FFFF
-    bits *= _int32(0x846CA68B)
-    bits ^= (bits >> 16) & 0xFFFF
-    uniform = bits.to(torch.float32).add_(0.5).mul_(2.0**-31).clamp_(-_BELOW_ONE, _BELOW_ONE)
+    uniform = _hash(counters, key, offset).to(torch.float32)
+    uniform = uniform.add_(0.5).mul_(2.0**-31).clamp_(-_BELOW_ONE, _BELOW_ONE)
     return inverse_error_function_(uniform).mul_(math.sqrt(2))
+
+
+def _hash(counters: Tensor, key: int, offset: int) -> Tensor:
+    """Mix the bits of int32 counters, keyed, into int32 numbers.
+
+    Three multiplications (``triple32`` of Wellons, *Prospecting for hash functions*, 2018), keyed
+    before and between the first two. With two, as in his ``lowbias32``, voxels some powers of two
+    apart were weakly dependent. 32-bit integers, since processors without AVX-512 multiply 64-bit
+    ones several times slower.
+    """
+    first, second = _int32(key + offset), _int32(key >> 32)
+    if counters.device.type == "cpu":
+        return torch.from_numpy(mix_unsigned(counters.numpy(), first, second))
+    return mix_signed(counters, first, second)
+
+
+def mix_unsigned(counters: npt.NDArray[np.int32], first: int, second: int) -> npt.NDArray[np.int32]:
+    """The hash in numpy, which shifts unsigned integers."""
+    bits = counters.view(np.uint32) + np.uint32(first & _MASK32)
+    shifted = np.empty_like(bits)
+    for shift, factor in _ROUNDS:
+        np.right_shift(bits, np.uint32(shift), out=shifted)
+        np.bitwise_xor(bits, shifted, out=bits)
+        if factor:
+            np.multiply(bits, np.uint32(factor), out=bits)
+        if shift == _ROUNDS[0][0]:
+            np.bitwise_xor(bits, np.uint32(second & _MASK32), out=bits)
+    return bits.view(np.int32)
+
+
+def mix_signed(counters: Tensor, first: int, second: int) -> Tensor:
+    """The hash in torch, for other devices: it shifts signed integers, which have to be masked."""
+    mixed = counters + first
+    for shift, factor in _ROUNDS:
+        mixed ^= (mixed >> shift) & (_MASK32 >> shift)
+        if factor:
+            mixed *= _int32(factor)
+        if shift == _ROUNDS[0][0]:
+            mixed ^= second
+    return mixed

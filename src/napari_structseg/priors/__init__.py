@@ -11,12 +11,13 @@ from napari_structseg.priors.mean_field import (
     refine,
     uniform,
 )
-from napari_structseg.priors.network import NetworkPrior
+from napari_structseg.priors.network import MAX_FILTERS, NetworkPrior
 from napari_structseg.priors.nudge import NudgedPrior, nudged
 from napari_structseg.priors.orientation import mirrored
 from napari_structseg.priors.spec import PriorSpec, build_prior
 
 __all__ = [
+    "MAX_FILTERS",
     "EnergyPrior",
     "MarkovPrior",
     "NetworkPrior",

@@ -22,9 +22,18 @@ class PriorSpec(BaseModel):
         "couplings, whose free energy mean field lowers.",
     )
     iterations: int = Field(10, ge=1, le=50, description="Iterations of mean field in use.")
+    # Files from before there was a limit do not have this field.
+    max_filters: int | None = Field(
+        None,
+        ge=1,
+        le=255**2,
+        description="network: most filters of its first layer, which has one for each pair of "
+        "classes; training sets 64.",
+    )
 
 
 def build_prior(spec: PriorSpec, dimensions: int, n_classes: int) -> MarkovPrior:
     """Build the prior a specification describes, with fresh weights."""
-    kind = NetworkPrior if spec.kind == "network" else EnergyPrior
-    return kind(dimensions, n_classes)
+    if spec.kind == "network":
+        return NetworkPrior(dimensions, n_classes, spec.max_filters)
+    return EnergyPrior(dimensions, n_classes)

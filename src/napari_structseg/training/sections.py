@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from napari_structseg.priors import PriorSpec
+from napari_structseg.priors import MAX_FILTERS, PriorSpec
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -109,7 +109,10 @@ class PriorConfig(PriorSpec):
     @property
     def spec(self) -> PriorSpec:
         """What the trained model says about its prior."""
-        return PriorSpec(kind=self.kind, iterations=self.iterations)
+        max_filters = None
+        if self.kind == "network":
+            max_filters = self.max_filters or MAX_FILTERS
+        return PriorSpec(kind=self.kind, iterations=self.iterations, max_filters=max_filters)
 
 
 class AugmentationConfig(Section):

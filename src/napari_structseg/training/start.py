@@ -60,8 +60,11 @@ def start_from(
             "a prior."
         )
     record = spec.training.model_copy(update={"initial": weights_hash(path)})
-    patch = theirs.patch if frozen else spec.patch
-    return network, spec.model_copy(update={"training": record, "patch": patch})
+    patch, prior = theirs.patch if frozen else spec.patch, spec.prior
+    if prior is not None and theirs.prior is not None:
+        # Of weights from before there was a limit, the filters stay.
+        prior = prior.model_copy(update={"max_filters": theirs.prior.max_filters})
+    return network, spec.model_copy(update={"training": record, "patch": patch, "prior": prior})
 
 
 def adopt(network: SegmentationNetwork, initial: SegmentationNetwork) -> None:
@@ -111,7 +114,11 @@ def check_prior(config: TrainConfig, spec: ModelSpec) -> None:
     ConfigError
         Naming both.
     """
-    if config.prior_spec != spec.prior:
+    asked, given = config.prior_spec, spec.prior
+    if asked is not None and given is not None:
+        # The weights that training starts from say how many filters there are.
+        asked = asked.model_copy(update={"max_filters": given.max_filters})
+    if asked != given:
         raise ConfigError(
             f"The configuration asks for the prior {config.prior_spec!s}, but the model to be "
             f"trained has {spec.prior!s}. Build the specification with prior=config.prior_spec."
