@@ -53,7 +53,7 @@ from napari_structseg.models import (
     SegmentationNetwork,
 )
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.sources import palette
+from napari_structseg.training.palette import palette
 from napari_structseg.training.trainer import CHECKPOINT_NAME, Trainer
 
 HERE = Path(__file__).resolve().parent

@@ -64,11 +64,12 @@ def train(
     from rich.console import Console
 
     from napari_structseg.devices import resolve_device
-    from napari_structseg.training.config import read_config, with_options
+    from napari_structseg.training.config import check_patch, read_config, with_options
     from napari_structseg.training.start import require_start, start_from
     from napari_structseg.training.trainer import Trainer
 
     settings = with_options(read_config(config), fold=fold, workers=workers)
+    check_patch(settings)
     require_start(settings, given=start is not None or resume)
     chosen = resolve_device(device)
     _check_folder(out, resume=resume)

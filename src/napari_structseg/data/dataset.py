@@ -26,7 +26,9 @@ from napari_structseg.errors import ConfigError
 
 RATER_SEPARATOR = "__"
 DESCRIPTION = "dataset.json"
-_MAX_CLASSES = 255
+_MAX_CLASSES, _MAX_NAMED = 255, 5
+# Of dataset.json.
+_MAX_BYTES = 10_000_000
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
@@ -133,6 +135,11 @@ def read_description(path: Path) -> Description:
     if not path.parent.is_dir():
         raise ConfigError(f"There is no folder {path.parent}. Give the folder of a data set.")
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(
+                f"{path} has {path.stat().st_size} bytes, but a description of a data set has at "
+                f"most {_MAX_BYTES}. Is it another file?"
+            )
         return Description.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ConfigError(
@@ -141,7 +148,8 @@ def read_description(path: Path) -> Description:
         ) from error
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, p['loc'])) or 'the file'}: {p['msg']}" for p in error.errors()
+            f"{'.'.join(map(str, p['loc'])) or 'the file':.80}: {p['msg']}"
+            for p in error.errors()[:_MAX_NAMED]
         )
         raise ConfigError(
             f"{path} is not a valid description of a data set ({problems}). docs/training.md "
@@ -155,7 +163,7 @@ def channels_of(description: Description, folder: Path) -> tuple[str, ...]:
     if not names or sorted(names) != list(range(len(names))):
         raise ConfigError(
             f'{folder / DESCRIPTION} must name the channels, as in "channel_names": {{"0": "T1", '
-            f'"1": "FLAIR"}}, counted from 0; it has {sorted(names) or "none"}.'
+            f'"1": "FLAIR"}}, counted from 0; it has {f"{sorted(names)}":.80}.'
         )
     return tuple(names[index] for index in sorted(names))
 
@@ -169,10 +177,11 @@ def classes_of(description: Description, folder: Path) -> tuple[str, ...]:
     ]
     by_value = {}
     for value, name in pairs:
-        if isinstance(value, bool) or not re.fullmatch(r"\d+", str(value)):
+        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,9}", str(value)):
             raise ConfigError(
-                f"{folder / DESCRIPTION}: the label {name!r} must be one whole number, but it is "
-                f"{value!r}. Regions of several labels are not supported: give each its own number."
+                f"{folder / DESCRIPTION}: the label {name!r:.80} must be one whole number, but it "
+                f"is {value!r:.80}. Regions of several labels are not supported: give each its own "
+                "number."
             )
         by_value[int(value)] = name
     if "ignore" in by_value.values():
@@ -183,7 +192,7 @@ def classes_of(description: Description, folder: Path) -> tuple[str, ...]:
     if len(pairs) < 2 or sorted(by_value) != list(range(len(pairs))):
         raise ConfigError(
             f"{folder / DESCRIPTION} must name at least two labels, numbered 0 (background), 1, "
-            f"2, ... without gaps; it has {sorted(by_value)}."
+            f"2, ... without gaps; it has {f'{sorted(by_value)}':.80}."
         )
     names = tuple(by_value[value] for value in sorted(by_value))
     if len(set(names)) < len(names) or not all(names) or len(names) > _MAX_CLASSES:

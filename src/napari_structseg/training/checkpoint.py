@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
 
 _METADATA_KEY = "napari_structseg_checkpoint"
+# What Adam keeps of each parameter.
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 
 
 class ValidationScore(BaseModel):
@@ -166,7 +169,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             for name in file.keys():  # noqa: SIM118
                 kind, _, key = name.partition("/")
                 parts.get(kind, {})[key] = file.get_tensor(name)
-    except (SafetensorError, OSError, ValidationError) as error:
+    except (SafetensorError, OSError, ValidationError, ValueError, TypeError) as error:
         raise WeightsError(
             f"{path} is not a readable checkpoint of a training run ({error}). Train again in a "
             "new folder."
@@ -214,6 +217,16 @@ def check_same_run(
             f"The checkpoint in {folder} was made with another configuration (different: "
             f"{', '.join(changed)}). Resume with the original one, or {advice}"
         )
+    if state.step > config.steps:
+        raise ConfigError(
+            f"The checkpoint in {folder} says that step {state.step} of {config.steps} was taken. "
+            f"The file was altered; {advice}"
+        )
+    if config.loss.geco_target is not None and state.geco is None:
+        raise ConfigError(
+            f"The checkpoint in {folder} does not say how far GECO has come. Resume with the "
+            f"version that wrote it, or {advice}"
+        )
     for what, before, now in (
         ("channels", state.channels, spec.channels),
         ("classes", state.classes, spec.class_names),
@@ -243,9 +256,32 @@ def restore(
             f"The checkpoint's tensors do not fit the network of this configuration and data "
             f"(for example {odd[0]!r}). Resume with the original data, or train in a new folder."
         )
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in checkpoint.optimiser.items():
-        index, _, key = name.partition("/")
-        state.setdefault(int(index), {})[key] = tensor
+    moments = _moments(checkpoint.optimiser, optimiser)
     network.load_state_dict(checkpoint.network)
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+
+
+def _moments(
+    tensors: dict[str, torch.Tensor], optimiser: torch.optim.Optimizer
+) -> dict[int, dict[str, torch.Tensor]]:
+    """The optimiser's state by parameter, or WeightsError if it is not that of its parameters."""
+    parameters = [one for group in optimiser.param_groups for one in group["params"]]
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, _, key = name.partition("/")
+        index = int(number) if re.fullmatch(r"[0-9]{1,9}", number) else len(parameters)
+        fits = index < len(parameters) and key in _MOMENTS
+        if not fits or tensor.shape != (() if key == "step" else parameters[index].shape):
+            raise _foreign(f"its optimiser has {name!r} of shape {tuple(tensor.shape)}")
+        state.setdefault(index, {})[key] = tensor
+    for index, found in state.items():
+        if set(found) != _MOMENTS:
+            raise _foreign(f"its optimiser lacks {sorted(_MOMENTS - set(found))} of {index}")
+    return state
+
+
+def _foreign(problem: str) -> WeightsError:
+    return WeightsError(
+        f"The checkpoint is not one of this run: {problem}. The file was altered; train again in a "
+        "new folder."
+    )

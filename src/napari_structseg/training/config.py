@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +30,11 @@ from napari_structseg.training.sections import (
 )
 
 LATENT_KINDS = frozenset(kind for kind, head in head_kinds().items() if head.loss == "evidence")
+
+# Of a file, and of a whole number in it.
+_MAX_BYTES, _LARGEST = 1_000_000, 10**12
+# More convolutions than this take minutes to build, and train on no computer.
+_MAX_CONVOLUTIONS = 1000
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -117,6 +124,11 @@ class TrainConfig(Section):
             raise ValueError(
                 f"spacing {list(self.spacing)} needs {self.dimensions} values, one per dimension"
             )
+        if sum(self.backbone.convolutions) > _MAX_CONVOLUTIONS:
+            raise ValueError(
+                f"backbone.convolutions has {sum(self.backbone.convolutions)} in all, but at most "
+                f"{_MAX_CONVOLUTIONS} are possible"
+            )
         if self.source == "brain-label-maps" and self.dimensions != 3:
             raise ValueError("brain-label-maps synthesises volumes: dimensions must be 3")
         if any(axis >= self.dimensions or axis < 0 for axis in self.augmentation.flip_axes):
@@ -173,13 +185,63 @@ def read_config(path: Path) -> TrainConfig:
         With one line for every field that is wrong: which, what was expected, what came.
     """
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(
+                f"{path} has {path.stat().st_size} bytes, but a configuration has at most "
+                f"{_MAX_BYTES}. Is it another file?"
+            )
         with path.open("rb") as file:
             raw = tomllib.load(file)
+        large = next(_large_numbers(raw), None)
     except OSError as error:
         raise ConfigError(f"Cannot read the configuration {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigError(
+            f"{path} is not valid TOML for a configuration: its arrays or tables are nested too "
+            "deep. docs/training.md shows one that is."
+        ) from error
+    # Also for numbers of thousands of digits, which Python does not read.
+    except ValueError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    if large is not None:
+        raise ConfigError(
+            f"{path} is not a valid training configuration:\n  {large}: whole numbers must lie "
+            f"between -{_LARGEST:.0e} and {_LARGEST:.0e}\nCorrect it; docs/training.md explains "
+            "each field."
+        )
     return _validated(raw, str(path))
+
+
+def _large_numbers(value: object, name: str = "") -> Iterator[str]:
+    """Names of the fields whose whole numbers no run can use."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _large_numbers(item, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _large_numbers(item, name)
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        yield name
+
+
+def check_patch(config: TrainConfig) -> None:
+    """Refuse a patch that the coarsest level of the network sees as a single voxel.
+
+    Raises
+    ------
+    ConfigError
+        If its features could not be normalised.
+    """
+    backbone = config.backbone
+    stride = 1 << (len(backbone.widths) - 1)
+    n_coarsest = math.prod(-(-size // stride) for size in config.patch)
+    n_coarsest *= config.batch if backbone.norm == "batch" else 1
+    if backbone.norm != "none" and n_coarsest == 1:
+        raise ConfigError(
+            f"The patch {list(config.patch)} is a single voxel at the coarsest of "
+            f"{len(backbone.widths)} levels, which cannot be normalised. Give it more than "
+            f"{stride} voxels along at least one axis, or backbone.widths fewer levels."
+        )
 
 
 def with_options(config: TrainConfig, **options: object) -> TrainConfig:

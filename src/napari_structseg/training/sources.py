@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_structseg.data.cases import ReadCase, in_ras, prepare, read_case
+from napari_structseg.data.cases import PreparedCase, ReadCase, in_ras, prepare, read_case
 from napari_structseg.data.dataset import Case, Dataset, read_dataset
 from napari_structseg.data.splits import read_fold, spread
 from napari_structseg.data.stack import (
@@ -28,6 +27,8 @@ from napari_structseg.io.nifti import read_image
 from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
 from napari_structseg.training.batches import PatchSource
 from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.footprint import check_patches
+from napari_structseg.training.palette import palette
 from napari_structseg.training.patches import ImagePatches
 from napari_structseg.training.synthesis import TISSUE_NAMES, BrainSynthesis, LabelMap
 from napari_structseg.training.validation import (
@@ -39,10 +40,6 @@ from napari_structseg.training.validation import (
 Report = Callable[[int, int, str], None]
 Run = tuple[ModelSpec, PatchSource, Validator | None]
 
-# Black for the background, then the colours of Okabe and Ito (2008), which colour-blind people
-# can tell apart.
-_PALETTE = ("#000000", "#56b4e9", "#e69f00", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-_GOLDEN_RATIO = 0.618034
 _SYNTHETIC_CHANNEL = "T1-like"
 _VALIDATION_STREAM = 7
 _N_VALIDATION_PATCHES = 16
@@ -105,10 +102,22 @@ def _from_images(config: TrainConfig, folder: Path, report: Report) -> Run:
         if number <= n_training:
             cases.append(prepared)
         else:
+            _check_size(prepared, config, read.where)
             held_out.append(read)
         report(number, len(files), case.name)
     validator = validate_on_cases(held_out, spec) if held_out else None
     return spec, ImagePatches(cases, config), validator
+
+
+def _check_size(case: PreparedCase, config: TrainConfig, where: str) -> None:
+    """Refuse a validation case that prediction would refuse, before the first step."""
+    stride = 1 << (len(config.backbone.widths) - 1)
+    size = case.image.shape[1:]
+    if max(size) <= stride:
+        raise InputError(
+            f"{where} has {size} voxels on the grid of the network, but prediction needs more "
+            f"than {stride} along at least one axis. Leave this case out, or use fewer levels."
+        )
 
 
 def _split(config: TrainConfig, dataset: Dataset) -> tuple[list[Case], int]:
@@ -218,6 +227,7 @@ def _n_training(config: TrainConfig, n_cases: int, folder: Path) -> int:
 
 
 def _spec(config: TrainConfig, channels: Sequence[str], classes: Sequence[str]) -> ModelSpec:
+    check_patches(config, len(channels))
     colors = config.colors or palette(len(classes))
     if len(colors) != len(classes):
         raise ConfigError(
@@ -246,12 +256,3 @@ def _spec(config: TrainConfig, channels: Sequence[str], classes: Sequence[str]) 
             software=f"napari-structseg {version('napari-structseg')}",
         ),
     )
-
-
-def palette(n_classes: int) -> tuple[str, ...]:
-    """Colours for classes, as #rrggbb: black for the background, then ones easy to tell apart."""
-    colors = list(_PALETTE[:n_classes])
-    for index in range(len(colors), n_classes):
-        rgb = colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1, 0.6, 0.9)
-        colors.append("#" + "".join(f"{round(255 * part):02x}" for part in rgb))
-    return tuple(colors)

@@ -28,7 +28,8 @@ from napari_structseg.training.checkpoint import (
     restore,
     save_checkpoint,
 )
-from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.config import TrainConfig, check_patch
+from napari_structseg.training.footprint import check_step
 from napari_structseg.training.log import TrainingLog
 from napari_structseg.training.objective import Objective
 from napari_structseg.training.schedule import learning_rate, weight_decay
@@ -99,7 +100,9 @@ class Trainer:
     ConfigError
         If the checkpoint was made with another configuration, or for other channels or classes;
         if configuration and specification disagree about the prior, or only a prior is to be
-        trained and there is no network to start from.
+        trained and there is no network to start from; if the patch is too small for the network.
+    MemoryLimitError
+        If a step cannot fit into memory; nothing was built.
     WeightsError
         If there is nothing to resume from, or it is damaged.
     """
@@ -122,8 +125,10 @@ class Trainer:
         self.device = torch.device(device)
         self._source = source
         self._validate = validate
+        check_patch(config)
         check_prior(config, spec)
         require_start(config, given=initial is not None or resume)
+        check_step(config, spec, self.device)
         # The caller's own random numbers are left as they are.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -317,7 +322,7 @@ class Trainer:
     def _counts(self, step: int) -> bool:
         """Whether the weights of a step can be the best: its likelihood was trained, if any is."""
         first = self.config.loss.mean_only_steps
-        return self.config.head.kind != "low_rank" or step > first or first == self.config.steps
+        return self.config.head.loss != "likelihood" or step > first or first == self.config.steps
 
     def _trained_spec(self) -> ModelSpec:
         record = self.spec.training.model_copy(update={"steps": self.step})
