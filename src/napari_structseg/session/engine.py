@@ -12,7 +12,7 @@ import logging
 import threading
 from collections import deque
 
-from psygnal import Signal
+from psygnal import EmitLoopError, Signal, SignalInstance
 
 from napari_structseg.distributions import LogitDistribution
 from napari_structseg.errors import StructSegError
@@ -216,19 +216,23 @@ class Engine:
                 self._busy = False
                 self._condition.notify_all()
         if finished and self.is_idle() and not self._closed:
-            self.idle.emit()
+            self._emit(self.idle)
         return True
 
     def _tell(self, error: Exception) -> None:
         """Log an error, with its traceback unless it is one that says what to do, and emit it."""
         if not isinstance(error, StructSegError):
             logger.error("rendering failed", exc_info=error)
-        if self._closed:
-            return
+        if not self._closed:
+            self._emit(self.failed, error)
+
+    @staticmethod
+    def _emit(signal: SignalInstance, *said: object) -> None:
+        """Emit from the top of the thread, where an error of a listener can go no further."""
         try:
-            self.failed.emit(error)
-        except Exception:
-            logger.exception("a listener failed while it was told of an error")
+            signal.emit(*said)
+        except EmitLoopError:
+            logger.exception("a listener failed")
 
     def _go_on_with(self, whole: WholeLabels) -> bool:
         """Work on a whole labelling until it is done (True) or a request takes over (False)."""

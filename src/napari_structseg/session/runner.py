@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.prediction.source import open_source
 from napari_structseg.prediction.specs import Spec
 from napari_structseg.priors import MarkovPrior
+
+logger = logging.getLogger(__name__)
 
 _CANCELLED = "The run was cancelled."
 
@@ -135,9 +138,9 @@ class ModelRun:
             outcome = self._predict()
         except Cancelled:
             self.cancelled.emit()
-        except (StructSegError, MemoryError, OSError, RuntimeError) as error:
-            # RuntimeError is what torch raises for a device that fails, and OSError what comes of
-            # a disk that goes away meanwhile; the user must hear of both.
+        except Exception as error:
+            if not isinstance(error, StructSegError):
+                logger.error("the run of %s failed", self.model, exc_info=error)
             self.failed.emit(error)
         else:
             self.finished.emit(outcome)
