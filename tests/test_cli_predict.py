@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +23,12 @@ from napari_structseg import (
     reproduce,
 )
 from napari_structseg.cli import main
-from napari_structseg.errors import InputError
+from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.io.png import read_png
 from napari_structseg.io.references import file_hash
 from napari_structseg.models import HeadSpec
 from napari_structseg.render.summaries import noises_of, summarise
+from napari_structseg.results.files import check_disk
 from napari_structseg.results.recipe import read_recipe
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
@@ -379,15 +381,20 @@ def test_folder_that_cannot_be_written(image: Path, model: Path, tmp_path: Path,
         (("--class-scale", "tumour=1"), ("Unknown class 'tumour'", "Grey matter")),
         (("--class-scale", "CSF"), ("needs NAME=VALUE", "'CSF'")),
         (("--class-scale", "CSF=wide"), ("needs NAME=VALUE", "'CSF=wide'")),
-        (("--class-scale", "CSF=4"), ("class_scale", "less than or equal to 3")),
-        (("--class-scale", "CSF=nan"), ("class_scale", "finite")),
+        (("--class-scale", "CSF=4"), ("--class-scale of CSF", "less than or equal to 3")),
+        (("--class-scale", "CSF=nan"), ("--class-scale of CSF", "finite")),
         (("--class-scale", "CSF=1", "--class-scale", "CSF=2"), ("'CSF' twice",)),
         (("--temperature", "4"), ("temperature", "less than or equal to 3")),
         (("--temperature", "-1"), ("temperature", "greater than or equal to 0")),
         (("--temperature", "inf"), ("temperature", "finite")),
         (("--samples", "-1"), ("number of samples", "-1")),
         (("--samples", "few"), ("few",)),
+        (("--samples", "1000000000"), ("number of samples", "up to 100000")),
         (("--threads", "0"), ("number of threads", "0")),
+        # The system refuses so many, and torch then ends the process.
+        (("--threads", "100000"), ("number of threads", "up to 1024")),
+        (("--slice", "z:1000000000000000000"), ("--slice", "at most 9 digits")),
+        (("--slice", "z:1", "--box", f"0:{10**18},0:2"), ("--box needs",)),
         (("--seed", "-1"), ("seed", "greater than or equal to 0")),
         (("--device", "abacus"), ("no device 'abacus'", "cpu")),
     ],
@@ -396,6 +403,46 @@ def test_options_out_of_range(options, says, image: Path, model: Path, capsys) -
     out = image.parent / "out"
     refused(capsys, image, "--model", model, "--out", out, *options, says=says)
     assert not out.exists()
+
+
+def test_an_empty_name_is_no_folder(
+    image: Path, model: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert run(image, "--model", model, "--out", "") == 2
+    assert "--out, but it is empty" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="but it is empty"):
+        predict(image, model, "")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("changes", [{"threads": 100_000}, {"samples": 10**9}])
+def test_a_recipe_cannot_ask_for_what_the_options_refuse(
+    changes: dict[str, int], image: Path, model: Path, tmp_path: Path, capsys
+) -> None:
+    recipe = predict(image, model, tmp_path / "first", samples=0)
+    path = tmp_path / "altered.json"
+    path.write_text(recipe.model_copy(update=changes).model_dump_json())
+    out = tmp_path / "again"
+    says = ("is not a recipe of this version", next(iter(changes)), "less than or equal to")
+    refused(capsys, "--recipe", path, image, "--out", out, says=says)
+    assert not out.exists()
+
+
+def test_samples_beyond_the_disk_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    shape = (int((free / 1000) ** (1 / 3)) * 12,) * 3
+    with pytest.raises(InputError, match=r"1000 samples take at least .* GB are free"):
+        check_disk(tmp_path, shape, 1000)
+    check_disk(tmp_path, (20, 18, 12), 1000)
+
+
+def test_unknown_options_and_values_of_another_kind(image: Path, model: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"no option 'sample'\. The options are: .*samples"):
+        predict(image, model, tmp_path / "out", sample=3)
+    with pytest.raises(ConfigError, match=r"Invalid options\. samples: .*'many'"):
+        predict(image, model, tmp_path / "out", samples="many")
 
 
 def test_images_that_cannot_be_used(model: Path, tmp_path: Path, capsys) -> None:

@@ -87,6 +87,8 @@ def test_the_recipe_makes_it_again(tmp_path: Path, model: Path, image: Path) -> 
         ((), "Mark slices of it"),
         (("--slice", "40"), "AXIS:INDEX"),
         (("--slice", "z:9"), "must lie within 0 to 9 along z"),
+        (("--slice", "z:1:999999999"), "must lie within 0 to 9 along z"),
+        (("--slice", f"z:{10**18}"), "numbers of at most 9 digits"),
         (("--slice", "z:1", "--box", "0:99,0:9"), "marked box must lie within 0 to 22 along y"),
         (("--slice", "z:1", "--box", "9"), "START:STOP"),
         (("--box", "0:9,0:9"), "Say which slice"),

@@ -15,12 +15,19 @@ from napari_structseg.commands.evaluate import evaluate
 from napari_structseg.commands.info import info
 from napari_structseg.commands.predict import predict
 from napari_structseg.commands.train import train
-from napari_structseg.errors import StructSegError
+from napari_structseg.errors import ControlsError, StructSegError
 from napari_structseg.interrupts import Terminated
 
 EXIT_ERROR = 2
 # As shells report a program that SIGINT or SIGTERM ended.
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
+
+_OUT_OF_MEMORY = (
+    "There is not enough memory to go on. Close other programs, take a smaller image or fewer "
+    "samples, or use a machine with more memory. Files that were written are whole."
+)
+# Controls whose option has another name.
+_OPTIONS = {"nudges": "nudge", "update_rule": "update"}
 
 app = App(
     name="structseg",
@@ -62,12 +69,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _end(f"error: {error}\nstructseg --help lists what there is.", EXIT_ERROR)
     except StructSegError as error:
-        return _end(f"error: {error}", EXIT_ERROR)
+        words = error.worded(_option_of) if isinstance(error, ControlsError) else f"{error}"
+        return _end(f"error: {words}", EXIT_ERROR)
     except Terminated as stop:
         return _end(f"{stop}" or "Stopped.", EXIT_TERMINATED)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _end(f"error: {_OUT_OF_MEMORY}", EXIT_ERROR)
     except KeyboardInterrupt as interrupt:
         return _end(f"{interrupt}" or "Stopped.", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else 0
+
+
+def _option_of(field: str) -> str:
+    """The option that sets a control."""
+    return f"--{_OPTIONS.get(field, field).replace('_', '-')}"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # Torch has a class for a GPU's memory alone; of the processor's it says so in words.
+    words = ("out of memory", "can't allocate memory", "bad_alloc", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def _end(message: str, exit_code: int) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from napari_structseg.distributions import LogitDistribution, Noise
-from napari_structseg.errors import ConfigError
+from napari_structseg.errors import ConfigError, ControlsError
 from napari_structseg.priors import Update
 
 MEAN = 0
@@ -264,11 +264,12 @@ def make_controls(class_names: Sequence[str], **values: object) -> Controls:
     try:
         controls = Controls.model_validate({**values, "class_scale": scales, "nudges": nudges})
     except ValidationError as error:
-        lines = [
-            f"{_where(problem['loc'], named)}: {problem['msg']} (got {problem['input']!r})"
-            for problem in error.errors()
-        ]
-        raise ConfigError("Invalid controls. " + "; ".join(lines) + ".") from error
+        raise ControlsError(
+            [
+                (*_where(problem["loc"], named), f"{problem['msg']} (got {problem['input']!r})")
+                for problem in error.errors()
+            ]
+        ) from error
     controls.weights(len(class_names))
     return controls
 
@@ -306,10 +307,10 @@ def _nudges_by_name(
     return list(nudges.values())
 
 
-def _where(location: tuple[int | str, ...], names: Mapping[str, Sequence[str]]) -> str:
-    """The name of a field, and of the class or the pair of classes that it is about."""
-    field, *rest = location
-    known = names.get(str(field), ())
-    if rest and isinstance(rest[0], int) and rest[0] < len(known):
-        return f"{field} of {known[rest[0]]}"
-    return ".".join(str(part) for part in location)
+def _where(location: tuple[int | str, ...], names: Mapping[str, Sequence[str]]) -> tuple[str, str]:
+    """The name of a field, and the class or the pair of classes that it is about."""
+    field, *rest = map(str, location)
+    known = names.get(field, ())
+    if rest and rest[0].isdecimal() and int(rest[0]) < len(known):
+        return field, f" of {known[int(rest[0])]}"
+    return field, "".join(f".{part}" for part in rest)

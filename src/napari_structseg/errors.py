@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 
 class StructSegError(Exception):
     """Something the user can put right.
@@ -22,6 +24,25 @@ class WeightsError(StructSegError):
 
 class ConfigError(StructSegError):
     """A configuration file, a dataset description or an option is not valid."""
+
+
+class ControlsError(ConfigError):
+    """Controls are out of range. A terminal calls them by the names of its options.
+
+    Parameters
+    ----------
+    problems
+        The field of each, what of it, and what is wrong.
+    """
+
+    def __init__(self, problems: Sequence[tuple[str, str, str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.worded(lambda field: field))
+
+    def worded(self, name: Callable[[str], str]) -> str:
+        """The message, with other names for the fields."""
+        lines = [f"{name(field)}{of}: {what}" for field, of, what in self.problems]
+        return f"Invalid controls. {'; '.join(lines)}."
 
 
 class MemoryLimitError(StructSegError):

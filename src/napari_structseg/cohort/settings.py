@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from napari_structseg.devices import AUTO
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.evaluation.metrics import METRICS, OF_EACH_CLASS
 from napari_structseg.evaluation.overlaps import Absent
+from napari_structseg.results.request import SAMPLES_MAX
 
 COMPARED = ("ged", "dice")
 
@@ -59,10 +61,10 @@ def check_settings(evaluation: Evaluation) -> None:
     """Raise ConfigError for settings that make no sense for any data set."""
     drawing = evaluation.drawing
     n_samples = drawing.n_samples
-    if n_samples < 1 or drawing.batch < 1:
+    if not (1 <= n_samples <= SAMPLES_MAX and 1 <= drawing.batch <= SAMPLES_MAX):
         raise ConfigError(
-            f"--samples and --batch must be 1 or more, but they are {n_samples} and "
-            f"{drawing.batch}."
+            f"--samples and --batch must be 1 or more, up to {SAMPLES_MAX}, but they are "
+            f"{n_samples} and {drawing.batch}."
         )
     wrong = [n for n in evaluation.counts if not 1 <= n <= n_samples]
     if wrong:
@@ -80,8 +82,10 @@ def check_settings(evaluation: Evaluation) -> None:
     )
     if not evaluation.models:
         raise ConfigError("No model was given. Name at least one with --model.")
-    if evaluation.tolerance < 0:
-        raise ConfigError(f"--tolerance must be 0 or more, but it is {evaluation.tolerance:g}.")
+    if not 0 <= evaluation.tolerance < math.inf:
+        raise ConfigError(
+            f"--tolerance must be a number of mm, 0 or more, but it is {evaluation.tolerance:g}."
+        )
     limit = evaluation.selection.limit
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit must be 1 or more, but it is {limit}.")

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_structseg.distributions import Region
 from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.image import Image
+
+if TYPE_CHECKING:
+    # The options of the command line come from here, and its help loads no torch.
+    from napari_structseg.distributions import Region
+    from napari_structseg.image import Image
 
 AXES: tuple[Literal["z", "y", "x"], ...] = ("z", "y", "x")
 
-_Index = Annotated[int, Field(ge=0)]
-_SLICE = re.compile(r"([zyx]):(\d+)(?::(\d+))?", re.IGNORECASE)
-_BOX = re.compile(r"(\d+):(\d+),(\d+):(\d+)")
+# More than any file has; larger numbers overflow further on.
+_INDEX_MAX = 10**9
+_Index = Annotated[int, Field(ge=0, lt=_INDEX_MAX)]
+_NUMBER = r"(\d{1,9})"
+_SLICE = re.compile(rf"([zyx]):{_NUMBER}(?::{_NUMBER})?", re.IGNORECASE)
+_BOX = re.compile(rf"{_NUMBER}:{_NUMBER},{_NUMBER}:{_NUMBER}")
 
 
 class RegionOfInterest(BaseModel):
@@ -37,7 +43,7 @@ class RegionOfInterest(BaseModel):
 
     axis: Literal["z", "y", "x"] = Field(description="Array axis along which slices are counted.")
     start: _Index = Field(description="The first slice, from 0.")
-    count: Annotated[int, Field(ge=1)] = Field(1, description="How many slices.")
+    count: Annotated[int, Field(ge=1, lt=_INDEX_MAX)] = Field(1, description="How many slices.")
     box: tuple[tuple[_Index, _Index], tuple[_Index, _Index]] | None = Field(
         None, description="Start and stop along the other two axes; None: whole slices."
     )
@@ -61,8 +67,8 @@ class RegionOfInterest(BaseModel):
         found = _SLICE.fullmatch(slices)
         if found is None or (found[3] is not None and int(found[3]) == 0):
             raise ConfigError(
-                "--slice needs AXIS:INDEX or AXIS:INDEX:COUNT, for example z:40 or z:40:5, but "
-                f"it is {slices!r}."
+                "--slice needs AXIS:INDEX or AXIS:INDEX:COUNT, with numbers of at most 9 digits, "
+                f"for example z:40 or z:40:5, but it is {slices!r}."
             )
         edges = None
         if box is not None:
@@ -126,6 +132,8 @@ class RegionOfInterest(BaseModel):
         InputError
             If the region does not lie inside.
         """
+        from napari_structseg.image import Image
+
         axis = self.axis_number
         region = list(self.region(image.spatial_shape))
         images = []

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from napari_structseg.controls import make_controls
 from napari_structseg.devices import AUTO, resolve_device
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.io.weights import find_model, load_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork
-from napari_structseg.prediction.intensity_windows import Range
-from napari_structseg.prediction.region_of_interest import RegionOfInterest
-from napari_structseg.prediction.source import FilePath, Source, open_source
-from napari_structseg.priors import Update
 from napari_structseg.results.recipe import Recipe, read_recipe
-from napari_structseg.results.task import Report, files, prepare
-
-DEFAULT_SAMPLES = 10
+from napari_structseg.results.request import FilePath, files, make_request, takes_options
+from napari_structseg.results.task import Report, prepare
 
 
 def load_model(model: FilePath, device: str = AUTO) -> tuple[SegmentationNetwork, ModelSpec]:
@@ -51,35 +42,21 @@ def load_model(model: FilePath, device: str = AUTO) -> tuple[SegmentationNetwork
     return load_weights(find_model(os.fspath(model)), resolve_device(device))
 
 
+@takes_options
 def predict(
     image: FilePath | Sequence[FilePath],
     model: FilePath | None,
     out: FilePath,
     *,
-    probabilities: FilePath | Sequence[FilePath] | None = None,
-    prior: FilePath | None = None,
-    roi: RegionOfInterest | None = None,
-    window: Range | None = None,
-    samples: int = DEFAULT_SAMPLES,
-    seed: int | None = None,
-    temperature: float = 1.0,
-    class_scale: Mapping[str, float] | None = None,
-    iterations: int | None = None,
-    mrf_strength: float | None = None,
-    damping: float | None = None,
-    update: Update | None = None,
-    nudges: Mapping[tuple[str, str], float] | None = None,
-    device: str = AUTO,
-    threads: int | None = None,
-    overwrite: bool = False,
     report: Report | None = None,
+    **options: Any,  # noqa: ANN401 -- the fields of a request, which checks them
 ) -> Recipe:
     """Segment an image and write the mean, samples, their entropy, and the recipe.
 
     ``mean.nii.gz`` holds the labels of the mean, ``sample-001.nii.gz`` and so on those of the
     samples, all uint8; ``entropy.nii.gz`` holds the entropy of the marginal in nats, float32:
     of the softmax averaged over the samples, or of the mean's softmax where there are none.
-    A model's prior refines labels; the entropy is always that of the model alone.
+    A model's MRF refines labels; the entropy is always that of the model alone.
     Sample ``k`` is ``Noise(seed, k)``, the one that the viewer calls ``k``. All lie on the
     voxel grid of the image's file. ``recipe.json`` is written last.
 
@@ -91,40 +68,10 @@ def predict(
         Name of a shipped model, or a .safetensors file; None with `probabilities`.
     out
         Folder for the results, made if it is missing.
-    probabilities
-        Class probabilities from elsewhere in a model's place: a 4-D NIfTI file, or one file for
-        each class, the background first. On the image's voxel grid, summing to one. Their
-        classes are called as those of the prior's model, or "class 0" and so on.
-    prior
-        Another model, by name or file, whose prior is used in place of the model's own. It has
-        to be for as many classes and dimensions.
-    roi
-        For a 2-D model and a volume: the slices that it is applied to. The rest is background.
-    window
-        Intensities that the model sees as 0 and 1, where the model uses a window; None: its own.
-    samples
-        How many samples to write; may be 0.
-    seed, temperature
-        See :class:`Controls`.
-    class_scale
-        Scale of each class by name; 1 for those that are not named.
-    iterations
-        Iterations of mean field with the prior, 0 for none; None: as many as it was made for.
-        This and what follows down to `nudges` needs a prior.
-    mrf_strength, damping, update
-        See :class:`Controls`; None: its default.
-    nudges
-        Amounts by pairs of class names; positive: the two should touch more than the prior
-        wants, negative: less.
-    device
-        ``auto``, ``cpu``, ``cuda:0``, ...
-    threads
-        Threads of the processor; None: as torch is set. Networks round differently with another
-        number, which can change a voxel where two classes are equally probable.
-    overwrite
-        Replace the results of an earlier prediction in the folder.
     report
         Told about progress.
+    **options
+        {options}
 
     Returns
     -------
@@ -139,8 +86,7 @@ def predict(
         the model has no use for slices or a window.
     InputError
         If the image, the probabilities or the folder cannot be used, or results are there
-        already; or if mean field
-        leaves the finite numbers, which stops it wherever it is.
+        already; or if mean field leaves the finite numbers, which stops it wherever it is.
     WeightsError
         If the model cannot be used.
     MemoryLimitError
@@ -152,36 +98,7 @@ def predict(
     >>> sorted(recipe.outputs)[:2]  # doctest: +SKIP
     ['entropy.nii.gz', 'mean.nii.gz']
     """
-    if samples < 0:
-        raise ConfigError(f"The number of samples must be 0 or more, but it is {samples}.")
-    if threads is not None and threads < 1:
-        raise ConfigError(f"The number of threads must be 1 or more, but it is {threads}.")
-    maps = () if probabilities is None else files(probabilities)
-    source = open_source(
-        model, resolve_device(device), probabilities=maps, prior=prior, roi=roi, window=window
-    )
-    settings: dict[str, Any] = {"temperature": temperature, "class_scale": dict(class_scale or {})}
-    if seed is not None:
-        settings["seed"] = seed
-    asked = {
-        "iterations": iterations,
-        "mrf_strength": mrf_strength,
-        "damping": damping,
-        "update": update,
-        "nudges": nudges,
-    }
-    settings.update(_of_prior(source, asked))
-    task = prepare(
-        source,
-        image,
-        make_controls(source.spec.class_names, **settings),
-        samples=samples,
-        threads=threads or torch.get_num_threads(),
-        out=Path(out),
-        overwrite=overwrite,
-        window=window,
-    )
-    return task.run(report)
+    return prepare(make_request(images=image, model=model, out=out, **options)).run(report)
 
 
 def reproduce(
@@ -226,39 +143,18 @@ def reproduce(
         recipe's; or, after writing them, if the results are not the recipe's to the last voxel.
     """
     wanted = read_recipe(recipe)
-    maps = () if probabilities is None else files(probabilities)
+    maps = files(probabilities)
     _check_kind(wanted, model, maps, prior)
-    if model is None and wanted.model is not None:
-        model = wanted.model.model
-    if prior is None and wanted.prior_source is not None:
-        prior = wanted.prior_source.model
-    source = open_source(
-        model,
-        resolve_device(wanted.device if device is None else device),
+    request = wanted.request(
+        files(image),
+        out,
+        model=model,
         probabilities=maps,
         prior=prior,
-        roi=wanted.roi,
-        window=wanted.window,
-    )
-    controls = make_controls(
-        source.spec.class_names,
-        seed=wanted.seed,
-        temperature=wanted.controls.temperature,
-        class_scale=dict(wanted.controls.class_scale),
-        **wanted.controls.of_prior(),
-    )
-    task = prepare(
-        source,
-        image,
-        controls,
-        samples=wanted.samples,
-        threads=wanted.threads,
-        out=Path(out),
+        device=device,
         overwrite=overwrite,
-        window=wanted.window,
-        wanted=wanted,
     )
-    made = task.run(report)
+    made = prepare(request, wanted).run(report)
     different = sorted(
         name for name, sha256 in wanted.outputs.items() if made.outputs.get(name) != sha256
     )
@@ -267,31 +163,11 @@ def reproduce(
         if made.device != wanted.device:
             changes.append(f"device {wanted.device}, now {made.device}")
         raise InputError(
-            f"The results are in {task.out}, but {', '.join(different)} differ from those that the "
-            f"recipe describes. Changed since: {', '.join(changes) or 'only the machine'}. Use the "
-            "recipe's versions and device to get the same voxels."
+            f"The results are in {request.out}, but {', '.join(different)} differ from those that "
+            f"the recipe describes. Changed since: {', '.join(changes) or 'only the machine'}. "
+            "Use the recipe's versions and device to get the same voxels."
         )
     return made
-
-
-def _of_prior(source: Source, asked: dict[str, Any]) -> dict[str, Any]:
-    """Controls of a prior: what is not None, and its own number of iterations if not.
-
-    Raises
-    ------
-    ConfigError
-        If something was asked for and there is no prior.
-    """
-    given = {name: value for name, value in asked.items() if value is not None}
-    if source.iterations is not None:
-        return {"iterations": source.iterations, **given}
-    if given:
-        raise ConfigError(
-            f"A model with a prior was expected for {', '.join(given)}, but {source.spec.name!r} "
-            "has none. Leave that out, or name a model that was trained with a prior, with "
-            "--model or --prior: 'structseg info' tells."
-        )
-    return {}
 
 
 def _check_kind(

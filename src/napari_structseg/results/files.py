@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +25,8 @@ from napari_structseg.results.recipe import RECIPE_NAME
 logger = logging.getLogger(__name__)
 
 MEAN_NAME, ENTROPY_NAME = "mean.nii.gz", "entropy.nii.gz"
+# A NIfTI header in gzip.
+_FILE_OVERHEAD = 100
 _SAMPLE_PATTERN = "sample-[0-9][0-9][0-9]*.nii.gz"
 
 
@@ -62,6 +66,24 @@ def prepare_folder(out: Path, inputs: Sequence[Path], *, overwrite: bool) -> Non
             f"{out} already holds results ({', '.join(path.name for path in there[:3])}"
             f"{', …' if len(there) > 3 else ''}). Choose another folder, or replace them with "
             "--overwrite."
+        )
+
+
+def check_disk(out: Path, spatial_shape: Sequence[int], n_samples: int) -> None:
+    """Refuse samples that cannot fit on the disk however well they compress.
+
+    Raises
+    ------
+    InputError
+        If the disk has no room for them.
+    """
+    # gzip makes at best one byte of about a thousand, and every file has a header.
+    required = n_samples * (math.prod(spatial_shape) // 1030 + _FILE_OVERHEAD)
+    free = shutil.disk_usage(out).free
+    if required > free:
+        raise InputError(
+            f"{n_samples} samples take at least {required / 1e9:.1f} GB on the disk of {out}, but "
+            f"{free / 1e9:.1f} GB are free. Ask for fewer, or choose a folder on another disk."
         )
 
 

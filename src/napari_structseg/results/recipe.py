@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,12 +12,18 @@ from typing import Any, Literal
 import torch
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from napari_structseg.controls import Controls
 from napari_structseg.errors import InputError
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.io.references import FileReference, ModelReference, Sha256
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.priors import Update
+from napari_structseg.results.request import (
+    SAMPLES_MAX,
+    THREADS_MAX,
+    FilePath,
+    PredictionRequest,
+    make_request,
+)
 
 RECIPE_NAME = "recipe.json"
 _PACKAGES = {"napari_structseg": "napari-structseg", "torch": "torch", "numpy": "numpy"}
@@ -57,7 +61,7 @@ class RecipeControls(_Part):
     prior: RecipePrior | None = Field(None, description="None: there was no prior.")
 
     def of_prior(self) -> dict[str, Any]:
-        """Fields for :func:`napari_structseg.controls.make_controls`; none without a prior."""
+        """Fields of a :class:`PredictionRequest`; none without a prior."""
         if self.prior is None:
             return {}
         return {
@@ -94,11 +98,15 @@ class Recipe(_Part):
     window: tuple[float, float] | None = Field(
         None, description="Intensities seen as 0 and 1; None: as the model says."
     )
-    samples: int = Field(ge=0, description="How many, from sample 1 of the series on.")
+    samples: int = Field(
+        ge=0, le=SAMPLES_MAX, description="How many, from sample 1 of the series on."
+    )
     seed: int
     controls: RecipeControls
     device: str = Field(description="Where it was computed, for example cpu or cuda:0.")
-    threads: int = Field(ge=1, description="Threads of the processor: rounding depends on them.")
+    threads: int = Field(
+        ge=1, le=THREADS_MAX, description="Threads of the processor: rounding depends on them."
+    )
     versions: dict[str, str]
     command: tuple[str, ...] = Field(description="A command that does the same.")
     outputs: dict[str, Sha256] = Field(
@@ -121,6 +129,50 @@ class Recipe(_Part):
         """The other model whose prior refined the labels, if any."""
         return None if self.controls.prior is None else self.controls.prior.source
 
+    def request(
+        self,
+        images: Sequence[FilePath],
+        out: FilePath,
+        *,
+        model: FilePath | None = None,
+        probabilities: Sequence[FilePath] = (),
+        prior: FilePath | None = None,
+        device: str | None = None,
+        overwrite: bool = False,
+    ) -> PredictionRequest:
+        """What to ask for to get the same again.
+
+        Parameters
+        ----------
+        images, out, probabilities, overwrite
+            Of the request: a recipe does not know where files are.
+        model, prior
+            Where they are now; None: where the recipe says.
+        device
+            Another one than the recipe's.
+        """
+        if model is None and self.model is not None:
+            model = self.model.model
+        if prior is None and self.prior_source is not None:
+            prior = self.prior_source.model
+        return make_request(
+            images=tuple(images),
+            out=out,
+            model=model,
+            probabilities=tuple(probabilities),
+            prior=prior,
+            roi=self.roi,
+            window=self.window,
+            samples=self.samples,
+            seed=self.seed,
+            temperature=self.controls.temperature,
+            class_scale=self.controls.class_scale,
+            **self.controls.of_prior(),
+            device=self.device if device is None else device,
+            threads=self.threads,
+            overwrite=overwrite,
+        )
+
     def changed_versions(self) -> list[str]:
         """What is installed in another version now, in words."""
         now = installed_versions()
@@ -138,111 +190,61 @@ def installed_versions() -> dict[str, str]:
 
 
 def make_recipe(
-    model: ModelReference | None,
-    probabilities: Mapping[str, FileReference],
-    images: Sequence[FileReference],
-    controls: Controls,
-    class_names: Sequence[str],
+    request: PredictionRequest,
     *,
-    has_prior: bool,
+    model: ModelReference | None,
+    probabilities: Sequence[FileReference],
     prior_source: ModelReference | None,
-    roi: RegionOfInterest | None,
-    window: tuple[float, float] | None,
-    samples: int,
-    device: str,
-    threads: int,
+    images: Sequence[FileReference],
     outputs: Mapping[str, str],
-    arguments: Sequence[str],
     format_version: Literal[1, 2] = 2,
 ) -> Recipe:
     """Write down what was done, with this version of everything.
 
     Parameters
     ----------
-    model, images, controls, samples, device, threads, outputs
+    request
+        With nothing left open: every control that has a say, the device, the threads.
+    model, probabilities, prior_source, images, outputs
         Of the recipe.
-    probabilities
-        By path; empty for a model.
-    class_names
-        In label order.
-    has_prior
-        Whether there is one.
-    prior_source
-        The other model that it was trained with; None: it is the model's own.
-    roi, window
-        Of the recipe.
-    arguments
-        Paths of the command that does the same.
     format_version
         1 where the results of a recipe of that format were made again.
     """
-    scales = controls.class_scale or (1.0,) * len(class_names)
-    by_name = dict(zip(class_names, scales, strict=True))
-    command = ["structseg", "predict", *arguments]
-    if model is not None:
-        command += ["--model", model.model]
-    for path in probabilities:
-        command += ["--probabilities", path]
-    if prior_source is not None:
-        command += ["--prior", prior_source.model]
-    if roi is not None:
-        command += roi.arguments
-    if window is not None:
-        # With an equals sign, or a negative number would be taken for an option.
-        command += [f"--window={window[0]!r}:{window[1]!r}"]
-    command += ["--samples", f"{samples}", "--seed", f"{controls.seed}"]
-    command += ["--temperature", f"{controls.temperature!r}"]
-    for name, scale in by_name.items():
-        command += ["--class-scale", f"{name}={scale!r}"]
-    prior = _prior_of(controls, class_names, prior_source) if has_prior else None
-    if prior is not None:
-        command += ["--iterations", f"{prior.iterations}"]
-        command += ["--mrf-strength", f"{prior.mrf_strength!r}"]
-        command += ["--damping", f"{prior.damping!r}", "--update", prior.update]
-        for nudge in prior.nudges:
-            command += ["--nudge", f"{_comma_separated(nudge.classes)}={nudge.amount!r}"]
-    command += ["--device", device, "--threads", f"{threads}"]
+    if request.seed is None or request.temperature is None or request.threads is None:
+        raise AssertionError("a request is resolved before it is written down")
     return Recipe(
         format_version=format_version,
         model=model,
-        probabilities=tuple(probabilities.values()),
+        probabilities=tuple(probabilities),
         images=tuple(images),
-        roi=roi,
-        window=window,
-        samples=samples,
-        seed=controls.seed,
-        controls=RecipeControls(temperature=controls.temperature, class_scale=by_name, prior=prior),
-        device=device,
-        threads=threads,
+        roi=request.roi,
+        window=request.window,
+        samples=request.samples,
+        seed=request.seed,
+        controls=RecipeControls(
+            temperature=request.temperature,
+            class_scale=request.class_scale or {},
+            prior=_prior_of(request, prior_source),
+        ),
+        device=request.device,
+        threads=request.threads,
         versions=installed_versions(),
-        command=tuple(command),
+        command=("structseg", "predict", *request.arguments()),
         outputs=dict(outputs),
     )
 
 
-def _prior_of(
-    controls: Controls, class_names: Sequence[str], source: ModelReference | None
-) -> RecipePrior:
+def _prior_of(request: PredictionRequest, source: ModelReference | None) -> RecipePrior | None:
+    """What an MRF did; None: there was none."""
+    if request.iterations is None:
+        return None
+    nudges = request.nudges or {}
+    fields = {name: value for name, value in request.of_mrf.items() if name != "nudges"}
     return RecipePrior(
         source=source,
-        iterations=controls.iterations,
-        mrf_strength=controls.mrf_strength,
-        damping=controls.damping,
-        update=controls.update_rule,
-        nudges=tuple(
-            RecipeNudge(
-                classes=(class_names[one.first], class_names[one.second]), amount=one.amount
-            )
-            for one in controls.nudges
-        ),
+        nudges=tuple(RecipeNudge(classes=pair, amount=nudges[pair]) for pair in nudges),
+        **fields,
     )
-
-
-def _comma_separated(names: Sequence[str]) -> str:
-    """One line of CSV: a name with a comma of its own is quoted."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(names)
-    return line.getvalue()
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from napari_structseg.controls import Controls
+from napari_structseg.controls import Controls, make_controls
+from napari_structseg.devices import resolve_device
+from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
 from napari_structseg.io.references import FileReference, refer_to, voxel_hash
-from napari_structseg.prediction.intensity_windows import Range
 from napari_structseg.prediction.region_of_interest import embedded
-from napari_structseg.prediction.source import FilePath, Source
-from napari_structseg.results.files import prepare_folder, remove_results, render_results
+from napari_structseg.prediction.source import Source, open_source
+from napari_structseg.results.files import (
+    check_disk,
+    prepare_folder,
+    remove_results,
+    render_results,
+)
 from napari_structseg.results.recipe import (
     Recipe,
     check_prior,
@@ -27,6 +31,7 @@ from napari_structseg.results.recipe import (
     make_recipe,
     write_recipe,
 )
+from napari_structseg.results.request import PredictionRequest
 
 Report = Callable[[str, float], None]
 """Told what is being done, and which fraction of it is."""
@@ -38,25 +43,23 @@ class Task:
 
     Attributes
     ----------
+    request
+        With nothing left open.
     source
         Gives the distribution.
-    paths, image, images
-        What is segmented: its files, what is in them, and references to them.
-    controls, samples, threads, out, window
-        As for :func:`napari_structseg.results.batch.predict`.
+    controls
+        What the request says about labels.
+    image, images
+        What is segmented, and references to its files.
     format_version
         Of the recipe: it says how samples are numbered.
     """
 
+    request: PredictionRequest
     source: Source
-    paths: tuple[Path, ...]
+    controls: Controls
     image: Image
     images: tuple[FileReference, ...]
-    controls: Controls
-    samples: int
-    threads: int
-    out: Path
-    window: Range | None = None
     format_version: Literal[1, 2] = 2
 
     def run(self, report: Report | None = None) -> Recipe:
@@ -70,17 +73,16 @@ class Task:
             If the device runs out of memory.
         """
         tell = report or _tell_nobody
-        source, outputs = self.source, {}
-        with _torch_threads(self.threads):
+        request, source, outputs = self.request, self.source, {}
+        with _torch_threads(request.threads):
             distribution = source.predictor.predict(
                 self.image, report=lambda fraction: tell("Running the model", fraction)
             )
-            prior = source.prior(self.image)
             results = render_results(
                 distribution,
                 self.controls,
-                self.samples,
-                prior,
+                request.samples,
+                source.prior(self.image),
                 first_number=self.format_version - 1,
             )
             region = source.region(self.image)
@@ -88,100 +90,139 @@ class Task:
                 array = embedded(part, region, self.image.spatial_shape)
                 if done == 1:
                     # Mean field may fail on its way to the first result.
-                    remove_results(self.out)
+                    remove_results(request.out)
                 write_volume(
-                    self.out / name,
+                    request.out / name,
                     array,
                     self.image.geometry,
-                    dtype=array.dtype,
                     description=f"napari-structseg {name.partition('.')[0]} of {source.spec.name}",
                 )
                 outputs[name] = voxel_hash(array)
-                tell("Writing results", done / (self.samples + 2))
+                tell("Writing results", done / (request.samples + 2))
         recipe = make_recipe(
-            source.model,
-            source.probabilities,
-            self.images,
-            self.controls,
-            source.spec.class_names,
-            has_prior=prior is not None,
+            request,
+            model=source.model,
+            probabilities=[*source.probabilities.values()],
             prior_source=source.prior_source,
-            roi=source.roi,
-            window=self.window,
-            samples=self.samples,
-            device=str(source.predictor.device),
-            threads=self.threads,
+            images=self.images,
             outputs=outputs,
-            arguments=[*(str(path) for path in self.paths), "--out", str(self.out)],
             format_version=self.format_version,
         )
-        write_recipe(self.out, recipe)
+        write_recipe(request.out, recipe)
         return recipe
 
 
-def prepare(
-    source: Source,
-    image: FilePath | Sequence[FilePath],
-    controls: Controls,
-    *,
-    samples: int,
-    threads: int,
-    out: Path,
-    overwrite: bool,
-    window: Range | None = None,
-    wanted: Recipe | None = None,
-) -> Task:
+def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
     """Check all that can go wrong because of what came in, before anything is computed.
 
     Parameters
     ----------
-    source
-        Gives the distribution.
-    image, controls, samples, threads, out, overwrite, window
-        As for :func:`napari_structseg.results.batch.predict`.
+    request
+        What to predict.
     wanted
-        The recipe that source and image must be those of.
+        The recipe that model and image must be those of.
 
     Raises
     ------
+    ConfigError
+        If a control, the device or the prior does not fit.
     InputError
         If the image or the folder cannot be used, or something is not the recipe's.
     MemoryLimitError
         If the work does not fit into memory.
+    WeightsError
+        If the model cannot be used.
     """
-    paths = tuple(Path(one) for one in files(image))
-    opened = read_channels(paths)
+    source = open_source(
+        request.model,
+        resolve_device(request.device),
+        probabilities=request.probabilities,
+        prior=request.prior,
+        roi=request.roi,
+        window=request.window,
+    )
     has_prior = source.iterations is not None
-    images = tuple(refer_to(path) for path in paths)
+    if wanted is not None:
+        _check_source(source, wanted)
+        check_prior(wanted, source.spec.name, has_prior=has_prior)
+    controls = controls_of(request, source)
+    image = read_channels(request.images)
+    images = tuple(refer_to(path) for path in request.images)
     if wanted is not None:
         # First: another image may not even suit the model.
-        _check_references(source, images, wanted)
-        check_prior(wanted, source.spec.name, has_prior=has_prior)
-    source.predictor.check(opened, refined=has_prior and controls.refines)
-    inputs = (*paths, *(Path(path) for path in source.probabilities))
-    prepare_folder(out, inputs, overwrite=overwrite)
-    version: Literal[1, 2] = 2 if wanted is None else wanted.format_version
-    return Task(source, paths, opened, images, controls, samples, threads, out, window, version)
+        check_same("image", images, wanted.images)
+    source.predictor.check(image, refined=has_prior and controls.refines)
+    inputs = (*request.images, *request.probabilities)
+    prepare_folder(request.out, inputs, overwrite=request.overwrite)
+    check_disk(request.out, image.spatial_shape, request.samples)
+    resolved = _resolved(request, source, controls)
+    return Task(
+        resolved, source, controls, image, images, 2 if wanted is None else wanted.format_version
+    )
 
 
-def files(given: FilePath | Sequence[FilePath]) -> Sequence[FilePath]:
-    """One file or several, as several."""
-    return [given] if isinstance(given, str | os.PathLike) else given
+def controls_of(request: PredictionRequest, source: Source) -> Controls:
+    """The controls of a request: what it leaves open is the MRF's or the default.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range, a class is unknown, or an MRF is to be controlled and there
+        is none.
+    """
+    of_mrf: dict[str, Any] = request.of_mrf
+    if source.iterations is not None:
+        of_mrf = {"iterations": source.iterations, **of_mrf}
+    elif of_mrf:
+        raise ConfigError(
+            f"A model with a prior was expected for {', '.join(of_mrf)}, but {source.spec.name!r} "
+            "has none. Leave that out, or name a model that was trained with a prior, with "
+            "--model or --prior: 'structseg info' tells."
+        )
+    of_samples = {"seed": request.seed, "temperature": request.temperature}
+    given = {name: value for name, value in of_samples.items() if value is not None}
+    return make_controls(
+        source.spec.class_names, class_scale=request.class_scale, **given, **of_mrf
+    )
 
 
-def _check_references(source: Source, images: Sequence[FileReference], wanted: Recipe) -> None:
+def _resolved(request: PredictionRequest, source: Source, controls: Controls) -> PredictionRequest:
+    """The same request with nothing left open, as a recipe needs it."""
+    names = source.spec.class_names
+    settled: dict[str, Any] = {
+        "seed": controls.seed,
+        "temperature": controls.temperature,
+        "class_scale": dict(zip(names, controls.class_scale or (1.0,) * len(names), strict=True)),
+        "device": str(source.predictor.device),
+        "threads": request.threads or torch.get_num_threads(),
+        "overwrite": False,
+    }
+    if source.iterations is not None:
+        settled |= {
+            "iterations": controls.iterations,
+            "mrf_strength": controls.mrf_strength,
+            "damping": controls.damping,
+            "update": controls.update_rule,
+            "nudges": {
+                (names[one.first], names[one.second]): one.amount for one in controls.nudges
+            },
+        }
+    return request.model_copy(update=settled)
+
+
+def _check_source(source: Source, wanted: Recipe) -> None:
+    """Raise InputError unless models and probabilities are those of a recipe."""
     if source.model is not None and wanted.model is not None:
         check_same("model", [source.model], [wanted.model])
     check_same("map of probabilities", [*source.probabilities.values()], wanted.probabilities)
-    check_same("image", images, wanted.images)
     if source.prior_source is not None and wanted.prior_source is not None:
         check_same("prior", [source.prior_source], [wanted.prior_source])
 
 
 @contextmanager
-def _torch_threads(number: int) -> Iterator[None]:
+def _torch_threads(number: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(number or before)
     try:
         yield
     finally:

@@ -1,0 +1,256 @@
+"""One prediction as it is asked for: the command line, Python, recipes and the dock fill it in.
+
+Every option is said here once: the options of ``structseg predict``, the keywords of
+:func:`napari_structseg.predict` and the command in a recipe are made from these fields. Nothing
+here loads torch: `structseg --help` needs it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from napari_structseg.errors import ConfigError
+from napari_structseg.prediction.region_of_interest import RegionOfInterest
+from napari_structseg.results.options import CLASS_SCALE, NUDGES, WINDOW, Option, check_pairs
+
+DEFAULT_SAMPLES = 10
+SAMPLES_MAX = 100_000
+# Far beyond what helps; the operating system refuses so many more, and torch then ends the process.
+THREADS_MAX = 1024
+
+FilePath = str | os.PathLike[str]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def files(given: FilePath | Sequence[FilePath] | None) -> Sequence[FilePath]:
+    """One file or several, as several; None: none."""
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, str | os.PathLike) else given
+
+
+def _folder(given: object) -> object:
+    # Path("") is the working folder, which nobody names by an empty text on purpose.
+    if given == "":
+        raise ConfigError("A folder for the results was expected with --out, but it is empty.")
+    return given
+
+
+def _name(given: object) -> object:
+    return os.fspath(given) if isinstance(given, os.PathLike) else given
+
+
+Files = Annotated[tuple[Path, ...], BeforeValidator(files)]
+Name = Annotated[str, BeforeValidator(_name)]
+
+
+class PredictionRequest(BaseModel):
+    """What to predict, with what, and where the results go.
+
+    A control that is None has the default of :class:`napari_structseg.Controls`; the number of
+    iterations, that of the MRF.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: Files = Field(
+        min_length=1,
+        description="A NIfTI or PNG file. Several channels: a 4-D NIfTI file, or one file for "
+        "each channel.",
+    )
+    out: Annotated[Path, BeforeValidator(_folder)] = Field(
+        description="Folder for the results; made if it is missing."
+    )
+    model: Name | None = Field(
+        None,
+        description="Name of a model that comes with the program, or a .safetensors file.",
+    )
+    probabilities: Files = Field(
+        (),
+        description="Instead of a model: class probabilities on the voxel grid of the image, as a "
+        "4-D NIfTI file or, given once for each class, one file for each. The background comes "
+        "first, and they sum to one.",
+    )
+    prior: Name | None = Field(
+        None,
+        description="A model, by name or file, whose MRF is used in place of the model's own. It "
+        "has to be for as many classes and dimensions.",
+    )
+    roi: RegionOfInterest | None = Field(
+        None,
+        description="For a 2-D model on a volume: the slices that it is applied to. The rest is "
+        "background.",
+    )
+    window: Annotated[tuple[float, float] | None, WINDOW] = Field(
+        None,
+        description="Intensities that the model sees as 0 and 1, as LOW:HIGH; the model's own if "
+        "not given.",
+    )
+    samples: int = Field(DEFAULT_SAMPLES, description="How many samples to write; 10 if not given.")
+    seed: int | None = Field(None, description="Which series of samples; 7 if not given.")
+    temperature: float | None = Field(
+        None, description="How far samples stray from the mean, from 0 to 3; 1 if not given."
+    )
+    class_scale: Annotated[dict[str, float] | None, CLASS_SCALE] = Field(
+        None,
+        description="How far one class strays, from -3 to 3, as NAME=VALUE; 1 for those not "
+        "given. May be given several times.",
+    )
+    iterations: int | None = Field(
+        None,
+        description="Iterations of mean field with the MRF, from 0 to 50; as many as the MRF was "
+        "made for if not given. This option and the next four need an MRF.",
+    )
+    mrf_strength: float | None = Field(
+        None,
+        description="How much neighbours count beside the model, from 0 to 5; 1 if not given.",
+    )
+    damping: float | None = Field(
+        None,
+        description="Share of each step of mean field that is taken, from 0.05 to 1; 1 if not "
+        "given.",
+    )
+    update: Literal["parallel", "proximal", "coloured"] | None = Field(
+        None,
+        description="Which voxels a step takes: parallel, proximal or coloured; parallel if not "
+        "given.",
+    )
+    nudges: Annotated[dict[tuple[str, str], float] | None, NUDGES, BeforeValidator(check_pairs)] = (
+        Field(
+            None,
+            description="Two classes that should touch more (up to 5) or less (down to -5), as "
+            "NAME,NAME=VALUE. May be given several times.",
+        )
+    )
+    # devices.AUTO, which loads torch.
+    device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda:0, ...")
+    threads: int | None = Field(
+        None,
+        description="Threads of the processor; the last digits of a network's output depend on "
+        "their number. As torch is set if not given.",
+    )
+    overwrite: bool = Field(
+        False, description="Replace the results of an earlier prediction in --out."
+    )
+
+    @property
+    def of_mrf(self) -> dict[str, Any]:
+        """The controls of an MRF that were given."""
+        names = ("iterations", "mrf_strength", "damping", "update", "nudges")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def arguments(self) -> list[str]:
+        """What stands behind ``structseg predict`` to ask for the same."""
+        words = [str(path) for path in self.images]
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name == "images" or value is None:
+                continue
+            if isinstance(value, RegionOfInterest):
+                words += value.arguments
+                continue
+            option = option_of(field)
+            texts = option.write(value) if option else _texts(value)
+            for text in texts:
+                word = f"--{option.name if option else _dashed(name)}"
+                # With an equals sign, or a negative number would be taken for an option.
+                words += [f"{word}={text}"] if text.startswith("-") else [word, text]
+            if value is True:
+                words.append(f"--{_dashed(name)}")
+        return words
+
+
+def make_request(**fields: object) -> PredictionRequest:
+    """A request, checked.
+
+    Raises
+    ------
+    ConfigError
+        If a field is unknown, of the wrong kind or out of range: what was expected and what came.
+    """
+    unknown = sorted(set(fields) - set(PredictionRequest.model_fields))
+    if unknown:
+        raise ConfigError(
+            f"There is no option {unknown[0]!r}. The options are: "
+            f"{', '.join(PredictionRequest.model_fields)}."
+        )
+    try:
+        request = PredictionRequest.model_validate(fields)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (got {problem['input']!r})"
+            for problem in error.errors()
+        ]
+        raise ConfigError(f"Invalid options. {'; '.join(lines)}.") from error
+    check_numbers(request.samples, request.threads)
+    return request
+
+
+def check_numbers(samples: int, threads: int | None) -> None:
+    """Raise ConfigError for numbers of samples or threads that nothing could serve."""
+    if not 0 <= samples <= SAMPLES_MAX:
+        raise ConfigError(
+            f"The number of samples must be 0 or more, up to {SAMPLES_MAX}, but it is {samples}."
+        )
+    if threads is not None and not 1 <= threads <= THREADS_MAX:
+        raise ConfigError(
+            f"The number of threads must be 1 or more, up to {THREADS_MAX}, but it is {threads}. "
+            "More than the processor has are of no advantage."
+        )
+
+
+def takes_options(function: Function) -> Function:
+    """Give a function that passes ``**options`` to a request their signature and their words.
+
+    Parameters
+    ----------
+    function
+        Its docstring has ``{options}`` where they are to be described.
+    """
+    own = inspect.signature(function).parameters
+    named = {"images", *own}
+    fields = {
+        name: field for name, field in PredictionRequest.model_fields.items() if name not in named
+    }
+    parts = [part for part in own.values() if part.kind is not inspect.Parameter.VAR_KEYWORD]
+    parts += [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=field.annotation,
+        )
+        for name, field in fields.items()
+    ]
+    lines = "\n".join(f"        {name}: {field.description}" for name, field in fields.items())
+    # Python leaves docstrings out when it is asked to optimise.
+    function.__doc__ = (function.__doc__ or "").replace("{options}", lines.lstrip())
+    function.__dict__["__signature__"] = inspect.Signature(
+        parts, return_annotation=inspect.signature(function).return_annotation
+    )
+    return function
+
+
+def option_of(field: FieldInfo) -> Option | None:
+    """The form that a field has in a terminal; None: that of its value."""
+    return next((part for part in field.metadata if isinstance(part, Option)), None)
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, bool):
+        return []
+    if isinstance(value, tuple):
+        return [str(part) for part in value]
+    return [repr(value) if isinstance(value, float) else str(value)]
