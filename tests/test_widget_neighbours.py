@@ -8,7 +8,15 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QHelpEvent, QImage, QWheelEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 
-from napari_structseg.controls import ITERATIONS_MAX, MRF_STRENGTH_MAX, Controls, Nudge
+from napari_structseg.controls import (
+    ITERATIONS_MAX,
+    MRF_STRENGTH_MAX,
+    NUDGE_MAX,
+    USEFUL_NUDGE,
+    USEFUL_STRENGTH,
+    Controls,
+    Nudge,
+)
 from napari_structseg.models import ClassSpec
 from napari_structseg.priors import EnergyPrior
 from napari_structseg.refine.changes import Changes
@@ -120,6 +128,23 @@ def test_every_state_makes_valid_controls(panel) -> None:
     )
     assert controls.iterations == ITERATIONS_MAX
     assert controls.mrf_strength == MRF_STRENGTH_MAX
+
+
+def test_sliders_are_dragged_where_it_is_useful_and_typed_beyond(panel, heard) -> None:
+    strength, nudge = panel.strength_slider, panel.picture.slider
+    panel.picture.select(0, 1)
+    for slider, useful, most in (
+        (strength, USEFUL_STRENGTH, MRF_STRENGTH_MAX),
+        (nudge, USEFUL_NUDGE, NUDGE_MAX),
+    ):
+        slider.slider.setValue(99)
+        assert slider.value == useful
+        # As a recipe or a script sets it.
+        slider.set_value(most)
+        assert slider.value == slider.box.value() == most
+        assert slider.slider.value() == useful
+    assert panel.strength == MRF_STRENGTH_MAX
+    assert panel.nudges == (Nudge(first=0, second=1, amount=NUDGE_MAX),)
 
 
 def test_iterations_are_dragged_typed_wheeled_keyed_and_reset(panel, heard, qtbot) -> None:

@@ -23,6 +23,12 @@ MRF_STRENGTH_MAX = 5.0
 DAMPING_MIN = 0.05
 LATENT_MAX = 10.0
 NUDGE_MAX = 5.0
+# What sliders are dragged over; larger values can be typed, and recipes may hold them. Measured
+# with brain-tissue on the MNI152 brain, ten iterations: at strength 1.25 mean field begins to
+# oscillate, at 1.5 each iteration changes 1 % of the labels, at 2 6 %, at 3 31 %. Pairs nudged by
+# up to 1.5 change 0.3 to 3 % of the labels; by 2 up to 14 %, by 3 up to 66 %.
+USEFUL_STRENGTH = 1.5
+USEFUL_NUDGE = 1.5
 
 ClassScale = Annotated[float, Field(ge=-CLASS_SCALE_MAX, le=CLASS_SCALE_MAX, allow_inf_nan=False)]
 

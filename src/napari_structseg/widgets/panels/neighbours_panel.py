@@ -20,6 +20,7 @@ from napari_structseg.controls import (
     DAMPING_MIN,
     ITERATIONS_MAX,
     MRF_STRENGTH_MAX,
+    USEFUL_STRENGTH,
     Controls,
     Nudge,
 )
@@ -92,7 +93,11 @@ class NeighboursPanel(QWidget):
             ITERATIONS_MAX, name="Iterations", tip=tips["iterations"]
         )
         self.strength_slider = ScaleSlider(
-            0, MRF_STRENGTH_MAX, name="Strength of the prior", tip=tips["mrf_strength"]
+            0,
+            MRF_STRENGTH_MAX,
+            name="Strength of the prior",
+            tip=tips["mrf_strength"],
+            dragged=(0, USEFUL_STRENGTH),
         )
         self.damping_slider = ScaleSlider(DAMPING_MIN, 1, name="Damping", tip=tips["damping"])
         self.update_choice = Choice(UPDATES)

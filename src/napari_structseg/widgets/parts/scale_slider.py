@@ -28,6 +28,9 @@ class ScaleSlider(NumberSlider):
         What it does, in one sentence.
     color
         Of the handle; None: the theme's.
+    dragged
+        Range of the handle, where the ends of the whole range are rarely wanted: they can be
+        typed. None: the whole range.
     """
 
     def __init__(
@@ -39,9 +42,10 @@ class ScaleSlider(NumberSlider):
         name: str,
         tip: str,
         color: QColor | None = None,
+        dragged: tuple[float, float] | None = None,
         parent: QWidget | None = None,
     ) -> None:
-        slider = MarkedSlider(low, high, step=_STEP, page=_PAGE)
+        slider = MarkedSlider(*(dragged or (low, high)), step=_STEP, page=_PAGE)
         slider.setStyleSheet(_slider_style(color))
         box = DecimalField()
         box.setRange(low, high)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_structseg.controls import NUDGE_MAX, Nudge
+from napari_structseg.controls import NUDGE_MAX, USEFUL_NUDGE, Nudge
 from napari_structseg.models import ClassSpec
 from napari_structseg.widgets.parts.colors import display_name
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
@@ -133,6 +133,7 @@ class _NudgeSlider(ScaleSlider):
             name="Nudge",
             tip="Each class of the pair gains this times the mean probability of the other "
             "among its neighbours.",
+            dragged=(-USEFUL_NUDGE, USEFUL_NUDGE),
         )
         row = self.layout()
         if isinstance(row, QHBoxLayout):
