@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 DEMO_OUT ?= demo-output
 PYTEST_ARGS ?=
+FUZZ_CASES ?= 10000
 
 # napari draws with OpenGL, which Qt's offscreen platform lacks: with no screen, a virtual X server
 # stands in.
@@ -16,7 +17,7 @@ endif
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup screen demo test lint format types manifest wheel-smoke bench
+.PHONY: help setup screen demo test fuzz lint format types manifest wheel-smoke bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ endif
 
 test: $(STAMP) screen ## Run the tests; some of them: make test PYTEST_ARGS="-k geometry"
 	$(ON_SCREEN) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(STAMP) ## Attack every reader with damaged input: make fuzz FUZZ_CASES=10000
+	$(BIN)/python -m tests.fuzz --cases $(FUZZ_CASES)
 
 lint: $(STAMP) ## Check style and formatting
 	$(BIN)/ruff check

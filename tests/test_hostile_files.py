@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from napari_structseg.cohort.rows import RowFile
 from napari_structseg.data.stack import read_stack
 from napari_structseg.errors import ConfigError, InputError, StructSegError, WeightsError
 from napari_structseg.io import atomic_path
@@ -23,6 +24,8 @@ from napari_structseg.io.nifti import read_image
 from napari_structseg.io.png import read_png
 from napari_structseg.io.weights import METADATA_KEY, load_weights, save_weights, weights_hash
 from napari_structseg.memory import available_memory
+from napari_structseg.results.recipe import read_recipe
+from napari_structseg.training.config import read_config
 from tiny_models import tiny_model
 
 FIELD = 108  # of vox_offset in a NIfTI-1 header
@@ -183,6 +186,50 @@ def test_array_with_a_bad_header_is_refused(content: bytes, tmp_path: Path) -> N
     (tmp_path / "cases.csv").write_text("case,patient,split\na,b,train\n")
     with pytest.raises(ConfigError, match=r"images\.npy"):
         read_stack(tmp_path)
+
+
+ROW = {
+    "model": "0" * 64,
+    "case": "a",
+    "patient": "p",
+    "seed": 1,
+    "scores": {"ged": [0.5]},
+    "reliability": [[1.0], [1.0], [1.0]],
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe\n",
+        b"[" * 5000 + b"]" * 5000 + b"\n",
+        json.dumps(ROW | {"scores": {"\0": [0.5]}}).encode() + b"\n",
+        json.dumps({"case": "a"}).encode() + b"\n",
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_rows_of_foreign_bytes_are_refused(line: bytes, at: int, tmp_path: Path) -> None:
+    path = tmp_path / "e.rows.jsonl"
+    lines = [json.dumps({"format_version": 1, "settings": {}}), json.dumps(ROW)]
+    found = [one.encode() + b"\n" for one in lines]
+    found.insert(at, line)
+    path.write_bytes(b"".join(found))
+    with pytest.raises(InputError, match=r"e\.rows\.jsonl"):
+        RowFile(path, {}, resume=True)
+
+
+@pytest.mark.parametrize("text", [f"steps = {'9' * 5000}", f"patch = {'[' * 5000}{']' * 5000}"])
+def test_configuration_that_no_parser_takes_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        read_config(tmp_path / "config.toml")
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000 + "]" * 100_000, "\0", "{"])
+def test_recipe_that_no_parser_takes_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(InputError, match=r"recipe\.json is not"):
+        read_recipe(tmp_path / "recipe.json")
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "there/is/none"])

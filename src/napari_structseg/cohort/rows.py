@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from napari_structseg.errors import InputError
+from napari_structseg.evaluation.metrics import metric_of
 
 SUFFIX = ".rows.jsonl"
 FORMAT_VERSION = 1
@@ -39,6 +40,16 @@ class Row(BaseModel):
     reliability: tuple[list[float], list[float], list[float]] = Field(
         description="Observations, sum of confidences, correct ones, by bin of confidence."
     )
+
+    @field_validator("scores")
+    @classmethod
+    def _known(cls, scores: dict[str, Any]) -> dict[str, Any]:
+        for name in scores:
+            try:
+                metric_of(name)
+            except KeyError as error:
+                raise ValueError(f"there is no metric {name!r}") from error
+        return scores
 
     @property
     def key(self) -> tuple[str, str]:
@@ -106,7 +117,8 @@ class RowFile:
         InputError
             If a line is no row.
         """
-        with self.path.open(encoding="utf-8") as lines:
+        # As bytes: a line that is no text is no row either.
+        with self.path.open("rb") as lines:
             next(lines, None)
             for number, line in enumerate(lines, start=2):
                 try:
@@ -119,15 +131,15 @@ class RowFile:
                     ) from error
 
     def _check(self, settings: Settings) -> None:
-        with self.path.open(encoding="utf-8") as lines:
-            first = next(lines, "")
+        with self.path.open("rb") as lines:
+            first = next(lines, b"")
         try:
             header = json.loads(first)
             version, found = header["format_version"], header["settings"]
             different = {
                 name for name in {*found, *settings} if found.get(name) != settings.get(name)
             }
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{self.path} holds no rows of this version's evaluation. Start anew with "
                 "--overwrite, or choose another file for --json."

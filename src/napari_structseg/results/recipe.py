@@ -283,7 +283,8 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
             f"{path} is not a recipe of this version of napari-structseg ({where}: "
             f"{problem['msg']}). Give the {RECIPE_NAME} beside the results of 'structseg predict'."
         ) from error
-    except ValueError as error:
+    # RecursionError: arrays nested a thousand deep.
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is not valid JSON ({error}). Give the {RECIPE_NAME} beside the results of "
             "'structseg predict'."
