@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal
 
-from contracts import NormalContract
 from napari_structseg.distributions import (
     LogitDistribution,
     LowRankNormal,
@@ -18,6 +17,7 @@ from napari_structseg.distributions import (
     Region,
     whole,
 )
+from napari_structseg.testing.distributions import NormalContract
 
 SHAPE = (3, 2, 4)
 N_CLASSES, RANK = 3, 2

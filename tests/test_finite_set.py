@@ -10,9 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from contracts import LogitDistributionContract, Moments, MomentsOf, per_voxel
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import FiniteSet, LogitDistribution, Noise
+from napari_structseg.testing.distributions import (
+    LogitDistributionContract,
+    Moments,
+    MomentsOf,
+    per_voxel,
+)
 
 SHAPE, N_CLASSES, N_MEMBERS = (3, 2, 4), 3, 4
 

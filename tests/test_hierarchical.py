@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from contracts import LogitDistributionContract, MomentsOf
 from napari_structseg.distributions import FiniteSet, LogitDistribution
 from napari_structseg.io.weights import load_weights
 from napari_structseg.models import (
@@ -21,6 +20,7 @@ from napari_structseg.models import (
     ModelSpec,
     build_network,
 )
+from napari_structseg.testing.distributions import LogitDistributionContract, MomentsOf
 from napari_structseg.training.config import OptimiserConfig, TrainConfig
 from napari_structseg.training.latent_losses import (
     elbo_loss,

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts import LogitDistributionContract, Moments, MomentsOf, per_voxel
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import (
     Combination,
@@ -20,6 +19,12 @@ from napari_structseg.distributions import (
 )
 from napari_structseg.errors import ConfigError
 from napari_structseg.render.rendering import Renderer, render_labels
+from napari_structseg.testing.distributions import (
+    LogitDistributionContract,
+    Moments,
+    MomentsOf,
+    per_voxel,
+)
 
 SHAPE, N_CLASSES, N_FEATURES, N_LATENTS = (3, 2, 4), 3, 5, 2
 # Nodes of Gauss-Hermite quadrature along each of the two latent axes.

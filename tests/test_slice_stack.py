@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from contracts import LogitDistributionContract, Moments, MomentsOf, per_voxel
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import (
     Combination,
@@ -20,6 +19,12 @@ from napari_structseg.distributions import (
     Noise,
     PointLogits,
     SliceStack,
+)
+from napari_structseg.testing.distributions import (
+    LogitDistributionContract,
+    Moments,
+    MomentsOf,
+    per_voxel,
 )
 
 PLANE = (4, 3)

@@ -68,6 +68,10 @@ class Predictor(ImagePredictor):
         self._tile = tuple(tile or spec.patch)
         self._overlap = tuple(overlap or (size // _OVERLAP_FRACTION for size in self._tile))
 
+    def with_spec(self, spec: ModelSpec) -> Predictor:
+        """The same network and tiles, with another specification of what it sees."""
+        return Predictor(self.network, spec, tile=self._tile, overlap=self._overlap)
+
     @property
     def _stride(self) -> int:
         """Voxels of the grid that the coarsest level of the network sees as one."""
@@ -121,12 +125,9 @@ class Predictor(ImagePredictor):
         self.check(image)
         grid_shape = self._grid_shape(image)
         resampled = grid_shape != image.spatial_shape
-        data = normalise(image.data, self._intensity(image))
         if resampled:
-            data = resample(data, grid_shape, cancelled=cancelled)
             first = None
-        box = _nonzero_box(data, 2 * self._stride)
-        tiles = make_tiles([part.stop - part.start for part in box], self._tile, self._overlap)
+        data, box, tiles = self._tiled(image, cancelled)
         n_first = len(tiles)
         if first is not None:
             inside = _inside(first, box)
@@ -161,6 +162,21 @@ class Predictor(ImagePredictor):
                 "device, close other programs that use the GPU, or crop the image."
             ) from error
         yield Prediction(total, total, growing)
+
+    def n_steps(self, image: Image) -> int:
+        """Steps that :meth:`stream` takes for an image."""
+        n_tiles = len(self._tiled(image)[2])
+        return 2 * n_tiles if self.spec.head.n_latents else n_tiles
+
+    def _tiled(
+        self, image: Image, cancelled: Callable[[], bool] | None = None
+    ) -> tuple[Tensor, Region, list[Tile]]:
+        """The image as the network sees it, where it holds data, and the tiles of that box."""
+        data = normalise(image.data, self._intensity(image))
+        data = resample(data, self._grid_shape(image), cancelled=cancelled)
+        box = _nonzero_box(data, 2 * self._stride)
+        tiles = make_tiles([part.stop - part.start for part in box], self._tile, self._overlap)
+        return data, box, tiles
 
     def prior(self, image: Image) -> MarkovPrior | None:
         """The network's own MRF, see :func:`prior_for`."""

@@ -90,14 +90,16 @@ class SlicePredictor(ImagePredictor):
         """
         predictor, slices = self._prepare(image)
         stack: list[LogitDistribution] = []
-        for index, one in enumerate(slices):
+        # Slices take different numbers of tiles.
+        total, before = sum(predictor.n_steps(one) for one in slices), 0
+        for one in slices:
             for progress in predictor.stream(one, cancelled=cancelled):
-                done = index * progress.total + progress.done
-                total = len(slices) * progress.total
+                done = before + progress.done
                 if progress.complete and progress.distribution is not None:
                     stack.append(progress.distribution)
                 if done < total:
                     yield Prediction(done, total, None)
+            before = done
         yield Prediction(total, total, SliceStack(stack, self.roi.axis_number))
 
     def _prepare(self, image: Image, *, refined: bool = False) -> tuple[Predictor, list[Image]]:
@@ -112,7 +114,7 @@ class SlicePredictor(ImagePredictor):
         if spec.intensity.hounsfield is not None:
             intensity = fitting_window(spec.intensity, value_range(image), image.name)
             spec = spec.model_copy(update={"intensity": intensity})
-        predictor = Predictor(self.network, spec)
+        predictor = self._predictor.with_spec(spec)
         predictor.check(slices[0])
         check_memory(
             self.required_bytes(image, refined=refined),

@@ -1,0 +1,178 @@
+"""Networks of every kind, slices, and maps of probabilities against the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_structseg.distributions import LogitDistribution
+from napari_structseg.image import Image
+from napari_structseg.io.weights import load_weights
+from napari_structseg.models import HeadSpec, IntensitySpec, head_kinds
+from napari_structseg.prediction.predictor import Predictor
+from napari_structseg.prediction.probabilities import ProbabilityMaps
+from napari_structseg.prediction.protocol import ImagePredictor
+from napari_structseg.prediction.region_of_interest import RegionOfInterest
+from napari_structseg.prediction.slices import SlicePredictor
+from napari_structseg.priors import PriorSpec
+from napari_structseg.testing.predictors import Mirrored, PredictorContract, mirrored_image
+from tiny_models import tiny_model
+
+# 0 is no data.
+ZSCORE = IntensitySpec(kind="zscore")
+WINDOW = IntensitySpec(kind="window", low=0, high=1)
+
+
+def random_image(shape: tuple[int, ...], n_channels: int = 1) -> Image:
+    data = np.random.default_rng(0).uniform(0.1, 1, (n_channels, *shape)).astype(np.float32)
+    return Image.from_array(data, channel_axis=0)
+
+
+def make_predictor(folder: Path, kind: str, dimensions: int, **fields: object) -> Predictor:
+    head = HeadSpec(kind=kind, rank=2, members=2, latent_size=2, latent_scales=1)
+    name = folder / f"{kind}.safetensors"
+    path = tiny_model(name, dimensions=dimensions, head=head, **{"intensity": WINDOW, **fields})
+    network, spec = load_weights(path)
+    # Two tiles an axis, which lie symmetrically.
+    return Predictor(network, spec, tile=(8,) * dimensions)
+
+
+def with_nan(predictor: Predictor) -> None:
+    with torch.no_grad():
+        next(predictor.network.head.parameters()).view(-1)[0] = float("nan")
+
+
+class NetworkContract(PredictorContract):
+    DIMENSIONS = 2
+    KIND = "low_rank"
+
+    @pytest.fixture
+    def fields(self) -> dict[str, object]:
+        return {}
+
+    @pytest.fixture
+    def predictor(self, tmp_path: Path, fields: dict[str, object]) -> ImagePredictor:
+        return make_predictor(tmp_path, self.KIND, self.DIMENSIONS, **fields)
+
+    @pytest.fixture
+    def image(self) -> Image:
+        return random_image((14, 12, 10)[: self.DIMENSIONS])
+
+    @pytest.fixture
+    def misfit(self, image: Image) -> Image:
+        return random_image(image.spatial_shape, n_channels=2)
+
+    @pytest.fixture
+    def broken(self, predictor: ImagePredictor) -> Callable[[Image], LogitDistribution]:
+        assert isinstance(predictor, Predictor)
+
+        def predict(image: Image) -> LogitDistribution:
+            with_nan(predictor)
+            return predictor.predict(image)
+
+        return predict
+
+
+@pytest.mark.parametrize("kind", [kind for kind in head_kinds() if kind != "ensemble"])
+class TestEveryKind(NetworkContract):
+    @pytest.fixture
+    def predictor(self, tmp_path: Path, kind: str) -> ImagePredictor:
+        return make_predictor(tmp_path, kind, 2)
+
+
+class TestWithAnMRF(NetworkContract):
+    DIMENSIONS = 3
+
+    @pytest.fixture
+    def fields(self) -> dict[str, object]:
+        return {"prior": PriorSpec(iterations=2)}
+
+
+class TestResampled(NetworkContract):
+    DIMENSIONS = 3
+    KIND = "latent"
+
+    @pytest.fixture
+    def fields(self) -> dict[str, object]:
+        return {"spacing": (1.25, 1.5, 1.0)}
+
+
+@pytest.mark.parametrize("kind", ["low_rank", "latent", "heads"])
+class TestSlices(PredictorContract):
+    ROI = RegionOfInterest(axis="y", start=3, count=3, box=((1, 11), (2, 15)))
+
+    @pytest.fixture
+    def predictor(self, tmp_path: Path, kind: str) -> ImagePredictor:
+        return SlicePredictor(make_predictor(tmp_path, kind, 2, intensity=ZSCORE), self.ROI)
+
+    @pytest.fixture
+    def image(self) -> Image:
+        image = random_image((12, 9, 16))
+        # Slices whose nonzero voxels take different numbers of tiles.
+        image.data[:, 7:, 3] = 0
+        image.data[:, :, 3, 8:] = 0
+        return image
+
+    @pytest.fixture
+    def misfit(self) -> Image:
+        return random_image((9, 9, 9))
+
+    @pytest.fixture
+    def broken(self, tmp_path: Path, kind: str) -> Callable[[Image], LogitDistribution]:
+        predictor = make_predictor(tmp_path, kind, 2, intensity=ZSCORE)
+        with_nan(predictor)
+        return SlicePredictor(predictor, self.ROI).predict
+
+    @pytest.fixture
+    def mirrored(self, tmp_path: Path, kind: str, image: Image) -> Mirrored:
+        def mirror(axes: tuple[int, ...]) -> tuple[ImagePredictor, Image]:
+            parts = list(self.ROI.region(image.spatial_shape))
+            for axis in axes:
+                size, part = image.spatial_shape[axis], parts[axis]
+                parts[axis] = slice(size - part.stop, size - part.start)
+            z, y, x = parts
+            box = ((z.start, z.stop), (x.start, x.stop))
+            roi = RegionOfInterest(axis="y", start=y.start, count=3, box=box)
+            predictor = SlicePredictor(make_predictor(tmp_path, kind, 2, intensity=ZSCORE), roi)
+            return predictor, mirrored_image(image, axes)
+
+        return mirror
+
+
+class TestMaps(PredictorContract):
+    @pytest.fixture
+    def maps(self) -> Image:
+        maps = random_image((6, 7, 8), n_channels=3)
+        maps.data[:] /= maps.data.sum(axis=0)
+        return maps
+
+    @pytest.fixture
+    def predictor(self, maps: Image) -> ImagePredictor:
+        return ProbabilityMaps(maps)
+
+    @pytest.fixture
+    def image(self) -> Image:
+        return random_image((6, 7, 8))
+
+    @pytest.fixture
+    def misfit(self) -> Image:
+        return random_image((6, 7, 9))
+
+    @pytest.fixture
+    def broken(self, maps: Image) -> Callable[[Image], LogitDistribution]:
+        def predict(image: Image) -> LogitDistribution:
+            maps.data[0, 1, 1, 1] = np.nan
+            return ProbabilityMaps(maps).predict(image)
+
+        return predict
+
+    @pytest.fixture
+    def mirrored(self, maps: Image, image: Image) -> Mirrored:
+        return lambda axes: (
+            ProbabilityMaps(mirrored_image(maps, axes)),
+            mirrored_image(image, axes),
+        )
