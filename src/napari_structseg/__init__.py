@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from napari_structseg.prediction.predictor import Predictor, prior_for
     from napari_structseg.prediction.region_of_interest import RegionOfInterest
     from napari_structseg.prediction.slices import SlicePredictor
+    from napari_structseg.refine.labels import render_labels
     from napari_structseg.refine.refinement import Refinement
-    from napari_structseg.render.rendering import Renderer, render_labels
+    from napari_structseg.render.rendering import Renderer
     from napari_structseg.results.batch import load_model, predict, reproduce
     from napari_structseg.sample_data import load_mni152
 
@@ -93,7 +94,7 @@ _SOURCES = {
     "prior_for": ("prediction.predictor", "prior_for"),
     "read_channels": ("io.channels", "read_channels"),
     "read_image": ("io.nifti", "read_image"),
-    "render_labels": ("render.rendering", "render_labels"),
+    "render_labels": ("refine.labels", "render_labels"),
     "reproduce": ("results.batch", "reproduce"),
     "save_model": ("io.weights", "save_weights"),
     "write_volume": ("io.nifti", "write_volume"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ _SLAB_VOXELS = 1 << 17
 _BATCH = 16
 
 
+@runtime_checkable
 class SampledDistribution(LogitDistribution, Protocol):
     """A distribution over logits that draws from itself.
 
@@ -36,7 +37,16 @@ class SampledDistribution(LogitDistribution, Protocol):
 
     Labels, probabilities, entropy and volumes are numpy arrays on the image's grid; logits are
     tensors on :attr:`device`.
+
+    Attributes
+    ----------
+    refined_by
+        The MRF of the model that gave this distribution, on the axes of its image; None: it has
+        none. :func:`napari_structseg.render_labels` uses it where the controls ask for it.
     """
+
+    # An object: the MRFs are in another room, and nothing here looks into it.
+    refined_by: object | None = None
 
     def sample(
         self,

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from napari_structseg.distributions import LogitDistribution, Region
+from napari_structseg.distributions import LogitDistribution, Region, SampledDistribution
 from napari_structseg.errors import Cancelled
 from napari_structseg.image import Image
 from napari_structseg.prediction.specs import Spec
@@ -130,7 +130,7 @@ class ImagePredictor(Protocol):
         report: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> LogitDistribution:
-        """The distribution, complete.
+        """The distribution, complete; it knows the MRF that refines its labels.
 
         Parameters
         ----------
@@ -150,6 +150,8 @@ class ImagePredictor(Protocol):
             if report is not None:
                 report(progress.done / progress.total)
             if progress.complete and progress.distribution is not None:
+                if isinstance(progress.distribution, SampledDistribution):
+                    progress.distribution.refined_by = self.prior(image)
                 return progress.distribution
             if cancelled is not None and cancelled():
                 raise Cancelled("The run was cancelled.")
