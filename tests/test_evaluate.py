@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import copy
 
@@ -107,6 +108,18 @@ def save(path: Path, pixels: np.ndarray) -> None:
 def evaluate(dataset: Path, *arguments: object, samples: int = N_SAMPLES) -> int:
     command = ["evaluate", str(dataset), "--samples", str(samples), "--device", "cpu"]
     return main([*command, *map(str, arguments)])
+
+
+@contextmanager
+def full_disk(n_bytes: int) -> Iterator[None]:
+    """The system refuses files that are larger, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def rows_of(path: Path) -> list[dict]:
@@ -304,6 +317,101 @@ def test_damaged_rows_are_named(dataset, model, tmp_path: Path, capsys, line: st
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("device", "NVIDIA H100", 'device "NVIDIA H100"; now device "CPU"'),
+        ("threads", 64, "threads 64; now threads"),
+        ("version of torch", "1.0", 'version of torch "1.0"; now version of torch'),
+    ],
+)
+def test_rows_of_another_machine_are_not_mixed(
+    dataset, model, tmp_path: Path, capsys, *, name: str, value, said: str
+) -> None:
+    out = tmp_path / "results.json"
+    evaluate(dataset, "--model", model, "--json", out)
+    rows = tmp_path / "results.rows.jsonl"
+    first, *others = rows.read_text().splitlines()
+    header = json.loads(first)
+    header["settings"][name] = value
+    rows.write_text("\n".join([json.dumps(header), *others]) + "\n")
+    assert evaluate(dataset, "--model", model, "--json", out, "--resume") == 2
+    assert said in capsys.readouterr().err
+
+
+def without(*keys: str):
+    def change(row: dict) -> None:
+        for key in keys[:-1]:
+            row = row[key]
+        del row[keys[-1]]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (without("scores"), "Field required"),
+        (without("scores", "dice"), "it lacks or adds the metric 'dice'"),
+        (lambda row: row["scores"].update(ged_3=[1.0]), "it lacks or adds the metric 'ged_3'"),
+        (lambda row: row["reliability"][0].pop(), "at least 15 items"),
+        (lambda row: row["scores"].update(ged=[float("nan")]), "is not a row"),
+        (lambda row: row.update(case="a-2"), "the case 'a-2' came before"),
+    ],
+)
+def test_rows_with_foreign_content_are_named(
+    dataset, model, tmp_path: Path, capsys, *, change, said: str
+) -> None:
+    out = tmp_path / "results.json"
+    evaluate(dataset, "--model", model, "--json", out)
+    rows = tmp_path / "results.rows.jsonl"
+    lines = rows.read_text().splitlines()
+    changed = json.loads(lines[3])
+    change(changed)
+    rows.write_text("\n".join([*lines[:3], json.dumps(changed), *lines[4:]]) + "\n")
+    assert evaluate(dataset, "--model", model, "--json", out, "--resume") == 2
+    message = capsys.readouterr().err
+    assert "Line 4 of" in message
+    assert said in message
+
+
+@pytest.mark.parametrize("foreign", [b"\xff\xfe\x00\n", b"[" * 50_000 + b"\n", b"9" * 5000 + b"\n"])
+def test_rows_with_foreign_bytes_are_named(
+    dataset, model, tmp_path: Path, capsys, foreign: bytes
+) -> None:
+    out = tmp_path / "results.json"
+    evaluate(dataset, "--model", model, "--json", out)
+    rows = tmp_path / "results.rows.jsonl"
+    whole = rows.read_bytes()
+    rows.write_bytes(whole + foreign)
+    assert evaluate(dataset, "--model", model, "--json", out, "--resume") == 2
+    assert "Line 8 of" in capsys.readouterr().err
+    rows.write_bytes(foreign + whole)
+    assert evaluate(dataset, "--model", model, "--json", out, "--resume") == 2
+    assert "holds no rows of this version" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_full_disk_keeps_the_rows(dataset, model, tmp_path: Path, capsys, kept: int) -> None:
+    whole, out = tmp_path / "whole.json", tmp_path / "results.json"
+    rows = tmp_path / "results.rows.jsonl"
+    evaluate(dataset, "--model", model, "--json", whole)
+    lines = (tmp_path / "whole.rows.jsonl").read_bytes().splitlines(keepends=True)
+    resume = []
+    if kept:
+        rows.write_bytes(b"".join(lines[:kept]))
+        resume = ["--resume"]
+    with full_disk(sum(map(len, lines[:kept])) + 100):
+        assert evaluate(dataset, "--model", model, "--json", out, *resume) == 2
+    message = capsys.readouterr().err
+    assert "Cannot write" in message
+    assert "then continue with --resume" in message
+    assert rows.read_bytes().startswith(b"".join(lines[:kept]))
+    assert not out.exists()
+    assert evaluate(dataset, "--model", model, "--json", out, "--resume") == 0
+    assert rows_of(out) == rows_of(whole)
+
+
 def test_ctrl_c_keeps_the_rows(dataset, model, tmp_path: Path) -> None:
     # Enough work for the signal to come in the middle of it, however busy the machine.
     n_cases = 30

@@ -45,11 +45,17 @@ def free_memory(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
+def device_name(device: torch.device) -> str:
+    """What computes, in words: ``CPU``, ``NVIDIA H100``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return {"cpu": "CPU", "mps": "Apple GPU"}[device.type]
+
+
 def describe_device(name: str) -> str:
     """A device in words, for the user: ``auto: CPU``, ``NVIDIA H100 (cuda:0)``."""
     device = resolve_device(name)
+    words = device_name(device)
     if device.type == "cuda":
-        words = f"{torch.cuda.get_device_name(device)} ({device})"
-    else:
-        words = {"cpu": "CPU", "mps": "Apple GPU"}[device.type]
+        words = f"{words} ({device})"
     return f"auto: {words}" if name == AUTO else words

@@ -7,6 +7,7 @@ cut off is dropped.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -17,12 +18,15 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from napari_structseg.errors import InputError
-from napari_structseg.evaluation.metrics import metric_of
+from napari_structseg.evaluation.calibration import N_BINS
+from napari_structseg.evaluation.metrics import METRICS, OF_EACH_CLASS, metric_of
 
 SUFFIX = ".rows.jsonl"
 FORMAT_VERSION = 1
 
 Settings = Mapping[str, Any]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Bins = Annotated[list[Finite], Field(min_length=N_BINS, max_length=N_BINS)]
 
 
 class Row(BaseModel):
@@ -34,10 +38,10 @@ class Row(BaseModel):
     case: str
     patient: str
     seed: int = Field(description="Of the samples of this case.")
-    scores: dict[str, list[Annotated[float, Field(allow_inf_nan=False)] | None]] = Field(
+    scores: dict[str, list[Finite | None]] = Field(
         description="By metric: one value, or one for each foreground class and rater."
     )
-    reliability: tuple[list[float], list[float], list[float]] = Field(
+    reliability: tuple[Bins, Bins, Bins] = Field(
         description="Observations, sum of confidences, correct ones, by bin of confidence."
     )
 
@@ -84,29 +88,49 @@ class RowFile:
     def __init__(self, path: Path, settings: Settings, *, resume: bool) -> None:
         self.path = path
         header = {"format_version": FORMAT_VERSION, "settings": dict(settings)}
+        self._names = _score_names(settings)
         self.done: set[tuple[str, str]] = set()
         try:
             if resume and _drop_incomplete_line(path):
                 self._check(settings)
-                self.done = {row.key for row in self}
+                for row in self:
+                    self.done.add(row.key)
                 self._file = path.open("a", encoding="utf-8")
             else:
                 self._file = path.open("w", encoding="utf-8")
-                self._write(header)
+                try:
+                    self._write(header)
+                except OSError:
+                    # The rest would be tried again; a file that is not closed is worse.
+                    with contextlib.suppress(OSError):
+                        self._file.close()
+                    raise
         except OSError as error:
-            raise InputError(
-                f"Cannot write {path}: {error.strerror or error}. Choose another file for --json."
-            ) from error
+            raise self._refused(error) from error
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        self._file.close()
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        try:
+            self._file.close()
+        except OSError as refused:
+            # What could not be written is tried again at the end; the first error says why.
+            if error is None:
+                raise self._refused(refused) from refused
 
     def append(self, row: Row) -> None:
-        """Add a row, on disk when this returns."""
-        self._write(row.model_dump(mode="json"))
+        """Add a row, on disk when this returns.
+
+        Raises
+        ------
+        InputError
+            If the system refuses to write.
+        """
+        try:
+            self._write(row.model_dump(mode="json"))
+        except OSError as error:
+            raise self._refused(error) from error
         self.done.add(row.key)
 
     def __iter__(self) -> Iterator[Row]:
@@ -115,20 +139,37 @@ class RowFile:
         Raises
         ------
         InputError
-            If a line is no row.
+            If a line is no row of this evaluation, or a case comes twice.
         """
+        seen: set[tuple[str, str]] = set()
         # As bytes: a line that is no text is no row either.
         with self.path.open("rb") as lines:
             next(lines, None)
             for number, line in enumerate(lines, start=2):
                 try:
-                    yield Row.model_validate_json(line)
+                    row = Row.model_validate_json(line)
                 except ValidationError as error:
-                    raise InputError(
-                        f"Line {number} of {self.path} is not a row of an evaluation "
-                        f"({error.errors()[0]['msg']}). Remove the line and continue with "
-                        "--resume, or start anew with --overwrite."
-                    ) from error
+                    raise self._foreign(number, error.errors()[0]["msg"]) from error
+                if set(row.scores) != self._names:
+                    odd = sorted(self._names ^ set(row.scores))[0]
+                    raise self._foreign(number, f"it lacks or adds the metric {odd!r:.80}")
+                if row.key in seen:
+                    raise self._foreign(number, f"the case {row.case!r:.80} came before")
+                seen.add(row.key)
+                yield row
+
+    def _foreign(self, number: int, problem: str) -> InputError:
+        return InputError(
+            f"Line {number} of {self.path} is not a row of an evaluation ({problem}). Remove the "
+            "line and continue with --resume, or start again with --overwrite."
+        )
+
+    def _refused(self, error: OSError) -> InputError:
+        return InputError(
+            f"Cannot write {self.path}: {error.strerror or error}. Check that the disk has room "
+            "and that you may write there, then continue with --resume, or choose another file "
+            "for --json."
+        )
 
     def _check(self, settings: Settings) -> None:
         with self.path.open("rb") as lines:
@@ -141,7 +182,7 @@ class RowFile:
             }
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(
-                f"{self.path} holds no rows of this version's evaluation. Start anew with "
+                f"{self.path} holds no rows of this version's evaluation. Start again with "
                 "--overwrite, or choose another file for --json."
             ) from error
         if version != FORMAT_VERSION or different:
@@ -150,13 +191,22 @@ class RowFile:
             raise InputError(
                 f"{self.path} holds rows of another evaluation: {was or f'format {version}'}; now "
                 f"{now or f'format {FORMAT_VERSION}'}. Continue with the same settings and data, "
-                "choose another file for --json, or start anew with --overwrite."
+                "choose another file for --json, or start again with --overwrite."
             )
 
     def _write(self, content: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(content, allow_nan=False) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _score_names(settings: Settings) -> set[str]:
+    """The metrics that every row has."""
+    names = {*METRICS, *(f"ged_{n}" for n in settings.get("counts", ()))}
+    foreground = settings.get("classes", ())[1:]
+    if len(foreground) > 1:
+        names |= {f"{metric}: {name}" for metric in OF_EACH_CLASS for name in foreground}
+    return names
 
 
 def _drop_incomplete_line(path: Path) -> int:

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from napari_structseg.cohort.cases import Cohort
 from napari_structseg.cohort.draws import DrawSettings, check_samples, draw_case
 from napari_structseg.cohort.facts import CohortFacts, Report, read_facts
@@ -28,7 +30,7 @@ from napari_structseg.cohort.summary import (
     summarise_model,
 )
 from napari_structseg.data.cases import ReadCase
-from napari_structseg.devices import resolve_device
+from napari_structseg.devices import device_name, resolve_device
 from napari_structseg.errors import ConfigError, WeightsError
 from napari_structseg.evaluation.bootstrap import N_RESAMPLES
 from napari_structseg.evaluation.metrics import metric_of
@@ -99,7 +101,7 @@ def evaluate(
             check_samples(case.image, spec.n_classes, evaluation.drawing.n_samples)
 
     facts = read_facts(cohort, accept, tell)
-    settings = _settings(evaluation, cohort, facts)
+    settings = _settings(evaluation, cohort, facts, models[0].predictor.device)
     if overwrite:
         # No summary may stand beside rows that are not its own.
         out.unlink(missing_ok=True)
@@ -156,7 +158,9 @@ def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
     return models
 
 
-def _settings(evaluation: Evaluation, cohort: Cohort, facts: CohortFacts) -> dict[str, Any]:
+def _settings(
+    evaluation: Evaluation, cohort: Cohort, facts: CohortFacts, device: torch.device
+) -> dict[str, Any]:
     """What every row depends on, and must agree where an evaluation goes on."""
     drawing, selection = evaluation.drawing, evaluation.selection
     return {
@@ -172,6 +176,10 @@ def _settings(evaluation: Evaluation, cohort: Cohort, facts: CohortFacts) -> dic
         "raters": list(selection.raters) or "all",
         "split": selection.split,
         "data": facts.sha256,
+        # Other processors and versions round differently.
+        "device": device_name(device),
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        **{f"version of {name}": version(name) for name in _PACKAGES},
     }
 
 
