@@ -116,6 +116,21 @@ def test_outlines_are_the_borders_of_the_samples(shape: tuple[int, ...], view: V
         assert crossings(plane_of(one, view, len(shape))) == borders(labels == one.label)
 
 
+@pytest.mark.parametrize(("sample", "drawn"), [(0, (1, 2, 3)), (2, (1, 2, 3)), (9, (1, 2, 3, 9))])
+def test_the_chosen_sample_is_outlined_and_marked(sample: int, drawn: tuple[int, ...]) -> None:
+    distribution, view = make_distribution(), View(0, 4)
+    controls = CONTROLS.model_copy(update={"sample": sample})
+    request = Request(controls, view, Show.OUTLINES, n_outlines=3)
+    sets = outline_sets(Renderer(distribution), request, view.region(SHAPE))
+    assert [(one.sample, one.label, one.is_chosen) for one in sets] == [
+        (number, label, number == sample) for number in drawn for label in (1, 2)
+    ]
+    for one in sets[-2:]:
+        shown = CONTROLS.model_copy(update={"sample": one.sample})
+        labels = render_labels(distribution, shown.noise, shown, view.region(SHAPE))[0]
+        assert crossings(plane_of(one, view, 3)) == borders(labels == one.label)
+
+
 @pytest.mark.parametrize("n_samples", [1, 3, 5, 10, 20])
 def test_contours_enclose_what_enough_samples_agree_on(n_samples: int) -> None:
     distribution = make_distribution()

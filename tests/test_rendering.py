@@ -15,6 +15,7 @@ from napari_structseg.distributions import (
     LowRankNormal,
     Noise,
     PointLogits,
+    Region,
     region_shape,
     slice_region,
 )
@@ -186,6 +187,43 @@ def test_more_samples_than_are_kept_are_drawn_again() -> None:
         for noise, logits in zip(noises_of(7, 50), samples, strict=True):
             expected = distribution.mean(region) + distribution.offset(noise, region)
             torch.testing.assert_close(logits, expected)
+
+
+class Counting(LowRankNormal):
+    """Notes every sample that is drawn of it, or of a part of it."""
+
+    def __init__(self, *tensors: torch.Tensor, drawn: list[int]) -> None:
+        super().__init__(*tensors)
+        self.drawn = drawn
+
+    def offset(self, noise: Noise, region: Region | None = None) -> torch.Tensor:
+        self.drawn.append(noise.sample)
+        return super().offset(noise, region)
+
+    def crop(self, region: Region) -> Counting:
+        part = super().crop(region)
+        return Counting(part.mean(), part.factor, part.diagonal, drawn=self.drawn)
+
+
+def test_the_sample_that_is_used_least_recently_is_let_go_of() -> None:
+    whole = make_distribution()
+    drawn: list[int] = []
+    renderer = Renderer(Counting(whole.mean(), whole.factor, whole.diagonal, drawn=drawn))
+    region = slice_region(SHAPE, 0, 2)
+
+    def look_at(*samples: int) -> list[int]:
+        """The samples that had to be drawn."""
+        drawn.clear()
+        renderer.visible_samples(Controls(seed=5), [Noise(5, one) for one in samples], region)
+        return list(drawn)
+
+    kept = range(1, 33)
+    assert look_at(*kept) == list(kept)
+    # The first is used again, so that the second makes way for one more.
+    assert look_at(1) == []
+    assert look_at(33) == [33]
+    assert look_at(1) == []
+    assert look_at(2) == [2]
 
 
 def test_what_was_rendered_belongs_to_who_asked_for_it() -> None:
