@@ -15,9 +15,13 @@ HEADLESS := yes
 ON_SCREEN := xvfb-run -a -s "-screen 0 1920x1200x24"
 endif
 
+# Files of tests run side by side, one for each core; make test PYTEST_ARGS="-n 0" runs them in turn,
+# and PYTEST_ARGS="-p no:xdist" without the plugin.
+IN_PARALLEL := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n auto --maxprocesses 8 --dist loadfile)
+
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup screen demo test fuzz lint format types manifest wheel-smoke bench
+.PHONY: help setup screen demo test test-versions fuzz lint format types manifest wheel-smoke bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,7 +52,11 @@ else
 endif
 
 test: $(STAMP) screen ## Run the tests; some of them: make test PYTEST_ARGS="-k geometry"
-	$(ON_SCREEN) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(ON_SCREEN) $(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
+
+test-versions: $(STAMP) screen ## The tests with the lowest versions declared and with the newest; takes long
+	$(BIN)/python scripts/check_versions.py lowest
+	$(BIN)/python scripts/check_versions.py newest
 
 fuzz: $(STAMP) ## Attack every reader with damaged input: make fuzz FUZZ_CASES=10000
 	$(BIN)/python -m tests.fuzz --cases $(FUZZ_CASES)

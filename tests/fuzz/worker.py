@@ -58,6 +58,8 @@ def run(arguments: list[str], folder: str) -> dict[str, object]:
 def serve() -> None:
     """Answer every line of the standard input with a line on the standard output."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    # A shell that starts this in the background may have said otherwise.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     limit = memory("VmSize") + MORE_MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))

@@ -1,0 +1,105 @@
+"""Try the project with the lowest versions that it declares, or with the newest there are.
+
+Makes a clean environment, installs the project into it, and runs the tests, or some of them:
+
+    scripts/check_versions.py lowest
+    scripts/check_versions.py newest -- tests/test_nifti.py -x
+
+It needs the network, several gigabytes of disk and as long as the tests take, so `.ci/run` leaves
+it out; CI runs it on request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTRAS = ("demo", "qt", "test")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(.*)")
+_AT_LEAST = re.compile(r">=\s*([0-9][0-9A-Za-z.]*)")
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)$", re.MULTILINE)
+
+
+def main() -> int:
+    """Make the environment and run the tests; the exit status is theirs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("end", choices=("lowest", "newest"), help="which versions")
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="NAME",
+        help="a package that stays at its pin in constraints.txt; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--only-install", action="store_true", help="do not run the tests")
+    parser.add_argument("--folder", type=Path, help="where to make the environment, and keep it")
+    parser.add_argument("tests", nargs="*", help="arguments of pytest, behind --")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        constraints = folder / "constraints.txt"
+        lines = constraints_of(options.end, options.keep)
+        constraints.write_text("".join(f"{line}\n" for line in lines))
+        sys.stdout.write(f"{options.end}: {', '.join(lines) or 'no constraints'}\n")
+        sys.stdout.flush()
+        python = _environment(folder / "venv", constraints)
+        status = 0
+        if not options.only_install:
+            command = [python, "-m", "pytest", *options.tests]
+            if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+                screen = ["xvfb-run", "-a", "-s", "-screen 0 1920x1200x24"]
+                command = [*(screen if shutil.which("xvfb-run") else []), *command]
+            status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    return status
+
+
+def constraints_of(end: str, keep: list[str]) -> list[str]:
+    """One line for each package that must not be what pip would choose."""
+    pins = {_normal(name): pin for name, pin in _PIN.findall(_text("constraints.txt"))}
+    kept = {_normal(name) for name in keep}
+    lines = [f"{name}=={pins[name]}" for name in sorted(kept)]
+    if end == "lowest":
+        lowest = {name: version for name, version in _declared() if name not in kept}
+        lines += [f"{name}=={version}" for name, version in sorted(lowest.items())]
+    return lines
+
+
+def _declared() -> list[tuple[str, str]]:
+    project = tomllib.loads(_text("pyproject.toml"))["project"]
+    named = [*project["dependencies"]]
+    for extra in EXTRAS:
+        named += project["optional-dependencies"][extra]
+    found = []
+    for one in named:
+        parts = _REQUIREMENT.match(one)
+        least = parts and _AT_LEAST.search(parts[2])
+        if parts and least:
+            found.append((_normal(parts[1]), least[1]))
+    return found
+
+
+def _environment(folder: Path, constraints: Path) -> str:
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    project = f"{ROOT}[{','.join(EXTRAS)}]"
+    install = [python, "-m", "pip", "install", "--quiet", "-c", str(constraints), "-e", project]
+    subprocess.run(install, check=True)
+    return python
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
