@@ -74,6 +74,11 @@ class LatentNetwork(SegmentationNetwork):
         first: Tensor = self.head.first(self.backbone(x))
         return first
 
+    @property
+    def latent_encoder(self) -> LatentEncoder:
+        """The prior net."""
+        return self.prior_encoder
+
     def latent_statistics(self, x: Tensor) -> Tensor:
         """Mean and log sigma of the prior, as the encoder gives them: ``(B, 2L)``."""
         statistics: Tensor = self.prior_encoder(x)

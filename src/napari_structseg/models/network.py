@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from napari_structseg.models.encoder import LatentEncoder
 from napari_structseg.models.parameters import LogitParameters
 from napari_structseg.priors import MarkovPrior
 
@@ -40,6 +41,7 @@ class SegmentationNetwork(nn.Module):
         parameters: LogitParameters = self(x)
         return parameters
 
-    def latent_statistics(self, x: Tensor) -> Tensor:
-        """What a tile says about the latents of the whole image, ``(B, 2L)``; L = 0: nothing."""
-        return x.new_zeros((len(x), 0))
+    @property
+    def latent_encoder(self) -> LatentEncoder | None:
+        """What gives the prior of a latent vector for the whole image; None: there is none."""
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,6 +20,13 @@ from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.prediction.intensity_windows import fitting_window, value_range
 from napari_structseg.prediction.kinds import background_maps, voxel_bytes
+from napari_structseg.prediction.latent_prior import (
+    Piece,
+    latent_statistics,
+    make_pieces,
+    piece_bytes,
+    voxels_of_a_piece,
+)
 from napari_structseg.prediction.parameter_maps import ParameterMaps
 from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.prediction.protocol import ImagePredictor, Prediction
@@ -38,9 +46,8 @@ class Predictor(ImagePredictor):
     blended and brought back to the image's own grid. Voxels outside the bounding box of the
     image's nonzero voxels are background with certainty.
 
-    A latent vector is one for the whole image, whatever its size. Its prior comes first: what the
-    prior net says about each tile is averaged, weighted by the tile's share of the voxels, which
-    is its average over the whole image, since all that follows the average over space is linear.
+    A latent vector is one for the whole image, whatever its size. Its prior comes first, and is
+    that of one pass of the prior net over the whole image; see `prediction.latent_prior`.
 
     Parameters
     ----------
@@ -116,10 +123,13 @@ class Predictor(ImagePredictor):
         image: Image,
         first: Region | None = None,
         cancelled: Callable[[], bool] | None = None,
+        *,
+        latent_view: Image | None = None,
     ) -> Iterator[Prediction]:
         """Predict tile by tile.
 
-        A latent prior has its own steps, before those of the tiles. Where the image is resampled,
+        A latent prior has its own steps, before those of the tiles. It is that of
+        ``latent_view``, if that is given, and not of the image. Where the image is resampled,
         only the last prediction carries a distribution. See :meth:`ImagePredictor.stream`.
         """
         self.check(image)
@@ -127,7 +137,7 @@ class Predictor(ImagePredictor):
         resampled = grid_shape != image.spatial_shape
         if resampled:
             first = None
-        data, box, tiles = self._tiled(image, cancelled)
+        cropped, box, tiles = self._tiled(image, cancelled)
         n_first = len(tiles)
         if first is not None:
             inside = _inside(first, box)
@@ -135,17 +145,22 @@ class Predictor(ImagePredictor):
             n_first = sum(tile.touches(inside) for tile in tiles)
         # Networks see volumes in RAS orientation, as in training.
         flips = [axis - image.ndim for axis in image.geometry.axes_against_ras]
-        cropped = data[(slice(None), *box)]
         try:
             before, total = 0, len(tiles)
-            statistics = torch.zeros(2 * self.spec.head.n_latents, device=self.device)
-            if self.spec.head.n_latents:
-                before, total = len(tiles), 2 * len(tiles)
-                for done, tile in enumerate(tiles, start=1):
-                    with self._watched(cancelled):
-                        statistics += self._latent_share(cropped, tile, flips)
+            statistics = torch.zeros(0, device=self.device)
+            encoder = self.network.latent_encoder
+            if encoder is not None:
+                seen = cropped if latent_view is None else self._tiled(latent_view, cancelled)[0]
+                pieces = self._pieces(seen)
+                before, total = len(pieces), len(pieces) + len(tiles)
+                seen = seen.flip(flips) if flips else seen
+                watched = partial(self._watched, cancelled)
+                so_far = latent_statistics(encoder, seen, pieces, watched)
+                for done, statistics_so_far in enumerate(so_far, start=1):
+                    statistics = statistics_so_far
                     yield Prediction(done, total, None)
-                statistics /= cropped[0].numel()
+                if not all_finite(statistics):
+                    raise self._not_finite("latent prior", box)
             maps = background_maps(self.network, self.spec, grid_shape, statistics)
             maps.clear(box)
             growing = None if resampled else maps.distribution()
@@ -163,20 +178,30 @@ class Predictor(ImagePredictor):
             ) from error
         yield Prediction(total, total, growing)
 
-    def n_steps(self, image: Image) -> int:
+    def n_steps(self, image: Image, latent_view: Image | None = None) -> int:
         """Steps that :meth:`stream` takes for an image."""
-        n_tiles = len(self._tiled(image)[2])
-        return 2 * n_tiles if self.spec.head.n_latents else n_tiles
+        seen, _, tiles = self._tiled(image)
+        if latent_view is not None and self.network.latent_encoder is not None:
+            seen = self._tiled(latent_view)[0]
+        return len(self._pieces(seen)) + len(tiles)
 
     def _tiled(
         self, image: Image, cancelled: Callable[[], bool] | None = None
     ) -> tuple[Tensor, Region, list[Tile]]:
-        """The image as the network sees it, where it holds data, and the tiles of that box."""
+        """The image as the network sees it, cropped to its data, that box, and its tiles."""
         data = normalise(image.data, self._intensity(image))
         data = resample(data, self._grid_shape(image), cancelled=cancelled)
         box = _nonzero_box(data, 2 * self._stride)
         tiles = make_tiles([part.stop - part.start for part in box], self._tile, self._overlap)
-        return data, box, tiles
+        return data[(slice(None), *box)], box, tiles
+
+    def _pieces(self, seen: Tensor) -> list[Piece]:
+        """What the prior net is shown one after the other; none without a latent prior."""
+        encoder = self.network.latent_encoder
+        if encoder is None:
+            return []
+        most = voxels_of_a_piece(encoder.n_features)
+        return make_pieces(seen.shape[1:], encoder.stride, encoder.reach, most)
 
     def prior(self, image: Image) -> MarkovPrior | None:
         """The network's own MRF, see :func:`prior_for`."""
@@ -185,15 +210,6 @@ class Predictor(ImagePredictor):
     def _watched(self, cancelled: Callable[[], bool] | None) -> AbstractContextManager[None]:
         """Ask before every layer of the network whether to go on."""
         return nullcontext() if cancelled is None else stopping(self.network, cancelled)
-
-    def _latent_share(self, data: Tensor, tile: Tile, flips: list[int]) -> Tensor:
-        """What a tile adds to the latent statistics of the image, times its voxels, ``(2L,)``."""
-        with torch.inference_mode():
-            patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
-            statistics = self.network.latent_statistics(patch[None])[0]
-            if not all_finite(statistics):
-                raise self._not_finite("latent prior", tile.region)
-            return statistics * tile.weight.sum().item()
 
     def _add(
         self, data: Tensor, tile: Tile, maps: ParameterMaps, box: Region, flips: list[int]
@@ -243,6 +259,10 @@ class Predictor(ImagePredictor):
         stored = voxel_bytes(self.spec)
         # One float32 offset and the image itself come on top.
         needed = voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
+        encoder = self.network.latent_encoder
+        if encoder is not None:
+            # The tensors of maps come after the prior net's features, which are let go.
+            needed = max(needed, piece_bytes(encoder.n_features, math.prod(grid_shape)))
         return needed + refined * refinement_bytes(self.spec.n_classes, image.spatial_shape)
 
 

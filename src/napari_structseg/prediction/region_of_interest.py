@@ -124,8 +124,15 @@ class RegionOfInterest(BaseModel):
             region.append(slice(start, stop))
         return tuple(region)
 
-    def slices(self, image: Image) -> list[Image]:
+    def slices(self, image: Image, seen: Region | None = None) -> list[Image]:
         """The chosen slices of a volume, each as a 2-D image.
+
+        Parameters
+        ----------
+        image
+            The volume.
+        seen
+            What is cut out of it; None: the region of interest.
 
         Raises
         ------
@@ -135,7 +142,7 @@ class RegionOfInterest(BaseModel):
         from napari_structseg.image import Image
 
         axis = self.axis_number
-        region = list(self.region(image.spatial_shape))
+        region = list(self.region(image.spatial_shape) if seen is None else seen)
         images = []
         for index in range(self.start, self.start + self.count):
             region[axis] = slice(index, index + 1)

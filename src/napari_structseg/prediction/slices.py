@@ -91,9 +91,11 @@ class SlicePredictor(ImagePredictor):
         predictor, slices = self._prepare(image)
         stack: list[LogitDistribution] = []
         # Slices take different numbers of tiles.
-        total, before = sum(predictor.n_steps(one) for one in slices), 0
-        for one in slices:
-            for progress in predictor.stream(one, cancelled=cancelled):
+        views = self._latent_views(image)
+        seen = list(zip(slices, views, strict=True))
+        total, before = sum(predictor.n_steps(one, view) for one, view in seen), 0
+        for one, view in seen:
+            for progress in predictor.stream(one, cancelled=cancelled, latent_view=view):
                 done = before + progress.done
                 if progress.complete and progress.distribution is not None:
                     stack.append(progress.distribution)
@@ -101,6 +103,26 @@ class SlicePredictor(ImagePredictor):
                     yield Prediction(done, total, None)
             before = done
         yield Prediction(total, total, SliceStack(stack, self.roi.axis_number))
+
+    def _latent_views(self, image: Image) -> list[Image]:
+        """What the latent prior of each slice is of: the place that is looked at.
+
+        As much of the slice around the box as a patch of training shows: a prior net that sees
+        less, or an average over more, speaks of another place than it has learned to. Of whole
+        slices, and along an axis where the box is larger, all of it.
+        """
+        spec, region = self._predictor.spec, list(self.region(image))
+        plane = [axis for axis in range(image.ndim) if axis != self.roi.axis_number]
+        for axis, patch, spacing in zip(
+            plane, spec.patch, spec.spacing or (None, None), strict=True
+        ):
+            size, part = image.spatial_shape[axis], region[axis]
+            wanted = patch if spacing is None else round(patch * spacing / image.spacing[axis])
+            length = min(size, max(wanted, part.stop - part.start))
+            start = (part.start + part.stop - length) // 2
+            start = min(max(0, start), size - length)
+            region[axis] = slice(start, start + length)
+        return self.roi.slices(image, tuple(region))
 
     def _prepare(self, image: Image, *, refined: bool = False) -> tuple[Predictor, list[Image]]:
         """The slices, and what predicts them: with the window that the whole volume fits."""
