@@ -19,7 +19,7 @@ def expected_labels(dock) -> np.ndarray:
 
 def test_first_comes_the_mean(exploring) -> None:
     segmentation = exploring.widget.layers.segmentation
-    assert exploring.widget.strip.sample == 0
+    assert exploring.widget.state.controls.sample == 0
     assert segmentation.data.dtype == np.uint8
     assert np.array_equal(exploring.labels, expected_labels(exploring))
     assert len(np.unique(exploring.labels)) > 1
@@ -52,7 +52,7 @@ def test_sliders_change_the_labels_of_the_same_sample(exploring) -> None:
 def test_the_mean_gives_way_to_a_sample_when_its_spread_is_moved(exploring) -> None:
     widget = exploring.widget
     widget.spread.rows[2].scale.slider.setValue(1.5)
-    assert widget.strip.sample == 1
+    assert widget.state.controls.sample == 1
     assert "sample 1" in widget.status.hint.text()
     exploring.settle()
     assert np.array_equal(exploring.labels, expected_labels(exploring))
@@ -61,7 +61,7 @@ def test_the_mean_gives_way_to_a_sample_when_its_spread_is_moved(exploring) -> N
 def test_the_mean_stays_where_no_single_sample_is_shown(exploring) -> None:
     exploring.widget.show_panel.choose(Show.ENTROPY)
     exploring.widget.spread.temperature_slider.slider.setValue(2.0)
-    assert exploring.widget.strip.sample == 0
+    assert exploring.widget.state.controls.sample == 0
 
 
 def test_a_typed_seed_draws_another_series(exploring) -> None:
@@ -296,7 +296,7 @@ def test_a_file_keeps_its_geometry(dock, tmp_path) -> None:
     dock.viewer.add_image(data, **settings)
     dock.choose()
     dock.run()
-    assert dock.widget._exploration.image is image
+    assert dock.widget._controller.current.image is image
     assert dock.widget.layers.segmentation.metadata[GEOMETRY_KEY] is image.geometry
 
 

@@ -14,6 +14,7 @@ from napari_structseg.controls import MEAN, Controls
 from napari_structseg.models import ClassSpec, HeadSpec
 from napari_structseg.render.hypotheses import Hypotheses, find_hypotheses
 from napari_structseg.session.messages import Modes
+from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.panels.hypotheses_panel import HypothesesPanel
 from napari_structseg.widgets.panels.sample_strip import COLUMNS, MAX_SAMPLES
 from napari_structseg.widgets.parts.class_row import Measure
@@ -36,8 +37,15 @@ def hypotheses(areas: np.ndarray = AREAS, n_modes: int | None = None, **options)
 
 
 @pytest.fixture
-def panel(qtbot) -> HypothesesPanel:
-    made = HypothesesPanel()
+def state() -> ExplorerState:
+    made = ExplorerState()
+    made.controls.take(CONTROLS)
+    return made
+
+
+@pytest.fixture
+def panel(qtbot, state) -> HypothesesPanel:
+    made = HypothesesPanel(state)
     qtbot.addWidget(made)
     made.set_model(CLASSES, Measure(), is_stochastic=True)
     made.resize(370, 600)
@@ -46,9 +54,10 @@ def panel(qtbot) -> HypothesesPanel:
 
 
 @pytest.fixture
-def heard(panel) -> list[int]:
+def heard(state) -> list[int]:
+    """Samples chosen."""
     samples: list[int] = []
-    panel.sample_chosen.connect(samples.append)
+    state.controls.events.chosen.connect(lambda: samples.append(state.controls.sample))
     return samples
 
 
@@ -87,17 +96,17 @@ def test_what_is_said_of_one_mode(panel) -> None:
     assert panel.caption.text() == "12 samples · estimated"
 
 
-def test_a_click_chooses_the_representative(panel, heard, qtbot) -> None:
+def test_a_click_chooses_the_representative(panel, state, qtbot) -> None:
     panel.show_hypotheses(hypotheses(), CONTROLS)
     qtbot.mouseClick(panel.rows[2], Qt.MouseButton.LeftButton)
-    assert heard == [panel.rows[2].mode.representative]
+    assert state.controls.sample == panel.rows[2].mode.representative
+    assert panel.chosen == 2
     # What is marked follows from the sample that is shown.
-    assert panel.chosen is None
-    panel.show_controls(CONTROLS.model_copy(update={"sample": 5}))
-    assert panel.chosen == 2
-    panel.show_controls(CONTROLS.model_copy(update={"sample": 11}))
-    assert panel.chosen == 2
-    panel.show_controls(CONTROLS)
+    for sample, row in ((2, 1), (5, 2), (11, 2)):
+        if sample in panel.rows[row].mode.samples:
+            state.controls.sample = sample
+            assert panel.chosen == row
+    state.controls.sample = MEAN
     assert panel.chosen is None
 
 
@@ -108,7 +117,6 @@ def test_rows_by_keys(panel, heard, qtbot) -> None:
     panel.rows[0].setFocus()
     qtbot.keyClick(panel.rows[0], Qt.Key.Key_Down)
     assert heard == [panel.rows[0].mode.representative]
-    panel.show_controls(CONTROLS.model_copy(update={"sample": heard[-1]}))
     qtbot.keyClick(panel.rows[0], Qt.Key.Key_Up)
     assert heard[-1] == panel.rows[2].mode.representative
     qtbot.keyClick(panel.rows[1], Qt.Key.Key_Space)
@@ -118,15 +126,15 @@ def test_rows_by_keys(panel, heard, qtbot) -> None:
     assert len(heard) == 3
 
 
-def test_modes_of_other_samples_are_pale(panel) -> None:
+def test_modes_of_other_samples_are_pale(panel, state) -> None:
     panel.show_hypotheses(hypotheses(), CONTROLS)
     for update in ({"sample": 3}, {"iterations": 4}):
-        panel.show_controls(CONTROLS.model_copy(update=update))
+        state.controls.take(CONTROLS.model_copy(update=update))
         assert not any(row.is_stale for row in panel.rows)
     for update in ({"temperature": 2.0}, {"seed": 4}, {"class_scale": (1.0, 2.0)}):
-        panel.show_controls(CONTROLS.model_copy(update=update))
+        state.controls.take(CONTROLS.model_copy(update=update))
         assert all(row.is_stale for row in panel.rows)
-    panel.show_controls(CONTROLS)
+    state.controls.take(CONTROLS)
     assert not any(row.is_stale for row in panel.rows)
 
 
@@ -274,14 +282,14 @@ def test_the_key_opens_the_section_and_goes_round(exploring, qtbot) -> None:
         exploring.settle()
 
     press()
-    assert widget.strip.sample == MEAN
+    assert widget.state.controls.sample == MEAN
     assert widget.hypotheses_section.is_open
     representatives = [row.mode.representative for row in panel.rows]
     assert len(representatives) == 2
     seen = []
     for _ in range(3):
         press()
-        seen.append(widget.strip.sample)
+        seen.append(widget.state.controls.sample)
     first = seen[0]
     assert seen == [first, next(one for one in representatives if one != first), first]
 
@@ -290,16 +298,16 @@ def test_a_sample_beyond_the_strip(exploring) -> None:
     strip = exploring.widget.strip
     strip.select(57)
     exploring.settle()
-    assert strip.sample == 57
+    assert exploring.widget.state.controls.sample == 57
     assert strip.n_samples == 2 * COLUMNS - 1
     assert not any(one.isChecked() for one in strip.thumbnails)
     controls = exploring.widget.controls
     expected = render_labels(exploring.distribution, controls.noise, controls)
     assert np.array_equal(exploring.labels, expected)
     strip.next.click()
-    assert strip.sample == 58
+    assert exploring.widget.state.controls.sample == 58
     strip.thumbnails[4].click()
-    assert strip.sample == 4
+    assert exploring.widget.state.controls.sample == 4
     # The strip grows towards a sample, and then shows it.
     strip.select(MAX_SAMPLES - 2)
     while strip.more.isEnabled():

@@ -18,6 +18,7 @@ from napari_structseg.io.weights import save_weights
 from napari_structseg.models import BackboneSpec, ClassSpec, HeadSpec, ModelSpec, build_network
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import LatentSpace, Request, Show, View
+from napari_structseg.session.state import ExplorerState, Mean
 from napari_structseg.widgets.panels.latent_panel import LatentPanel
 
 N_LATENTS = 3
@@ -72,40 +73,46 @@ def test_the_engine_says_what_changes_the_segmentation_most() -> None:
 
 
 @pytest.fixture
-def panel(qtbot) -> LatentPanel:
-    made = LatentPanel()
+def panel(qtbot, state) -> LatentPanel:
+    made = LatentPanel(state)
     qtbot.addWidget(made)
     made.set_model(N_LATENTS)
-    made.show_controls(Controls(), 4)
     made.show()
     return made
 
 
 @pytest.fixture
-def heard(panel) -> list[object]:
+def state() -> ExplorerState:
+    made = ExplorerState()
+    made.display.n_thumbnails = 4
+    return made
+
+
+@pytest.fixture
+def heard(state) -> list[object]:
     """Positions moved to, and samples chosen."""
     events: list[object] = []
-    panel.moved.connect(lambda: events.append(panel.position))
-    panel.sample_chosen.connect(events.append)
+    controls = state.controls
+    controls.events.chosen.connect(lambda: events.append(controls.latent or controls.sample))
     return events
 
 
-def test_dragging_moves_in_the_plane(panel, heard) -> None:
+def test_dragging_moves_in_the_plane(panel, heard, state) -> None:
     pad = panel.pad
-    assert panel.position == ()
+    assert state.controls.latent == ()
     corner = pad.place(np.array([1.5, -2.0, 0]))
     drag(pad, pad.place(np.array([-2.6, 2.6, 0])), corner)
-    assert panel.position == pytest.approx((1.5, -2, 0))
-    assert heard[-1] == panel.position
+    assert state.controls.latent == pytest.approx((1.5, -2, 0))
+    assert heard[-1] == state.controls.latent
     assert panel.where.text() == "At +1.50 σ, −2.00 σ"
     # What is not painted stays as it is.
     panel.across_box.setCurrentIndex(2)
     assert panel.where.text() == "At +0.00 σ, −2.00 σ, 1.50 σ beside this plane"
     drag(pad, pad.place(np.array([0, 2.5, 1.0])))
-    assert panel.position == pytest.approx((1.5, 2.5, 1.0))
+    assert state.controls.latent == pytest.approx((1.5, 2.5, 1.0))
 
 
-def test_dots_are_samples(panel, heard) -> None:
+def test_dots_are_samples(panel, heard, state) -> None:
     pad = panel.pad
     for sample in (2, 4):
         place = pad.place(factors(7, sample))
@@ -118,40 +125,40 @@ def test_dots_are_samples(panel, heard) -> None:
         assert QToolTip.text() == f"Sample {sample}"
         heard.clear()
     # From a sample on, its coordinates beside the plane stay.
-    panel.show_controls(Controls(sample=4), 4)
+    state.controls.take(Controls(sample=4))
     place = pad.place(factors(7, 4))
     drag(pad, place, place + QPointF(1, 0), place + QPointF(20, 0))
-    assert heard[0] == 4
-    assert len(heard) == 2
-    assert panel.position[1:] == pytest.approx(factors(7, 4)[1:])
-    assert panel.position[0] > factors(7, 4)[0]
+    assert len(heard) == 1
+    assert state.controls.latent[1:] == pytest.approx(factors(7, 4)[1:])
+    assert state.controls.latent[0] > factors(7, 4)[0]
 
 
-def test_back_to_the_mean(panel, heard, qtbot) -> None:
+def test_back_to_the_mean(panel, qtbot, state) -> None:
     pad = panel.pad
-    drag(pad, QPointF(30, 40))
-    qtbot.mouseDClick(pad, Qt.MouseButton.LeftButton, pos=QPoint(30, 40))
-    panel.mean_button.click()
-    qtbot.keyClick(pad, Qt.Key.Key_Home)
-    assert heard[-3:] == [MEAN] * 3
-    panel.let_go()
-    panel.show_controls(Controls(), 4)
-    assert panel.position == ()
-    assert pad.coordinates == (0, 0)
+    for go_back in (
+        lambda: qtbot.mouseDClick(pad, Qt.MouseButton.LeftButton, pos=QPoint(30, 40)),
+        panel.mean_button.click,
+        lambda: qtbot.keyClick(pad, Qt.Key.Key_Home),
+    ):
+        drag(pad, QPointF(30, 40))
+        assert state.controls.latent
+        go_back()
+        assert state.controls.chosen == Mean()
+        assert pad.coordinates == (0, 0)
 
 
-def test_keys(panel, heard, qtbot) -> None:
+def test_keys(panel, heard, qtbot, state) -> None:
     keys = (Qt.Key.Key_Right, Qt.Key.Key_Right, Qt.Key.Key_Up, Qt.Key.Key_Left, Qt.Key.Key_Down)
     for key in keys:
         qtbot.keyClick(panel.pad, key)
-    assert panel.position == pytest.approx((0.1, 0, 0))
+    assert state.controls.latent == pytest.approx((0.1, 0, 0))
     assert len(heard) == 5
     qtbot.keyClick(panel.pad, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
     qtbot.keyClick(panel.pad, Qt.Key.Key_A)
     assert len(heard) == 5
 
 
-def test_temperature_scales_the_prior(panel, heard) -> None:
+def test_temperature_scales_the_prior(panel, heard, state) -> None:
     pad = panel.pad
     position = np.array([1.0, 0.5, 0])
     centre = pad.place(np.zeros(N_LATENTS))
@@ -160,22 +167,22 @@ def test_temperature_scales_the_prior(panel, heard) -> None:
         return (pad.place(position) - centre).x()
 
     at_one = apart()
-    panel.show_controls(Controls(temperature=1.4), 4)
+    state.controls.take(Controls(temperature=1.4))
     assert apart() == pytest.approx(1.4 * at_one)
     drag(pad, pad.place(position))
-    assert panel.position == pytest.approx((1, 0.5, 0))
+    assert state.controls.latent == pytest.approx((1, 0.5, 0))
     assert pad.coordinates == pytest.approx((1.4, 0.7))
     # Two standard deviations stay in sight.
-    panel.show_controls(Controls(temperature=3), 4)
+    state.controls.take(Controls(temperature=3))
     assert pad.rect().contains(pad.place(np.array([2.0, 0, 0])).toPoint())
-    panel.show_controls(Controls(temperature=0), 4)
+    state.controls.take(Controls(temperature=0))
     n_heard = len(heard)
     drag(pad, QPointF(20, 20))
     assert len(heard) == n_heard
     # However far the mouse is.
-    panel.show_controls(Controls(temperature=0.1), 4)
+    state.controls.take(Controls(temperature=0.1))
     drag(pad, QPointF(pad.width(), 0))
-    assert panel.position[:2] == (LATENT_MAX, LATENT_MAX)
+    assert state.controls.latent[:2] == (LATENT_MAX, LATENT_MAX)
 
 
 def test_the_axes_are_two(panel) -> None:
@@ -191,15 +198,16 @@ def test_the_axes_are_two(panel) -> None:
     assert (panel.across_box.currentIndex(), panel.up_box.currentIndex()) == (1, 2)
 
 
-def test_a_space_of_one_dimension(qtbot, heard) -> None:
-    panel = LatentPanel()
+def test_a_space_of_one_dimension(qtbot) -> None:
+    state = ExplorerState()
+    panel = LatentPanel(state)
     qtbot.addWidget(panel)
     panel.set_model(1)
     panel.show_space(np.eye(1), np.zeros(1))
-    panel.show_controls(Controls(sample=1), 2)
+    state.controls.take(Controls(sample=1))
     drag(panel.pad, QPointF(150, 20))
-    assert len(panel.position) == 1
-    assert panel.position[0] > 0.5
+    assert len(state.controls.latent) == 1
+    assert state.controls.latent[0] > 0.5
     assert not panel.up_box.isEnabled()
 
 
@@ -211,9 +219,9 @@ def picture_of(widget) -> np.ndarray:
     return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
 
 
-def test_what_is_painted(panel) -> None:
+def test_what_is_painted(panel, state) -> None:
     before = picture_of(panel.pad)
-    panel.show_controls(Controls(temperature=1.4), 4)
+    state.controls.take(Controls(temperature=1.4))
     warm = picture_of(panel.pad)
     assert not np.array_equal(before, warm)
     drag(panel.pad, QPointF(30, 150))
@@ -259,7 +267,7 @@ def test_the_slice_follows_the_position(exploring_latents, qtbot) -> None:
         drag(pad, place)
         dock.settle()
         controls = widget.controls
-        assert controls.latent == widget.latent.position != ()
+        assert controls.latent == widget.state.controls.latent != ()
         assert not any(one.isChecked() for one in widget.strip.thumbnails)
         expected = render_labels(dock.distribution, controls.noise, controls)
         assert np.array_equal(dock.labels, expected)
@@ -300,7 +308,7 @@ def test_a_new_run_begins_at_the_mean(exploring_latents) -> None:
     dock.settle()
     dock.run()
     assert widget.controls.latent == ()
-    assert widget.strip.thumbnails[widget.strip.sample].isChecked()
+    assert widget.strip.thumbnails[widget.state.controls.sample].isChecked()
 
 
 def test_a_model_without_latents_has_no_pad(dock) -> None:
@@ -310,14 +318,17 @@ def test_a_model_without_latents_has_no_pad(dock) -> None:
     assert dock.widget.latent_section.isHidden()
 
 
-def test_a_double_click_that_trembles_is_none_the_less_the_mean(panel, heard) -> None:
+def test_a_double_click_that_trembles_is_none_the_less_the_mean(panel, heard, state) -> None:
     pad = panel.pad
     place = QPointF(30, 40)
     double_click = QMouseEvent.Type.MouseButtonDblClick
+    state.controls.sample = 2
+    heard.clear()
     drag(pad, place, pressed=double_click, button=Qt.MouseButton.RightButton)
     assert heard == []
     drag(pad, place, pressed=double_click)
+    state.controls.sample = 2
     drag(pad, place, place + QPointF(1, 0), pressed=double_click)
-    assert heard == [MEAN, MEAN]
+    assert heard == [MEAN, 2, MEAN]
     drag(pad, place, place + QPointF(9, 0), pressed=double_click)
-    assert heard[-1] == panel.position != ()
+    assert heard[-1] == state.controls.latent != ()

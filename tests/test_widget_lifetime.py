@@ -83,7 +83,7 @@ def test_the_image_deleted_after_the_run(exploring) -> None:
     assert names(exploring) == []
     exploring.add_image(name="again")
     exploring.run()
-    assert exploring.widget.strip.sample == 3
+    assert exploring.widget.state.controls.sample == 3
     assert np.array_equal(exploring.labels, expected_labels(exploring))
 
 
@@ -101,19 +101,19 @@ def test_a_second_image_and_a_second_model(exploring) -> None:
     exploring.widget.strip.select(3)
     second = exploring.add_image(brain((10, 12, 14), seed=1), name="T2")
     exploring.widget.source.choose_image(second)
-    assert exploring.widget.strip.sample == 3
+    assert exploring.widget.state.controls.sample == 3
     exploring.run()
     assert exploring.labels.shape == (10, 12, 14)
     assert np.array_equal(exploring.labels, expected_labels(exploring))
-    assert exploring.widget.strip.sample == 3
-    assert names(exploring) == ["T1", "T2", "Segmentation"]
+    assert exploring.widget.state.controls.sample == 3
+    assert names(exploring) == ["T1", "Segmentation", "T2", "Segmentation [1]"]
 
     path = tiny_model(exploring.folder / "unet.safetensors", head=HeadSpec(kind="point"))
     exploring.widget.source.choose_model(path)
     exploring.run()
-    assert exploring.widget.strip.sample == 0
+    assert exploring.widget.state.controls.sample == 0
     assert np.array_equal(exploring.labels, expected_labels(exploring))
-    assert names(exploring) == ["T1", "T2", "Segmentation"]
+    assert names(exploring) == ["T1", "Segmentation", "T2", "Segmentation [1]"]
 
 
 def test_the_same_image_again_keeps_layers_and_sliders(exploring) -> None:
@@ -147,11 +147,17 @@ def test_a_cancelled_run_gives_the_last_result_back(exploring) -> None:
     start_long_run(exploring)
     # Until the first slice of the new run is on the screen.
     exploring.wait(lambda: exploring.labels.shape == LARGE)
-    assert names(exploring) == ["T1", "large", "Segmentation"]
+    first, second = (layer for layer in exploring.viewer.layers if "Segm" in layer.name)
+    assert not first.visible
+    assert second.data.shape == LARGE
     exploring.widget.source.run_button.click()
     exploring.settle()
-    assert np.array_equal(exploring.labels, labels)
     assert names(exploring) == ["T1", "Segmentation", "large"]
+    assert not exploring.widget.is_exploring()
+    exploring.widget.source.choose_image(exploring.viewer.layers["T1"])
+    exploring.settle()
+    assert first.visible
+    assert np.array_equal(exploring.labels, labels)
     assert [row.plot.mark_ml is not None for row in exploring.widget.spread.rows] == [True] * 4
 
 
@@ -185,7 +191,7 @@ def test_another_image_added_while_the_run_is_on(dock) -> None:
 
 def test_the_dock_closed_while_the_run_is_on(dock) -> None:
     start_long_run(dock)
-    run = dock.widget._job.run
+    run = dock.widget._session.runs.job.run
     dock.viewer.window.remove_dock_widget(dock.docked)
     assert run.join(60)
     QApplication.processEvents()
@@ -213,7 +219,7 @@ def test_the_dock_closed_while_it_renders(exploring) -> None:
 def test_the_window_closed_while_the_run_is_on(make_napari_viewer, qtbot, tmp_path) -> None:
     dock = Dock(make_napari_viewer(), qtbot, tmp_path)
     start_long_run(dock)
-    run = dock.widget._job.run
+    run = dock.widget._session.runs.job.run
     dock.viewer.close()
     assert run.join(60)
     QApplication.processEvents()

@@ -21,12 +21,14 @@ from napari_structseg.models import ClassSpec
 from napari_structseg.priors import EnergyPrior
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
+from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.panels.neighbours_panel import CHANGES, UPDATES, NeighboursPanel
 from napari_structseg.widgets.parts.section import Section
 from napari_structseg.widgets.plots.compatibility_picture import CompatibilityPicture
 from tiny_models import CLASSES
 
 WIDTH = 370
+CONTROLS = {f"controls.{name}" for name in Controls.model_fields}
 N_ITERATIONS = 12
 
 
@@ -80,9 +82,16 @@ def wheel(widget, delta: int) -> None:
 
 
 @pytest.fixture
-def panel(qtbot) -> NeighboursPanel:
+def state() -> ExplorerState:
+    made = ExplorerState()
+    made.controls.iterations = 10
+    return made
+
+
+@pytest.fixture
+def panel(qtbot, state) -> NeighboursPanel:
     """The panel with a prior used with ten iterations."""
-    made = NeighboursPanel()
+    made = NeighboursPanel(state)
     qtbot.addWidget(made)
     qtbot.addWidget(made.reset_button)
     made.set_model(CLASSES, iterations=10)
@@ -93,44 +102,49 @@ def panel(qtbot) -> NeighboursPanel:
 
 
 @pytest.fixture
-def heard(panel) -> list[int]:
-    """The iterations at each change."""
+def heard(state) -> list[int]:
+    """The iterations at each action."""
     changes: list[int] = []
-    panel.changed.connect(lambda: changes.append(panel.iterations))
+
+    def hear(touched: frozenset[str]) -> None:
+        if touched & {"display.stop_when_converged", *CONTROLS}:
+            changes.append(state.controls.iterations)
+
+    state.settled.connect(hear)
     return changes
 
 
-def test_defaults_are_those_of_the_model(panel) -> None:
+def test_defaults_are_those_of_the_model(panel, state) -> None:
     default = Controls()
-    assert panel.iterations == 10
-    assert panel.strength == default.mrf_strength
-    assert panel.damping == default.damping
-    assert panel.update_kind == default.update_rule
-    assert panel.nudges == default.nudges
-    assert not panel.stops_when_converged
-    assert panel.changes is Changes.NONE
+    assert state.controls.iterations == 10
+    assert state.controls.mrf_strength == default.mrf_strength
+    assert state.controls.damping == default.damping
+    assert state.controls.update_rule == default.update_rule
+    assert state.controls.nudges == default.nudges
+    assert not state.display.stop_when_converged
+    assert state.display.changes is Changes.NONE
     assert panel.is_default
     assert panel.note.isHidden()
 
 
-def test_every_state_makes_valid_controls(panel) -> None:
+def test_every_state_makes_valid_controls(panel, state) -> None:
     panel.iteration_slider.set_value(99)
     panel.strength_slider.set_value(99)
     panel.damping_slider.set_value(-99)
     panel.picture.select(0, 1)
     panel.picture.slider.set_value(-99)
     controls = Controls(
-        iterations=panel.iterations,
-        mrf_strength=panel.strength,
-        damping=panel.damping,
-        update_rule=panel.update_kind,
-        nudges=panel.nudges,
+        iterations=state.controls.iterations,
+        mrf_strength=state.controls.mrf_strength,
+        damping=state.controls.damping,
+        update_rule=state.controls.update_rule,
+        nudges=state.controls.nudges,
     )
     assert controls.iterations == ITERATIONS_MAX
     assert controls.mrf_strength == MRF_STRENGTH_MAX
 
 
-def test_sliders_are_dragged_where_it_is_useful_and_typed_beyond(panel, heard) -> None:
+def test_sliders_are_dragged_where_it_is_useful_and_typed_beyond(panel, state) -> None:
     strength, nudge = panel.strength_slider, panel.picture.slider
     panel.picture.select(0, 1)
     for slider, useful, most in (
@@ -143,66 +157,66 @@ def test_sliders_are_dragged_where_it_is_useful_and_typed_beyond(panel, heard) -
         slider.set_value(most)
         assert slider.value == slider.box.value() == most
         assert slider.slider.value() == useful
-    assert panel.strength == MRF_STRENGTH_MAX
-    assert panel.nudges == (Nudge(first=0, second=1, amount=NUDGE_MAX),)
+    assert state.controls.mrf_strength == MRF_STRENGTH_MAX
+    assert state.controls.nudges == (Nudge(first=0, second=1, amount=NUDGE_MAX),)
 
 
-def test_iterations_are_dragged_typed_wheeled_keyed_and_reset(panel, heard, qtbot) -> None:
+def test_iterations_are_dragged_typed_wheeled_keyed_and_reset(panel, heard, qtbot, state) -> None:
     iterations = panel.iteration_slider
     iterations.slider.setValue(7.4)
-    assert panel.iterations == iterations.slider.value() == iterations.box.value() == 7
+    assert state.controls.iterations == iterations.slider.value() == iterations.box.value() == 7
 
     iterations.box.setFocus()
     iterations.box.selectAll()
     qtbot.keyClicks(iterations.box, "23")
-    assert panel.iterations == 7
+    assert state.controls.iterations == 7
     qtbot.keyClick(iterations.box, Qt.Key.Key_Return)
-    assert panel.iterations == iterations.slider.value() == 23
+    assert state.controls.iterations == iterations.slider.value() == 23
 
     for key, expected in (("Right", 24), ("Down", 23), ("PageUp", 28), ("End", 50), ("Home", 0)):
         qtbot.keyClick(iterations.slider, getattr(Qt.Key, f"Key_{key}"))
-        assert panel.iterations == expected
+        assert state.controls.iterations == expected
     # With Shift the arrows browse samples, as anywhere in the dock.
     qtbot.keyClick(iterations.slider, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
-    assert panel.iterations == 0
+    assert state.controls.iterations == 0
 
     wheel(iterations.slider, 120)
     wheel(iterations.slider, 120)
-    assert panel.iterations == 2
+    assert state.controls.iterations == 2
     # A touch pad turns by less than a notch.
     for _ in range(3):
         wheel(iterations.slider, -40)
-    assert panel.iterations == 1
+    assert state.controls.iterations == 1
 
     iterations.reset_button.click()
-    assert panel.iterations == 10
+    assert state.controls.iterations == 10
     panel.step_iterations(-4)
     qtbot.mouseDClick(iterations.slider, Qt.MouseButton.LeftButton)
     assert heard == [7, 23, 24, 23, 28, 50, 0, 1, 2, 1, 10, 6, 10]
     assert not iterations.reset_button.isEnabled()
 
 
-def test_iterations_follow_the_mouse(panel, qtbot) -> None:
+def test_iterations_follow_the_mouse(panel, qtbot, state) -> None:
     slider = panel.iteration_slider.slider
     middle = slider.height() // 2
     qtbot.mousePress(slider, Qt.MouseButton.LeftButton, pos=QPoint(slider.width() // 2, middle))
-    assert panel.iterations == pytest.approx(ITERATIONS_MAX / 2, abs=1)
+    assert state.controls.iterations == pytest.approx(ITERATIONS_MAX / 2, abs=1)
     qtbot.mouseMove(slider, QPoint(slider.width(), middle))
     qtbot.mouseRelease(slider, Qt.MouseButton.LeftButton, pos=QPoint(slider.width(), middle))
-    assert panel.iterations == slider.value()
+    assert state.controls.iterations == slider.value()
     assert float(slider.sliderPosition()).is_integer()
 
 
-def test_every_control_says_that_it_changed(panel, heard) -> None:
+def test_every_control_says_that_it_changed(panel, heard, state) -> None:
     panel.strength_slider.set_value(2)
-    assert panel.strength == 2
+    assert state.controls.mrf_strength == 2
     panel.damping_slider.set_value(0.5)
-    assert panel.damping == 0.5
+    assert state.controls.damping == 0.5
     for kind in ("coloured", "proximal", "parallel"):
         panel.update_choice.buttons[kind].click()
-        assert panel.update_kind == kind
+        assert state.controls.update_rule == kind
     panel.stop_box.click()
-    assert panel.stops_when_converged
+    assert state.display.stop_when_converged
     assert len(heard) == 6
     assert not panel.is_default
 
@@ -214,19 +228,14 @@ def test_a_proximal_step_has_no_damping(panel) -> None:
     assert panel.damping_slider.isEnabled()
 
 
-def test_changes_are_chosen_apart(panel, heard) -> None:
-    chosen = []
-    panel.changes_chosen.connect(chosen.append)
+def test_changes_are_chosen_apart(panel, heard, state) -> None:
     for changes in (Changes.START, Changes.PREVIOUS, Changes.NONE):
         panel.changes_choice.buttons[changes].click()
-        assert panel.changes is changes
-    panel.changes_choice.buttons[Changes.NONE].click()
-    assert chosen == [Changes.START, Changes.PREVIOUS, Changes.NONE]
-    assert all(isinstance(one, Changes) for one in chosen)
+        assert state.display.changes is changes
     assert heard == []
 
 
-def test_reset_all_is_one_change(panel, heard) -> None:
+def test_reset_all_is_one_change(panel, heard, state) -> None:
     panel.changes_choice.choose(Changes.START)
     panel.iteration_slider.set_value(3)
     panel.strength_slider.set_value(2)
@@ -240,28 +249,26 @@ def test_reset_all_is_one_change(panel, heard) -> None:
     assert heard == [10]
     assert panel.is_default
     assert panel.damping_slider.isEnabled()
-    assert panel.changes is Changes.START
+    assert state.display.changes is Changes.START
     panel.reset_button.click()
     assert heard == [10]
 
 
-def test_another_model_begins_anew_and_says_nothing(panel, heard) -> None:
-    panel.iteration_slider.set_value(3)
-    panel.picture.select(1, 2)
-    panel.picture.slider.set_value(1)
+def test_another_model_says_nothing(panel, heard, state) -> None:
+    state.controls.iterations = 5
     panel.show_convergence(convergence())
     panel.show_progress(12, 30)
     heard.clear()
     panel.set_model(CLASSES[:3], iterations=5)
     assert heard == []
-    assert panel.iterations == panel.plot.iteration == 5
+    assert panel.plot.iteration == 5
     assert panel.is_default
     assert panel.plot.convergence is None
     assert panel.iteration_slider.reached == 0
     assert panel.progress.text() == ""
 
 
-def test_a_model_without_a_prior(panel, qtbot) -> None:
+def test_a_model_without_a_prior(panel, qtbot, state) -> None:
     panel.weights_button.click()
     panel.changes_choice.choose(Changes.START)
     panel.set_model(CLASSES, iterations=None)
@@ -279,10 +286,9 @@ def test_a_model_without_a_prior(panel, qtbot) -> None:
     ):
         assert not widget.isEnabled()
     assert panel.picture.isHidden()
-    assert panel.iterations == 0
-    assert panel.changes is Changes.NONE
+    assert panel.iteration_slider.value == 0
     panel.step_iterations(3)
-    assert panel.iterations == 0
+    assert panel.iteration_slider.value == 0
 
 
 def test_progress_is_painted_under_the_handle(panel) -> None:
@@ -372,12 +378,12 @@ def test_weights_are_folded_away_until_wanted(panel, heard) -> None:
     assert heard == []
 
 
-def test_a_pair_is_clicked_nudged_marked_and_reset(panel, heard, qtbot) -> None:
+def test_a_pair_is_clicked_nudged_marked_and_reset(panel, heard, qtbot, state) -> None:
     panel.weights_button.click()
     grid, slider = panel.picture.grid, panel.picture.slider
     assert not slider.isEnabled()
     slider.set_value(2)
-    assert panel.nudges == ()
+    assert state.controls.nudges == ()
     slider.reset()
 
     qtbot.mouseClick(
@@ -387,7 +393,7 @@ def test_a_pair_is_clicked_nudged_marked_and_reset(panel, heard, qtbot) -> None:
     assert panel.picture.pair.text() == "White matter and Grey matter"
     before = pixels(grid)
     slider.set_value(-1.5)
-    assert panel.nudges == (Nudge(first=2, second=3, amount=-1.5),)
+    assert state.controls.nudges == (Nudge(first=2, second=3, amount=-1.5),)
     # The pair is marked in both its cells.
     for pair in ((3, 2), (2, 3)):
         cell = grid.places.cell(pair).toRect()
@@ -401,11 +407,11 @@ def test_a_pair_is_clicked_nudged_marked_and_reset(panel, heard, qtbot) -> None:
     slider.set_value(0.5)
     panel.picture.select(2, 3)
     assert slider.value == -1.5
-    assert [nudge.first for nudge in panel.nudges] == [1, 2]
+    assert [nudge.first for nudge in state.controls.nudges] == [1, 2]
     slider.reset_button.click()
-    assert panel.nudges == (Nudge(first=1, second=1, amount=0.5),)
+    assert state.controls.nudges == (Nudge(first=1, second=1, amount=0.5),)
     panel.picture.clear_button.click()
-    assert panel.nudges == ()
+    assert state.controls.nudges == ()
     assert not panel.picture.clear_button.isEnabled()
     assert len(heard) == 4
 
@@ -495,7 +501,7 @@ def test_no_weights_no_picture(qtbot) -> None:
 def test_the_panel_in_a_window(make_napari_viewer, theme) -> None:
     viewer = make_napari_viewer()
     viewer.theme = theme
-    panel = NeighboursPanel()
+    panel = NeighboursPanel(ExplorerState())
     section = Section("Neighbours", panel, panel.reset_button)
     viewer.window.add_dock_widget(section, name="Neighbours")
     panel.set_model(CLASSES, iterations=10)

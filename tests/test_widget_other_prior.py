@@ -63,7 +63,7 @@ def model_alone(dock) -> np.ndarray:
 
 def refined(dock, path: Path) -> np.ndarray:
     controls = dock.widget.controls
-    prior = prior_for(load_model(path)[0], dock.widget._exploration.image)
+    prior = prior_for(load_model(path)[0], dock.widget._controller.current.image)
     unary = dock.distribution.mean().log_softmax(dim=0)[None]
     with torch.inference_mode():
         dense = refine(prior, unary, controls.iterations, strength=controls.mrf_strength)
@@ -81,7 +81,7 @@ def test_a_model_without_a_prior_takes_that_of_another(exploring) -> None:
 
     choose(exploring, exploring.other)
     assert panel.prior_chooser.choice == str(exploring.other)
-    assert panel.iterations == 3
+    assert exploring.widget.controls.iterations == 3
     assert panel.iteration_slider.isEnabled()
     assert panel.weights_button.isEnabled()
     assert np.array_equal(exploring.labels, refined(exploring, exploring.other))
@@ -100,14 +100,14 @@ def test_a_model_with_a_prior_takes_that_of_another(exploring) -> None:
     own = exploring.choose(prior=PriorSpec(kind="energy", iterations=6))
     exploring.run()
     panel = exploring.widget.neighbours
-    assert panel.iterations == 6
+    assert exploring.widget.controls.iterations == 6
     assert panel.prior_chooser.currentText() == "Prior of the model itself"
     assert str(own) not in listed(exploring)
     choose(exploring, exploring.other)
-    assert panel.iterations == 3
+    assert exploring.widget.controls.iterations == 3
     assert np.array_equal(exploring.labels, refined(exploring, exploring.other))
     choose(exploring, None)
-    assert panel.iterations == 6
+    assert exploring.widget.controls.iterations == 6
     assert np.array_equal(exploring.labels, refined(exploring, own))
 
 
@@ -177,7 +177,7 @@ def test_it_stays_for_the_next_image(exploring) -> None:
     exploring.run()
     panel = exploring.widget.neighbours
     assert panel.prior_chooser.choice == str(exploring.other)
-    assert panel.iterations == 5
+    assert exploring.widget.controls.iterations == 5
     assert np.array_equal(exploring.labels, refined(exploring, exploring.other))
 
 
@@ -233,7 +233,7 @@ def test_probabilities_take_the_place_of_a_model(dock, maps) -> None:
     assert np.array_equal(dock.labels, refined(dock, dock.other))
     assert not np.array_equal(dock.labels, model_alone(dock))
     # The prior's model says what the classes are.
-    assert widget._exploration.spec.classes == CLASSES
+    assert widget._controller.current.spec.classes == CLASSES
     widget.neighbours.iteration_slider.set_value(9)
     dock.settle()
     assert np.array_equal(dock.labels, refined(dock, dock.other))
@@ -253,6 +253,8 @@ def test_probabilities_that_cannot_be_used(dock, maps) -> None:
     dock.widget.source.choose_model(maps)
     dock.run()
     assert "voxel grid of the image 'another'" in dock.widget.banner.message
+    dock.widget.source.choose_image(dock.viewer.layers["T1"])
+    dock.settle()
     assert np.array_equal(dock.labels, before)
 
 
@@ -264,14 +266,18 @@ def test_the_same_maps_again_keep_the_prior_and_its_sliders(dock, maps) -> None:
     panel.picture.select(1, 2)
     panel.picture.slider.set_value(0.5)
     dock.settle()
-    before, nudges = dock.labels.copy(), panel.nudges
+    before, nudges = dock.labels.copy(), dock.widget.controls.nudges
     assert len(nudges) == 1
     dock.run()
     assert not dock.widget.banner.message
     assert panel.prior_chooser.choice == str(dock.other)
-    assert (panel.iterations, panel.strength, panel.nudges) == (3, 2, nudges)
+    assert (
+        dock.widget.controls.iterations,
+        dock.widget.controls.mrf_strength,
+        dock.widget.controls.nudges,
+    ) == (3, 2, nudges)
     assert panel.picture.grid.selected == (1, 2)
-    assert dock.widget._exploration.spec.classes == CLASSES
+    assert dock.widget._controller.current.spec.classes == CLASSES
     assert np.array_equal(dock.labels, before)
 
 
@@ -289,8 +295,10 @@ def test_a_cancelled_run_gives_the_prior_back(exploring) -> None:
     exploring.widget.source.run_button.click()
     exploring.settle()
     assert exploring.widget.status.hint.text() == "Cancelled"
+    exploring.widget.source.choose_image(exploring.viewer.layers["T1"])
+    exploring.settle()
     assert box.choice == str(exploring.other)
-    assert exploring.widget.neighbours.iterations == 3
+    assert exploring.widget.controls.iterations == 3
     assert exploring.widget.neighbours.iteration_slider.isEnabled()
     assert np.array_equal(exploring.labels, labels)
 
@@ -310,7 +318,7 @@ def test_weights_are_those_of_the_prior_in_use(dock) -> None:
     save_model(again, network, spec)
     dock.widget.source.choose_model(again)
     dock.run()
-    assert dock.widget._exploration.spec == spec
+    assert dock.widget._controller.current.spec == spec
     assert grid.average((1, 2)) != pytest.approx(before, abs=1e-3)
     assert str(own) in listed(dock)
     assert str(again) not in listed(dock)
@@ -321,7 +329,7 @@ def test_a_prior_that_needs_too_much_memory_changes_nothing(exploring) -> None:
     layers = widget.layers
     huge = Exploration(
         exploring.viewer,
-        widget._exploration.run,
+        widget._controller.current.run,
         RunOutcome(PointLogits(torch.zeros(4, 1, 1, 1).expand(4, *shape)), None, *SAID),
         Image.from_array(np.broadcast_to(np.uint8(1), shape)),
         layers.beside,

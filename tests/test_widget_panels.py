@@ -55,20 +55,20 @@ def test_thumbnails_follow_the_contrast(exploring) -> None:
 def test_browsing_by_click_keys_and_buttons(exploring, qtbot) -> None:
     strip = exploring.widget.strip
     qtbot.mouseClick(strip.thumbnails[3], Qt.MouseButton.LeftButton)
-    assert strip.sample == 3
+    assert exploring.widget.state.controls.sample == 3
     qtbot.keyClick(strip.thumbnails[3], Qt.Key.Key_Right)
-    assert strip.sample == 4
+    assert exploring.widget.state.controls.sample == 4
     qtbot.keyClick(strip.thumbnails[4], Qt.Key.Key_Down)
-    assert strip.sample == 4 + COLUMNS
+    assert exploring.widget.state.controls.sample == 4 + COLUMNS
     qtbot.keyClick(strip, Qt.Key.Key_Left)
-    assert strip.sample == 3 + COLUMNS
+    assert exploring.widget.state.controls.sample == 3 + COLUMNS
     strip.next.click()
     strip.previous.click()
     strip.previous.click()
-    assert strip.sample == 2 + COLUMNS
+    assert exploring.widget.state.controls.sample == 2 + COLUMNS
     strip.select(MEAN)
     strip.previous.click()
-    assert strip.sample == MEAN
+    assert exploring.widget.state.controls.sample == MEAN
     assert "mean" in exploring.widget.status.hint.text()
 
 
@@ -76,7 +76,7 @@ def test_the_strip_grows(exploring) -> None:
     strip = exploring.widget.strip
     strip.select(strip.n_samples)
     strip.next.click()
-    assert strip.sample == 2 * COLUMNS
+    assert exploring.widget.state.controls.sample == 2 * COLUMNS
     assert strip.n_samples == 3 * COLUMNS - 1
     exploring.settle()
     assert strip.thumbnails[-1].picture is not None
@@ -108,7 +108,7 @@ def test_a_slider_is_dragged_typed_keyed_and_reset(exploring, qtbot) -> None:
     # With Shift the arrows browse, as anywhere in the dock.
     qtbot.keyClick(scale.slider, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
     assert scale.value == 3
-    assert exploring.widget.strip.sample == 2
+    assert exploring.widget.state.controls.sample == 2
     scale.set_value(0.2)
 
     before = scale.value
@@ -155,10 +155,11 @@ def test_reset_all_is_one_change(exploring) -> None:
     spread = exploring.widget.spread
     spread.temperature_slider.set_value(2)
     spread.rows[1].scale.set_value(2)
-    heard = []
-    spread.changed.connect(lambda: heard.append(exploring.widget.controls.class_scale))
+    state, heard = exploring.widget.state, []
+    state.settled.connect(heard.append)
     spread.reset_button.click()
-    assert heard == [(1, 1, 1, 1)]
+    assert heard == [{"controls.temperature", "controls.class_scale"}]
+    assert state.controls.class_scale == (1, 1, 1, 1)
 
 
 def test_keys(exploring, qtbot) -> None:
@@ -170,29 +171,29 @@ def test_keys(exploring, qtbot) -> None:
 
     press("Right")
     press("Right")
-    assert dock.strip.sample == 2
+    assert dock.state.controls.sample == 2
     press("Left")
-    assert dock.strip.sample == 1
+    assert dock.state.controls.sample == 1
     press("Up")
-    assert dock.spread.temperature == pytest.approx(1.1)
+    assert dock.state.controls.temperature == pytest.approx(1.1)
     press("Down")
     press("Down")
-    assert dock.spread.temperature == pytest.approx(0.9)
+    assert dock.state.controls.temperature == pytest.approx(0.9)
     press("R")
     assert dock.spread.is_default
     press("N")
-    assert dock.strip.seed == 8
+    assert dock.state.controls.seed == 8
     press("M")
-    assert dock.strip.sample == MEAN
+    assert dock.state.controls.sample == MEAN
     for key, show in zip("BOCEG", Show, strict=True):
         press(key)
-        assert dock.show_panel.chosen is show
+        assert dock.state.display.show is show
 
 
 def test_keys_do_nothing_before_there_is_anything(dock) -> None:
     for act in dock.viewer.keymap.values():
         act(dock.viewer)
-    assert dock.widget.strip.sample == MEAN
+    assert dock.widget.state.controls.sample == MEAN
 
 
 def test_keys_are_free_in_napari() -> None:
@@ -267,10 +268,10 @@ def test_a_model_from_a_file(dock, qtbot) -> None:
     source.model_box.activated.emit(source.model_box.count() - 1)
     dialog = source.file_dialog
     assert dialog.isVisible()
-    assert source.model == before
+    assert dock.widget.state.source.model == before
     dialog.fileSelected.emit(str(path))
     dialog.close()
-    assert source.model == str(path)
+    assert dock.widget.state.source.model == str(path)
     n_models = source.model_box.count()
     source.choose_model(path)
     assert source.model_box.count() == n_models
@@ -282,7 +283,7 @@ def test_shipped_models_and_the_device_are_listed(dock) -> None:
     source = dock.widget.source
     listed = [source.model_box.itemData(index) for index in range(source.model_box.count())]
     assert listed[: len(shipped_models())] == list(shipped_models())
-    assert source.device == "auto"
+    assert dock.widget.state.source.device == "auto"
     assert source.device_box.currentText().startswith("auto: ")
 
 

@@ -32,7 +32,7 @@ def without_prior(dock) -> np.ndarray:
 
 def expected(dock, **changed: object) -> np.ndarray:
     controls = dock.widget.controls.model_copy(update=changed)
-    prior = dock.widget._exploration.prior
+    prior = dock.widget._controller.current.prior
     distribution = dock.distribution
     noise = controls.noise
     offset = None if noise is None else distribution.offset(noise)
@@ -52,7 +52,7 @@ def expected(dock, **changed: object) -> np.ndarray:
 
 def test_the_models_own_iterations_are_shown_first(exploring) -> None:
     widget = exploring.widget
-    assert widget.neighbours.iterations == 4
+    assert widget.controls.iterations == 4
     assert np.array_equal(exploring.labels, expected(exploring))
     assert not np.array_equal(exploring.labels, without_prior(exploring))
     assert widget.neighbours.plot.convergence.n_iterations == 4 + AHEAD
@@ -167,7 +167,7 @@ def test_a_model_without_a_prior_after_one_with(exploring) -> None:
     exploring.run()
     panel = exploring.widget.neighbours
     assert panel.note.isVisibleTo(panel)
-    assert panel.iterations == 0
+    assert exploring.widget.controls.iterations == 0
     assert np.array_equal(exploring.labels, without_prior(exploring))
 
 
@@ -186,13 +186,12 @@ def test_a_flat_image(dock) -> None:
 def test_keys(exploring, qtbot) -> None:
     from napari_structseg.widgets.shortcuts import SHORTCUTS
 
-    panel = exploring.widget.neighbours
     acts = {shortcut.key: shortcut.act for shortcut in SHORTCUTS}
     acts["Shift-I"](exploring.widget)
-    assert panel.iterations == 5
+    assert exploring.widget.controls.iterations == 5
     acts["Shift-U"](exploring.widget)
     acts["Shift-U"](exploring.widget)
-    assert panel.iterations == 3
+    assert exploring.widget.controls.iterations == 3
 
 
 def test_the_spread_says_that_it_is_without_the_prior(exploring) -> None:

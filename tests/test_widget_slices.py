@@ -12,6 +12,7 @@ from napari_structseg.models import HeadSpec
 from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.session.messages import Modes, Show
+from napari_structseg.widgets.viewer.marking import marked_roi
 from tiny_models import CLASSES
 
 SHAPE = (9, 40, 48)
@@ -37,6 +38,11 @@ def volume(dock):
     return dock
 
 
+def marked(dock) -> RegionOfInterest:
+    """What a run would be applied to."""
+    return marked_roi(dock.viewer, dock.widget.source.image_layer, dock.widget.state.source)
+
+
 def expected(dock) -> np.ndarray:
     controls = dock.widget.controls
     return render_labels(dock.distribution, controls.noise, controls)
@@ -49,15 +55,13 @@ def test_rows_are_there_for_2d_models_on_volumes(volume) -> None:
     source.choose_image(volume.add_image(ct()[0], name="one slice"))
     assert not source.where.isVisibleTo(source)
     assert source.window_row.isVisibleTo(source)
-    assert source.roi is None
     source.choose_model("brain-tissue")
     assert not source.window_row.isVisibleTo(source)
-    assert source.chosen_window is None
+    assert volume.widget.state.source.intensity_window is None
 
 
 def test_the_slice_that_is_shown(volume) -> None:
-    source = volume.widget.source
-    assert source.roi == RegionOfInterest(axis="z", start=6)
+    assert marked(volume) == RegionOfInterest(axis="z", start=6)
     volume.run()
     assert volume.distribution.spatial_shape == (1, *SHAPE[1:])
     assert np.array_equal(volume.labels[6:7], expected(volume))
@@ -70,7 +74,7 @@ def test_a_slab_in_a_box_and_its_samples(volume) -> None:
     widget, source = volume.widget, volume.widget.source
     source.where.count_box.setValue(3)
     box = source.where.add_box()
-    roi = source.roi
+    roi = marked(volume)
     assert roi.start == 5
     assert [stop - start for start, stop in roi.box] == [16, 16]
     volume.run()
@@ -116,7 +120,7 @@ def test_latents_and_hypotheses_of_a_slab(volume) -> None:
     widget.hypotheses_section.set_open(True)
     volume.run()
     assert widget.latent.n_latents == 3
-    assert widget.hypotheses.modes is Modes.AUTO
+    assert widget.state.display.modes is Modes.AUTO
     volume.viewer.dims.ndisplay = 3
     volume.settle()
     assert np.array_equal(volume.labels[5:7], expected(volume))
@@ -126,7 +130,7 @@ def test_latents_and_hypotheses_of_a_slab(volume) -> None:
 def test_slices_along_another_axis(volume, axis: int) -> None:
     volume.viewer.dims.order = (axis, *(one for one in range(3) if one != axis))
     volume.viewer.dims.set_current_step(axis, 11)
-    assert volume.widget.source.roi == RegionOfInterest(axis="zyx"[axis], start=11)
+    assert marked(volume) == RegionOfInterest(axis="zyx"[axis], start=11)
     volume.run()
     found = np.moveaxis(volume.labels, axis, 0)
     assert np.array_equal(found[11], expected(volume).squeeze(axis))
@@ -139,7 +143,7 @@ def test_a_drawn_shape_marks_the_voxels_that_it_covers(volume) -> None:
     shapes = volume.viewer.add_shapes([world], shape_type="polygon", name="mine")
     where = volume.widget.source.where
     where.choose_box(shapes)
-    assert where.roi().box == ((4, 21), (10, 40))
+    assert marked(volume).box == ((4, 21), (10, 40))
 
 
 def test_shapes_that_mark_nothing(volume) -> None:
@@ -185,7 +189,7 @@ def test_the_window_fits_the_image_and_can_be_changed(volume) -> None:
     limits = tuple(layer.contrast_limits)
     assert (row.low_box.value(), row.high_box.value()) == (-1000, 1200)
     assert row.unit_label.text() == "HU"
-    assert row.chosen_window is None
+    assert volume.widget.state.source.intensity_window is None
     volume.run()
     before = volume.distribution.mean()
     assert tuple(layer.contrast_limits) == limits
@@ -193,7 +197,7 @@ def test_the_window_fits_the_image_and_can_be_changed(volume) -> None:
     assert tuple(layer.contrast_limits) == (-1000, 1200)
     row.low_box.setValue(-160)
     row.high_box.setValue(240)
-    assert row.chosen_window == (-160, 240)
+    assert volume.widget.state.source.intensity_window == (-160, 240)
     volume.run()
     assert not np.allclose(volume.distribution.mean(), before)
 
@@ -208,7 +212,7 @@ def test_bytes_and_what_is_neither(volume) -> None:
     source.choose_image(volume.add_image(ct() + 1024, name="raw"))
     assert not row.note.isHidden()
     assert "check the window" in row.note.text()
-    assert row.chosen_window == (-1000, 1200)
+    assert volume.widget.state.source.intensity_window == (-1000, 1200)
 
 
 @pytest.mark.parametrize(
@@ -220,9 +224,9 @@ def test_the_window_of_a_model_is_not_rounded(volume, ends, shown, typed) -> Non
     spec = IntensitySpec(kind="window", low=ends[0], high=ends[1])
     row.set_model(spec, volume.viewer.layers["CT"])
     assert (row.low_box.value(), row.high_box.value()) == pytest.approx(shown)
-    assert row.chosen_window is None
+    assert volume.widget.state.source.intensity_window is None
     row.high_box.setValue(typed)
-    assert row.chosen_window == pytest.approx((shown[0], typed))
+    assert volume.widget.state.source.intensity_window == pytest.approx((shown[0], typed))
 
 
 def test_another_window_keeps_the_sliders(volume) -> None:

@@ -147,7 +147,7 @@ def _record(stage: _Stage, spec: ModelSpec, out: Path, tell: Tell) -> dict[str, 
         "slider_moves": _MOVES,
         "labels": "mean",
         "samples": DEFAULT_SAMPLES,
-        "seed": dock.strip.seed,
+        "seed": dock.state.controls.seed,
         "cpus": os.cpu_count(),
         "seconds_to_complete": round(complete, 3),
         "versions": {package: version(package) for package in _PACKAGES},
@@ -247,7 +247,7 @@ def _volumes(stage: _Stage, spec: ModelSpec) -> dict[str, dict[str, float]]:
         return {}
     volumes = sample_volumes(
         engine.distribution,
-        noises_of(stage.dock.strip.seed, DEFAULT_SAMPLES),
+        noises_of(stage.dock.state.controls.seed, DEFAULT_SAMPLES),
         (1.0,) * spec.n_classes,
         stage.image.voxel_volume_ml,
     )

@@ -81,7 +81,7 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
         show,
         changes=display.changes if has_changes else Changes.NONE,
         stop_when_converged=display.stop_when_converged,
-        n_thumbnails=display.n_thumbnails if scene.is_stochastic else 0,
+        n_thumbnails=display.n_thumbnails,
         thumbnail_size=scene.thumbnail_size,
         modes=display.modes if "hypotheses" in display.open_sections else Modes.NONE,
     )

@@ -7,6 +7,8 @@ scripts set them, undo and autosave serialise them. The state knows nothing of w
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Annotated, Any, Literal
 
 from psygnal import EmissionInfo, EventedModel, SignalInstance
@@ -57,6 +59,14 @@ Chosen = Annotated[Mean | Sample | LatentPosition, Field(discriminator="kind")]
 
 class _Evented(EventedModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    # Of the state that this is a part of.
+    _together: Callable[[], AbstractContextManager[None]] = PrivateAttr(default=nullcontext)
+
+    def update(self, values: EventedModel | dict[str, Any], recurse: bool = True) -> None:
+        """Set several fields as one action, see `ExplorerState.together`."""
+        with self._together():
+            super().update(values, recurse)
 
 
 class ControlsState(_Evented, Settings):
@@ -121,7 +131,18 @@ class SourceState(_Evented):
     device: Annotated[str, Field(description="auto, cpu, cuda:0, ...")] = AUTO
     roi: Annotated[
         RegionOfInterest | None,
-        Field(description="Slices that a 2-D model is applied to; None: the whole image."),
+        Field(
+            description="Slices of a volume that a 2-D model is applied to; None: those that are "
+            "shown when it is run, as `n_slices` and `box` say."
+        ),
+    ] = None
+    n_slices: Annotated[
+        int,
+        Field(ge=1, description="How many slices around the one that is shown."),
+    ] = 1
+    box: Annotated[
+        str | None,
+        Field(description="Name of a shapes layer that marks a part of them; None: all of them."),
     ] = None
     intensity_window: Annotated[
         tuple[float, float] | None,
@@ -169,6 +190,10 @@ class DisplayState(_Evented):
         tuple[Opacity, ...],
         Field(description="Opacity of each class, in label order. Empty: 1 for every class."),
     ] = ()
+    latent_axes: Annotated[
+        tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]],
+        Field(description="Directions of the latent space that are shown across and up."),
+    ] = (0, 1)
     orientation_letters: Annotated[
         bool,
         Field(description="Whether letters at the edges of the view say which side is which."),
@@ -179,6 +204,11 @@ class DisplayState(_Evented):
             description="Sections of the dock that are open: what is folded away is not computed."
         ),
     ] = frozenset({"samples", "latent", "show", "spread"})
+
+    def fold(self, section: str, *, is_open: bool) -> None:
+        """Open or close a section."""
+        others = self.open_sections - {section}
+        self.open_sections = others | {section} if is_open else others
 
     def opacities(self, n_classes: int) -> tuple[float, ...]:
         """How opaque each class is drawn, in label order; 0 for those that are hidden."""
@@ -217,6 +247,11 @@ class ExplorerState(BaseModel):
     _changed: SignalInstance = PrivateAttr(
         default_factory=lambda: SignalInstance((str, object), name="changed")
     )
+    _settled: SignalInstance = PrivateAttr(
+        default_factory=lambda: SignalInstance((frozenset,), name="settled")
+    )
+    _depth: int = PrivateAttr(default=0)
+    _touched: set[str] = PrivateAttr(default_factory=set)
 
     def __eq__(self, other: object) -> bool:
         # Who listens is no part of what was chosen, and pydantic would compare it.
@@ -229,15 +264,37 @@ class ExplorerState(BaseModel):
         """Emits the dotted name of a field and its new value."""
         return self._changed
 
+    @property
+    def settled(self) -> SignalInstance:
+        """Emits the dotted names of all fields that one action has changed, once it is over."""
+        return self._settled
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one action of all changes inside: `settled` is emitted once, at the end."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if not self._depth and self._touched:
+                touched = frozenset(self._touched)
+                self._touched.clear()
+                self._settled.emit(touched)
+
     def model_post_init(self, _context: Any) -> None:  # noqa: ANN401 -- as pydantic declares it
         """Listen to the parts."""
         for name in type(self).model_fields:
-            part: EventedModel = getattr(self, name)
+            part: _Evented = getattr(self, name)
+            part._together = self.together
             part.events.connect(self._on_change(name))
 
     def _on_change(self, part: str) -> Any:  # noqa: ANN401 -- a slot
         def emit(info: EmissionInfo) -> None:
-            self.changed.emit(f"{part}.{info.signal.name}", info.args[0])
+            name = f"{part}.{info.signal.name}"
+            with self.together():
+                self._touched.add(name)
+                self.changed.emit(name, info.args[0])
 
         return emit
 
@@ -250,7 +307,8 @@ class ExplorerState(BaseModel):
             If it is no such state. Nothing has changed then.
         """
         other = ExplorerState.model_validate_json(json)
-        for name in type(self).model_fields:
-            source: EventedModel = getattr(other, name)
-            part: EventedModel = getattr(self, name)
-            part.update({field: getattr(source, field) for field in type(source).model_fields})
+        with self.together():
+            for name in type(self).model_fields:
+                source: EventedModel = getattr(other, name)
+                part: EventedModel = getattr(self, name)
+                part.update({field: getattr(source, field) for field in type(source).model_fields})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from napari.components import ViewerModel
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QKeyEvent
@@ -16,6 +18,8 @@ from napari_structseg.session.messages import (
     SliceLabels,
     VolumeSpread,
 )
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.panels.banner import ErrorBanner
 from napari_structseg.widgets.panels.hypotheses_panel import HypothesesPanel
 from napari_structseg.widgets.panels.latent_panel import LatentPanel
@@ -28,12 +32,13 @@ from napari_structseg.widgets.panels.status_line import StatusLine
 from napari_structseg.widgets.panels.view_row import ViewRow
 from napari_structseg.widgets.parts.section import Hairline, Note, Section
 from napari_structseg.widgets.shortcuts import ShortcutList
-from napari_structseg.widgets.viewer.layers import RESULT_KEY
 
 _MARGIN = 8
 # All sections fit into a window of 1280 x 800, the rarer ones folded.
 _SPACING = 6
 _SIZE = QSize(396, 680)
+# Of the sections, in the state.
+_NAMES = ("samples", "latent", "hypotheses", "show", "spread", "neighbours")
 _NO_IMAGE = (
     "Open an image to begin: drop a NIfTI file into the window, or choose "
     "File ▸ Open Sample ▸ StructSeg."
@@ -59,20 +64,25 @@ class DockLayout(QWidget):
     ----------
     viewer
         Whose image layers are offered.
+    state
+        What was chosen in it; the panels are views of it.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, viewer: ViewerModel, state: ExplorerState, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
-        self.source = SourcePanel(viewer, lambda layer: RESULT_KEY in layer.metadata)
+        self.state = state
+        self.source = SourcePanel(viewer, state)
         self.banner = ErrorBanner()
         self.welcome = Note()
-        self.strip: SampleStrip = SampleStrip()
-        self.latent: LatentPanel = LatentPanel()
-        self.hypotheses: HypothesesPanel = HypothesesPanel()
-        self.show_panel: ShowPanel = ShowPanel()
+        self.strip: SampleStrip = SampleStrip(state)
+        self.latent: LatentPanel = LatentPanel(state)
+        self.hypotheses: HypothesesPanel = HypothesesPanel(state)
+        self.show_panel: ShowPanel = ShowPanel(state)
         self.view_row = ViewRow(viewer)
-        self.spread: SpreadPanel = SpreadPanel()
-        self.neighbours: NeighboursPanel = NeighboursPanel()
+        self.spread: SpreadPanel = SpreadPanel(state)
+        self.neighbours: NeighboursPanel = NeighboursPanel(state)
         self.status = StatusLine()
         self.keys_section = Section("Keyboard", ShortcutList())
         self.keys_section.hide()
@@ -87,10 +97,11 @@ class DockLayout(QWidget):
             Section("Spread", self.spread, self.spread.reset_button),
             Section("Neighbours", self.neighbours, self.neighbours.reset_button),
         )
-        # Of use to those who want it: hypotheses cost more samples than are drawn otherwise, and
-        # the model's own iterations run without their panel.
-        self.hypotheses_section.set_open(False)
-        self.sections[-1].set_open(False)
+        for name, section in zip(_NAMES, self.sections, strict=True):
+            section.header.toggled.connect(partial(self._on_fold, name))
+        bind(self, state.display, "open_sections", self._show_folds)
+        bind(self, state.display, "orientation_letters", self.view_row.show_letters)
+        self.view_row.letters_chosen.connect(self._on_letters)
         self.scroll_area = _KeylessScrollArea()
         self.scroll_area.setWidgetResizable(True)
         self.scroll_area.setFrameShape(QFrame.Shape.NoFrame)
@@ -123,9 +134,8 @@ class DockLayout(QWidget):
         has_image = self.source.image_layer is not None
         self.welcome.setText(_NOT_RUN if has_image else _NO_IMAGE)
 
-    def show_iterations(self) -> None:
+    def show_iterations(self, n: int) -> None:
         """Say in the header of the neighbours what they do, for when it is folded."""
-        n = self.neighbours.iterations
         said = f" · {n} iteration{'s' * (n != 1)}" if n else ""
         self.sections[-1].header.setText(f"Neighbours{said}")
 
@@ -150,8 +160,18 @@ class DockLayout(QWidget):
 
     def step_hypothesis(self, distance: int) -> None:
         """Show the mode so many on; the first time, look for modes."""
-        self.hypotheses_section.set_open(True)
+        self.state.display.fold("hypotheses", is_open=True)
         self.hypotheses.step(distance)
+
+    def _on_letters(self, is_on: bool) -> None:
+        self.state.display.orientation_letters = is_on
+
+    def _on_fold(self, name: str, is_open: bool) -> None:
+        self.state.display.fold(name, is_open=is_open)
+
+    def _show_folds(self, open_sections: frozenset[str]) -> None:
+        for name, section in zip(_NAMES, self.sections, strict=True):
+            section.set_open(name in open_sections)
 
     def _toggle_keys(self) -> None:
         self.keys_section.setVisible(self.keys_section.isHidden())

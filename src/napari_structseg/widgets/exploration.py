@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
-from napari_structseg.controls import Controls
 from napari_structseg.devices import free_memory
-from napari_structseg.distributions import LogitDistribution, region_shape, whole
+from napari_structseg.distributions import LogitDistribution, whole
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
-from napari_structseg.models import ModelSpec
+from napari_structseg.models import ClassSpec, ModelSpec
 from napari_structseg.prediction.other_prior import OtherPrior, open_prior
 from napari_structseg.prediction.specs import MapSpec, Spec
 from napari_structseg.refine.changes import Changes
@@ -27,64 +22,23 @@ from napari_structseg.session.messages import (
     ChangedLabels,
     Lines,
     MapRegion,
-    Modes,
-    ModeThumbnails,
     Request,
     Result,
-    Show,
     SlabLabels,
     SliceLabels,
-    Thumbnails,
 )
 from napari_structseg.session.placement import placed, view_inside, view_outside
+from napari_structseg.session.resolve import Scene
 from napari_structseg.session.runner import ModelRun, RunOutcome
-from napari_structseg.widgets.panels.sample_strip import THUMBNAIL_SIZE
-from napari_structseg.widgets.parts.class_row import Measure
 from napari_structseg.widgets.threads.at_exit import rest_at_exit
 from napari_structseg.widgets.threads.inbox import Inbox
 from napari_structseg.widgets.viewer.layers import ResultLayers
-from napari_structseg.widgets.viewer.viewing import (
-    current_view,
-    grey_picture,
-    has_size,
-    is_transposed,
-)
+from napari_structseg.widgets.viewer.pictures import THUMBNAIL_SIZE
+from napari_structseg.widgets.viewer.viewing import current_view
 
-Picture = npt.NDArray[np.uint8]
-
-N_OUTLINES = 5
-_LINES = (Show.OUTLINES, Show.CONTOURS)
 # A slice is mostly there before this. Waiting for it lets the moved slider and the slice be
 # painted together: with OpenGL in the window, Qt composes all of it for every repaint.
 _PATIENCE_SECONDS = 0.015
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the panels say should be seen.
-
-    Attributes
-    ----------
-    controls
-        The sliders.
-    show
-        What to show.
-    n_thumbnails
-        How many samples the strip has.
-    changes
-        Which labels that the prior changed are marked.
-    stop_when_converged
-        Run the prior no further than until it has converged.
-    modes
-        How many modes the samples are grouped into.
-    """
-
-    controls: Controls
-    show: Show
-    n_thumbnails: int
-    changes: Changes = Changes.NONE
-    stop_when_converged: bool = False
-    modes: Modes = Modes.NONE
 
 
 class Exploration:
@@ -95,7 +49,7 @@ class Exploration:
     viewer
         Where it is painted.
     run
-        Where the distribution came from.
+        Where the distribution came from; None: it was handed over.
     outcome
         What the run gave.
     image, layer
@@ -109,7 +63,7 @@ class Exploration:
     def __init__(  # noqa: PLR0917 -- what the dock has when a run gives something
         self,
         viewer: ViewerModel,
-        run: ModelRun,
+        run: ModelRun | None,
         outcome: RunOutcome,
         image: Image,
         layer: ImageLayer,
@@ -119,7 +73,7 @@ class Exploration:
     ) -> None:
         self._viewer = viewer
         self.run = run
-        self._given = self.spec = outcome.spec
+        self.given = self.spec = outcome.spec
         self.image = image
         self.region = whole(image.spatial_shape) if outcome.region is None else outcome.region
         self.layer = layer
@@ -132,6 +86,7 @@ class Exploration:
         self.engine = self._make_engine(outcome.distribution)
         # Those that results are still to come for.
         self._requests: dict[int, Request] = {}
+        self._asked: Request | None = None
         # None stands for: nothing more to come.
         self._results: Inbox[Result | None] | None = None
         self._errors: Inbox[Exception] | None = None
@@ -186,14 +141,10 @@ class Exploration:
         self.engine = self._make_engine(self.engine.distribution)
         self._requests.clear()
 
-    def goes_on_from(self, old: Exploration) -> bool:
-        """Whether another one was of the same model or maps, so that its choices are still good."""
-        return are_alike(self._given, old._given)
-
-    def take_names(self, old: Exploration) -> None:
-        """Call the classes what they are called in another exploration of the same maps."""
+    def take_names(self, classes: tuple[ClassSpec, ...]) -> None:
+        """Call the classes of maps what the prior's model calls them."""
         if isinstance(self.spec, MapSpec):
-            self.spec = replace(self.spec, classes=old.spec.classes)
+            self.spec = replace(self.spec, classes=classes)
 
     def start(
         self,
@@ -236,6 +187,7 @@ class Exploration:
             self._results.close()
             self._errors.close()
         self._results = self._errors = None
+        self._asked = None
         self.engine.invalidate()
 
     def close(self) -> None:
@@ -243,46 +195,37 @@ class Exploration:
         self.stop()
         self.engine.close()
 
-    def look(self, wanted: Wanted, *, restore: bool) -> Show:
+    @property
+    def scene(self) -> Scene:
+        """What there is to look at now."""
+        distribution = self.engine.distribution
+        return Scene(
+            view_inside(current_view(self._viewer.dims, self.layer), self.region),
+            n_classes=self.spec.n_classes,
+            is_stochastic=self.is_stochastic,
+            n_latents=distribution.n_latents,
+            has_prior=self.prior is not None,
+            thumbnail_size=THUMBNAIL_SIZE,
+        )
+
+    def look(self, request: Request, *, restore: bool) -> None:
         """Ask for a picture.
 
         Parameters
         ----------
-        wanted
-            What the panels say; lines are drawn on slices only, and are labels in 3-D.
+        request
+            What the state asks for, in this scene.
         restore
             Whether layers that the user deleted come back.
-
-        Returns
-        -------
-        Show
-            What is shown.
         """
-        view = view_inside(current_view(self._viewer.dims, self.layer), self.region)
-        show = wanted.show
-        if view.volume and show in _LINES:
-            show = Show.LABELS
-        self.layers.show(show, restore=restore)
-        changes = Changes.NONE
-        if show is Show.LABELS and wanted.controls.refines:
-            changes = wanted.changes
-        self.layers.mark_changes(changes is not Changes.NONE, restore=restore)
-        request = Request(
-            wanted.controls,
-            view,
-            show,
-            changes=changes,
-            stop_when_converged=wanted.stop_when_converged,
-            n_outlines=N_OUTLINES,
-            n_thumbnails=wanted.n_thumbnails,
-            thumbnail_size=THUMBNAIL_SIZE,
-            modes=wanted.modes,
-        )
+        self.layers.show(request.show, restore=restore)
+        self.layers.mark_changes(request.changes is not Changes.NONE, restore=restore)
+        if self._results is None or request == self._asked:
+            return
+        self._asked = request
         generation = self.engine.request(request)
         self._requests[generation] = request
-        if self._results is not None:
-            self._results.wait(_PATIENCE_SECONDS)
-        return show
+        self._results.wait(_PATIENCE_SECONDS)
 
     def is_in_view(self) -> bool:
         """Whether the viewer shows any of what was segmented."""
@@ -296,42 +239,6 @@ class Exploration:
         """Whether anything is still to be computed or painted."""
         inboxes = [inbox for inbox in (self._results, self._errors) if inbox is not None]
         return not (self.engine.is_idle() and all(inbox.is_empty() for inbox in inboxes))
-
-    @property
-    def measure(self) -> Measure:
-        """How sizes are written: in mL, or where what is segmented is a slice, in mm² or pixels."""
-        sizes = region_shape(self.image.spatial_shape, self.region)
-        is_thick = [size > 1 for size in sizes]
-        if sum(is_thick) == 3:
-            return Measure()
-        if not has_size(self.layer):
-            return Measure("px", 1 / self.image.voxel_volume_ml, "Area")
-        area = math.prod(compress(self.image.spacing, is_thick))
-        return Measure("mm²", area / self.image.voxel_volume_ml, "Area")
-
-    def pictures_of(
-        self, thumbnails: Thumbnails | ModeThumbnails
-    ) -> tuple[dict[int, Picture], Picture, float]:
-        """Thumbnails as the canvas shows their slice.
-
-        Returns
-        -------
-        labels
-            By sample, ``(h, w)``.
-        grey
-            The image, ``(h, w)``.
-        aspect
-            Width by height in mm.
-        """
-        dims, view = self._viewer.dims, view_outside(thumbnails.view, self.region)
-        grey = grey_picture(self.layer, view, THUMBNAIL_SIZE, self.region)
-        sizes = region_shape(self.image.spatial_shape, self.region)
-        height, width = (self.image.spacing[axis] * sizes[axis] for axis in view.plane(len(sizes)))
-        labels = dict(thumbnails.labels)
-        if is_transposed(dims, self.layer, view):
-            labels = {sample: one.T for sample, one in labels.items()}
-            return labels, grey.T, height / width
-        return labels, grey, width / height
 
     def _make_engine(self, distribution: LogitDistribution) -> Engine:
         engine = Engine(

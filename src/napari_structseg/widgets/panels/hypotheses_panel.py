@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
@@ -15,6 +15,8 @@ from napari_structseg.models import ClassSpec
 from napari_structseg.render.hypotheses import Hypotheses
 from napari_structseg.session.hypotheses import samples_key
 from napari_structseg.session.messages import Modes
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind, follow, quiet
 from napari_structseg.widgets.parts.class_row import Measure
 from napari_structseg.widgets.parts.fields import CalmCombo
 from napari_structseg.widgets.parts.hypothesis_row import HypothesisRow
@@ -40,24 +42,25 @@ class HypothesesPanel(QWidget):
     """A row for each mode; where wanted, the distances of all pairs of samples.
 
     How many modes, and the button for the distances, are in :attr:`tools`, for the header.
+
+    Parameters
+    ----------
+    state
+        Whose controls it compares with those of the modes, and whose chosen sample it sets.
     """
 
-    sample_chosen = Signal(int)
-    modes_chosen = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, state: ExplorerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._state = state
         self.rows: tuple[HypothesisRow, ...] = ()
         self._classes: tuple[ClassSpec, ...] = ()
         self._measure = Measure()
-        self._controls = Controls()
         self._drawn_with: Controls | None = None
         self._n_samples = 0
         self.note = Note()
         self.caption = Caption()
         self.picture = DistancePicture()
-        self.picture.setVisible(False)
-        self.picture.sample_chosen.connect(self.sample_chosen.emit)
+        self.picture.sample_chosen.connect(self._choose)
         self.tools = self._make_tools()
         self._rows_layout = QVBoxLayout()
         self._rows_layout.setContentsMargins(0, 0, 0, 0)
@@ -70,11 +73,9 @@ class HypothesesPanel(QWidget):
         layout.addWidget(self.caption)
         layout.addWidget(self.picture)
         self.forget()
-
-    @property
-    def modes(self) -> Modes:
-        """How many modes the samples are grouped into."""
-        return Modes(self.number_box.currentData())
+        bind(self, state.display, "modes", self._show_modes)
+        bind(self, state.display, "open_sections", self._show_pairs)
+        follow(self, state.settled, self._mark_all)
 
     @property
     def chosen(self) -> int | None:
@@ -141,11 +142,10 @@ class HypothesesPanel(QWidget):
             if picture is not None:
                 row.show_slice(picture, grey, aspect)
 
-    def show_controls(self, controls: Controls) -> None:
-        """Mark the mode of the sample shown; pale are modes of samples drawn otherwise."""
-        self._controls = controls
-        for row in self.rows:
-            self._mark(row)
+    def _mark_all(self, touched: frozenset[str]) -> None:
+        if any(name.startswith("controls.") for name in touched):
+            for row in self.rows:
+                self._mark(row)
 
     def step(self, distance: int) -> None:
         """Go to the representative of a mode so many rows on, around the ends."""
@@ -157,7 +157,7 @@ class HypothesesPanel(QWidget):
         row = self.rows[(start + distance) % len(self.rows)]
         if any(one.hasFocus() for one in self.rows):
             row.setFocus()
-        self.sample_chosen.emit(row.mode.representative)
+        self._choose(row.mode.representative)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Go from row to row with the arrow keys."""
@@ -204,7 +204,8 @@ class HypothesesPanel(QWidget):
             rows[min(focused, len(rows) - 1)].setFocus()
 
     def _mark(self, row: HypothesisRow) -> None:
-        controls, drawn = self._controls, self._drawn_with
+        """Check the mode of the sample shown; pale are modes of samples drawn otherwise."""
+        controls, drawn = self._state.controls.frozen(), self._drawn_with
         is_stale = drawn is not None and (
             samples_key(drawn, self._n_samples) != samples_key(controls, self._n_samples)
         )
@@ -217,7 +218,25 @@ class HypothesesPanel(QWidget):
         if isinstance(row, HypothesisRow):
             # Which row is chosen follows from the sample, not from the click.
             self._mark(row)
-            self.sample_chosen.emit(row.mode.representative)
+            self._choose(row.mode.representative)
+
+    def _choose(self, sample: int) -> None:
+        self._state.controls.sample = sample
+
+    def _show_modes(self, modes: Modes) -> None:
+        with quiet(self.number_box):
+            self.number_box.setCurrentIndex(self.number_box.findData(modes))
+
+    def _on_modes(self, _index: int) -> None:
+        self._state.display.modes = Modes(self.number_box.currentData())
+
+    def _show_pairs(self, open_sections: frozenset[str]) -> None:
+        with quiet(self.pairs_button):
+            self.pairs_button.setChecked("pairs" in open_sections)
+        self.picture.setVisible("pairs" in open_sections)
+
+    def _on_pairs(self, is_open: bool) -> None:
+        self._state.display.fold("pairs", is_open=is_open)
 
     def _make_tools(self) -> QWidget:
         tools = QWidget(self)
@@ -235,10 +254,10 @@ class HypothesesPanel(QWidget):
                 "How many groups the samples are divided into; auto takes the number that keeps "
                 "them apart best, by the silhouette."
             )
-        self.number_box.currentIndexChanged.connect(lambda _index: self.modes_chosen.emit())
+        self.number_box.currentIndexChanged.connect(self._on_modes)
         self.pairs_button = SmallButton("Pairs", "See the distance between every two samples.")
         self.pairs_button.setCheckable(True)
-        self.pairs_button.toggled.connect(self.picture.setVisible)
+        self.pairs_button.toggled.connect(self._on_pairs)
         row = QHBoxLayout(tools)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)

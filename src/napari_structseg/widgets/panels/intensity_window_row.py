@@ -17,6 +17,8 @@ from qtpy.QtWidgets import (
 from napari_structseg.errors import InputError
 from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.prediction.intensity_windows import Range, fitting_window, window
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.parts.fields import DecimalField
 from napari_structseg.widgets.parts.section import Note
 
@@ -28,12 +30,21 @@ _NARROW = "QDoubleSpinBox { min-width: 56px; }"
 
 
 class WindowRow(QWidget):
-    """The ends of the window, filled in for the image and open to change."""
+    """The ends of the window, filled in for the image and open to change.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    Parameters
+    ----------
+    state
+        Whose ``source.intensity_window`` it shows and sets.
+    """
+
+    def __init__(self, state: ExplorerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._source = state.source
         self._for: tuple[IntensitySpec | None, ImageLayer | None] = (None, None)
+        # As it is shown: rounded. None where none fits.
         self._fitting: Range | None = None
+        self._suggested: Range | None = None
         self.low_box, self.high_box = DecimalField(is_open=True), DecimalField(is_open=True)
         for box, name in ((self.low_box, "Low"), (self.high_box, "High")):
             box.setStyleSheet(_NARROW)
@@ -62,26 +73,21 @@ class WindowRow(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.note)
         self.note.hide()
+        for box in (self.low_box, self.high_box):
+            box.valueChanged.connect(self._on_end)
+        bind(self, state.source, "intensity_window", self._show_chosen)
 
     @property
     def controls(self) -> tuple[QWidget, ...]:
         """What is in its row."""
         return self.low_box, self.high_box, self.show_button
 
-    @property
-    def chosen_window(self) -> Range | None:
-        """What the user has set; None: as the model says for this image."""
-        return None if self._for[0] is None or self._ends == self._fitting else self._ends
-
     def set_model(self, intensity: IntensitySpec | None, layer: ImageLayer | None) -> None:
-        """Fill in the window that fits a layer; None: the model uses none.
-
-        What was typed in stays, as long as model and image do.
-        """
+        """Fill in the window that fits a layer; None: the model uses none."""
         if (intensity, layer) == self._for:
             return
         self._for = (intensity, layer)
-        self._fitting = None
+        self._fitting = self._suggested = None
         self.note.hide()
         if intensity is None:
             return
@@ -97,11 +103,27 @@ class WindowRow(QWidget):
                     "units: check the window."
                 )
                 self.note.show()
-        self._fill_in((shown.low, shown.high))
-        # Of the hint that none fits, the ends are passed on as typed in.
+        self.unit_label.setText(shown.unit)
+        self._suggested = (shown.low, shown.high)
+        self._fill_in(self._suggested)
         if self.note.isHidden():
             self._fitting = self._ends
-        self.unit_label.setText(shown.unit)
+        if self._source.intensity_window is not None:
+            self._show_chosen(self._source.intensity_window)
+        elif not self.note.isHidden():
+            # Where none fits, the ends are passed on as if they were typed in.
+            self._on_end()
+
+    def _show_chosen(self, chosen: Range | None) -> None:
+        if chosen is None:
+            if self._suggested is not None:
+                self._fill_in(self._suggested)
+        elif chosen != self._ends and chosen[0] < chosen[1]:
+            self._fill_in(chosen)
+
+    def _on_end(self, _end: float = 0.0) -> None:
+        ends = self._ends
+        self._source.intensity_window = None if ends == self._fitting else ends
 
     @property
     def _ends(self) -> Range:
@@ -113,9 +135,10 @@ class WindowRow(QWidget):
         largest = max(_LARGEST, 10 * abs(low), 10 * abs(high))
         decimals = max(0, _DECIMALS - math.floor(math.log10(high - low)))
         for box, end in zip((self.low_box, self.high_box), ends, strict=True):
-            box.setDecimals(decimals)
-            box.setRange(-largest, largest)
-            box.setValue(end)
+            with quiet(box):
+                box.setDecimals(decimals)
+                box.setRange(-largest, largest)
+                box.setValue(end)
 
     def _show_window(self) -> None:
         layer = self._for[1]

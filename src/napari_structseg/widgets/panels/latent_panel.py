@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_structseg.controls import MEAN, Controls
+from napari_structseg.controls import MEAN
 from napari_structseg.distributions import Noise
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.parts.fields import CalmCombo
 from napari_structseg.widgets.parts.section import Note, SmallButton
 from napari_structseg.widgets.plots.latent_pad import LatentPad, Vector
@@ -27,22 +29,22 @@ class LatentPanel(QWidget):
     """A pad with a choice of its two axes.
 
     The pad shows where the picture is from: a sample, or a position that was chosen.
+
+    Parameters
+    ----------
+    state
+        Whose chosen sample or position it shows and sets.
     """
 
-    moved = Signal()
-    sample_chosen = Signal(int)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, state: ExplorerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._state = state
         self._directions: Vector = np.zeros((0, 0))
-        self._chosen: Vector | None = None
         self._n_latents = 0
-        self._shown = (0, 0)
-        self._samples_of: tuple[int, int] | None = None
         self.pad = LatentPad()
         self.pad.setToolTip(_TIP)
         self.pad.moved.connect(self._on_moved)
-        self.pad.sample_chosen.connect(self.sample_chosen.emit)
+        self.pad.sample_chosen.connect(self._choose)
         self.across_box, self.up_box = CalmCombo(), CalmCombo()
         self.where = Note()
         self.mean_button = SmallButton("Mean", "Go to the mean of the prior.")
@@ -69,26 +71,26 @@ class LatentPanel(QWidget):
         row.setSpacing(10)
         row.addWidget(self.pad)
         row.addLayout(words, 1)
+        for part, field, show in (
+            (state.controls, "temperature", self._show_temperature),
+            (state.controls, "chosen", self._show_chosen),
+            (state.controls, "seed", self._show_samples),
+            (state.display, "n_thumbnails", self._show_samples),
+            (state.display, "latent_axes", self._show_axes),
+        ):
+            bind(self, part, field, show)
 
     @property
     def n_latents(self) -> int:
         """Dimensions of the latent space; 0: there is none."""
         return self._n_latents
 
-    @property
-    def position(self) -> tuple[float, ...]:
-        """The position that was chosen; empty: none, a sample is shown."""
-        return () if self._chosen is None else tuple(self._chosen.tolist())
-
     def set_model(self, n_latents: int) -> None:
-        """Take a latent space, and forget the position in another."""
+        """Take a latent space."""
         self._n_latents = n_latents
-        self._chosen = None
         self._directions = np.eye(n_latents)
-        self.pad.show_position(np.zeros(n_latents), MEAN)
-        self._samples_of = None
-        self.pad.show_samples({})
-        self._shown = (0, min(1, n_latents - 1))
+        self.pad.set_axes(np.zeros((2, n_latents)))
+        self._show_samples()
         self._offer([f"Latent {number}" for number in range(1, n_latents + 1)])
 
     def show_space(
@@ -110,73 +112,72 @@ class LatentPanel(QWidget):
             [f"Direction {n} · {100 * share:.0f} %" for n, share in enumerate(shares, start=1)]
         )
 
-    def show_controls(self, controls: Controls, n_samples: int) -> None:
-        """Show the prior, the first samples, and where the picture is from."""
-        if not self._n_latents:
-            return
-        self.pad.set_temperature(controls.temperature)
-        if self._samples_of != (controls.seed, n_samples):
-            self._samples_of = (controls.seed, n_samples)
-            numbers = range(1, n_samples + 1)
-            self.pad.show_samples({n: self._of_sample(controls.seed, n) for n in numbers})
-        if self._chosen is not None:
-            self.pad.show_position(self._chosen, None)
+    def _show_temperature(self, temperature: float) -> None:
+        self.pad.set_temperature(temperature)
+        self._say()
+
+    def _show_samples(self, _changed: object = None) -> None:
+        """Show the first samples, and where the picture is from."""
+        seed, n_samples = self._state.controls.seed, self._state.display.n_thumbnails
+        n_samples = n_samples if self._n_latents else 0
+        self.pad.show_samples({n: self._of_sample(seed, n) for n in range(1, n_samples + 1)})
+        self._show_chosen()
+
+    def _show_chosen(self, _chosen: object = None) -> None:
+        """Show where the picture is from."""
+        controls = self._state.controls
+        if len(controls.latent) == self._n_latents > 0:
+            self.pad.show_position(np.array(controls.latent), None)
         else:
             position = self._of_sample(controls.seed, controls.sample)
             self.pad.show_position(position, controls.sample)
         self._say()
 
-    def let_go(self) -> None:
-        """Forget the position that was chosen: a sample is shown."""
-        self._chosen = None
-
     def _of_sample(self, seed: int, sample: int) -> Vector:
-        if sample == MEAN:
+        if sample == MEAN or not self._n_latents:
             return np.zeros(self._n_latents)
         return np.array(Noise(seed, sample).factors(self._n_latents).tolist())
 
     def _offer(self, names: list[str]) -> None:
         """Put directions into the boxes; those at the places that were chosen stay chosen."""
-        for box, index in zip((self.across_box, self.up_box), self._shown, strict=True):
-            blocked = box.blockSignals(True)
-            box.clear()
-            box.addItems(names)
-            box.setCurrentIndex(index)
-            box.setEnabled(len(names) > 1)
-            box.blockSignals(blocked)
+        for box in (self.across_box, self.up_box):
+            with quiet(box):
+                box.clear()
+                box.addItems(names)
+                box.setEnabled(len(names) > 1)
         self._show_axes()
 
-    def _show_axes(self) -> None:
+    def _show_axes(self, _axes: object = None) -> None:
+        last = max(self._n_latents - 1, 0)
+        across, up = (min(axis, last) for axis in self._state.display.latent_axes)
+        with quiet(self.across_box, self.up_box):
+            self.across_box.setCurrentIndex(across)
+            self.up_box.setCurrentIndex(up)
         axes = np.zeros((2, self._n_latents))
         if self._n_latents:
-            axes[0] = self._directions[self.across_box.currentIndex()]
+            axes[0] = self._directions[across]
         if self._n_latents > 1:
-            axes[1] = self._directions[self.up_box.currentIndex()]
+            axes[1] = self._directions[up]
         self.pad.set_axes(axes)
-        self._shown = (self.across_box.currentIndex(), self.up_box.currentIndex())
         self._say()
 
     def _on_across(self, index: int) -> None:
-        self._keep_apart(index, self.up_box, self._shown[0])
+        across, up = self._state.display.latent_axes
+        # A direction that is chosen for both axes changes places with the one before.
+        self._state.display.latent_axes = (index, across if index == up else up)
 
     def _on_up(self, index: int) -> None:
-        self._keep_apart(index, self.across_box, self._shown[1])
-
-    def _keep_apart(self, index: int, other: CalmCombo, before: int) -> None:
-        """A direction that is chosen for both axes changes places with the one before."""
-        if other.currentIndex() == index:
-            blocked = other.blockSignals(True)
-            other.setCurrentIndex(before)
-            other.blockSignals(blocked)
-        self._show_axes()
+        across, up = self._state.display.latent_axes
+        self._state.display.latent_axes = (up if index == across else across, index)
 
     def _on_moved(self) -> None:
-        self._chosen = self.pad.position
-        self._say()
-        self.moved.emit()
+        self._state.controls.latent = tuple(self.pad.position.tolist())
+
+    def _choose(self, sample: int) -> None:
+        self._state.controls.sample = sample
 
     def _on_mean(self) -> None:
-        self.sample_chosen.emit(MEAN)
+        self._choose(MEAN)
 
     def _say(self) -> None:
         across, up = self.pad.coordinates

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
@@ -22,12 +22,13 @@ from napari_structseg.controls import (
     MRF_STRENGTH_MAX,
     USEFUL_STRENGTH,
     Controls,
-    Nudge,
 )
 from napari_structseg.models import ClassSpec
 from napari_structseg.priors import Update
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.panels.prior_chooser import PriorChooser
 from napari_structseg.widgets.parts.choice import Choice
 from napari_structseg.widgets.parts.iteration_slider import IterationSlider
@@ -70,25 +71,29 @@ CHANGES: dict[Changes, tuple[str, str]] = {
     ),
 }
 
+_DEFAULT_RULE: Update = "parallel"
+
 
 class NeighboursPanel(QWidget):
     """Whose prior, controls of mean field, how it converges and, where wanted, the weights.
 
     The button that resets everything is :attr:`reset_button`, for the header above.
+
+    Parameters
+    ----------
+    state
+        Whose controls of mean field it shows and sets.
     """
 
-    changed = Signal()
-    changes_chosen = Signal(object)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, state: ExplorerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._state = state
         self._classes: tuple[ClassSpec, ...] = ()
-        self._is_resetting = False
         tips = {
             name: f"{Controls.model_fields[name].description} {formula}".strip()
             for name, formula in _FORMULAS.items()
         }
-        self.prior_chooser = PriorChooser()
+        self.prior_chooser = PriorChooser(state)
         self.iteration_slider = IterationSlider(
             ITERATIONS_MAX, name="Iterations", tip=tips["iterations"]
         )
@@ -157,58 +162,23 @@ class NeighboursPanel(QWidget):
         layout.addWidget(self.plot)
         layout.addWidget(self.warning)
         layout.addWidget(self.picture)
-        self.picture.setVisible(False)
         self._connect()
         self.set_model((), iterations=None)
 
     @property
-    def iterations(self) -> int:
-        """Iterations of mean field; 0 is the model alone."""
-        return self.iteration_slider.value
-
-    @property
-    def strength(self) -> float:
-        """How much neighbours count."""
-        return self.strength_slider.value
-
-    @property
-    def damping(self) -> float:
-        """Share of each step that is taken."""
-        return self.damping_slider.value
-
-    @property
-    def update_kind(self) -> Update:
-        """Which voxels are updated when; ``update`` is Qt's own."""
-        return next(kind for kind in UPDATES if kind == self.update_choice.value)
-
-    @property
-    def nudges(self) -> tuple[Nudge, ...]:
-        """Pairs of classes that should touch more or less."""
-        return self.picture.nudges
-
-    @property
-    def stops_when_converged(self) -> bool:
-        """Whether no iterations are computed that would change nothing."""
-        return self.stop_box.isChecked()
-
-    @property
-    def changes(self) -> Changes:
-        """Which changes of labels are marked."""
-        return Changes(self.changes_choice.value)
-
-    @property
     def is_default(self) -> bool:
         """Whether every control is at its default."""
+        controls = self._state.controls
         return (
-            self.iterations == self.iteration_slider.default
-            and self.strength == self.damping == 1
-            and self.update_choice.is_default
-            and not self.stops_when_converged
-            and not self.nudges
+            controls.iterations == self.iteration_slider.default
+            and controls.mrf_strength == controls.damping == 1
+            and controls.update_rule == _DEFAULT_RULE
+            and not self._state.display.stop_when_converged
+            and not controls.nudges
         )
 
     def set_model(self, classes: Sequence[ClassSpec], *, iterations: int | None) -> None:
-        """Take a model's classes and prior, everything at its default.
+        """Take a model's classes and prior.
 
         Parameters
         ----------
@@ -219,16 +189,11 @@ class NeighboursPanel(QWidget):
         """
         self._classes = tuple(classes)
         has_prior = iterations is not None
-        blocked = self.blockSignals(True)
         self.iteration_slider.set_default(iterations or 0)
-        self.reset()
-        self._on_change()
-        if not has_prior:
-            self.changes_choice.reset()
-        self.blockSignals(blocked)
         self.note.setVisible(not has_prior)
         for widget in (self._controls, self.stop_box, self.reset_button):
             widget.setEnabled(has_prior)
+        self._show_iterations()
         self.plot.setVisible(has_prior)
         self.show_progress(0, 0)
         self.show_convergence(None)
@@ -238,8 +203,7 @@ class NeighboursPanel(QWidget):
         """Offer a picture of the prior's weights, see `CompatibilityPicture.show_compatibility`."""
         self.picture.show_compatibility(self._classes, compatibility)
         self.weights_button.setEnabled(compatibility is not None)
-        if compatibility is None:
-            self.weights_button.setChecked(False)
+        self._show_weights(self._state.display.open_sections)
 
     def show_convergence(self, convergence: Convergence | None) -> None:
         """Show how the iterations computed converge, or that they do not; None: none are."""
@@ -278,33 +242,84 @@ class NeighboursPanel(QWidget):
 
     def reset(self) -> None:
         """Every control back to its default, as one change; the changes marked stay."""
-        if self.is_default:
-            return
-        self._is_resetting = True
-        for slider in (self.iteration_slider, self.strength_slider, self.damping_slider):
-            slider.reset()
-        self.update_choice.reset()
-        self.stop_box.setChecked(False)
-        self.picture.clear_nudges()
-        self._is_resetting = False
-        self._on_change()
+        with self._state.together():
+            self._state.display.stop_when_converged = False
+            self._state.controls.update(
+                {
+                    "iterations": int(self.iteration_slider.default),
+                    "mrf_strength": 1.0,
+                    "damping": 1.0,
+                    "update_rule": _DEFAULT_RULE,
+                    "nudges": (),
+                }
+            )
 
     def _connect(self) -> None:
-        for slider in (self.iteration_slider, self.strength_slider, self.damping_slider):
-            slider.changed.connect(self._on_change)
-        self.update_choice.chosen.connect(self._on_change)
+        controls, display = self._state.controls, self._state.display
+        bind(self, controls, "iterations", self._show_iterations)
+        bind(self, controls, "mrf_strength", self.strength_slider.show_value)
+        bind(self, controls, "damping", self.damping_slider.show_value)
+        bind(self, controls, "update_rule", self._show_rule)
+        bind(self, controls, "nudges", self.picture.show_nudges)
+        bind(self, display, "stop_when_converged", self._show_stop)
+        bind(self, display, "changes", self._show_changes)
+        bind(self, display, "open_sections", self._show_weights)
+        self.iteration_slider.changed.connect(self._on_iterations)
+        self.strength_slider.changed.connect(self._on_strength)
+        self.damping_slider.changed.connect(self._on_damping)
+        self.update_choice.chosen.connect(self._on_rule)
         self.changes_choice.chosen.connect(self._on_changes)
-        self.stop_box.toggled.connect(self._on_change)
-        self.picture.nudges_changed.connect(self._on_change)
-        self.weights_button.toggled.connect(self.picture.setVisible)
+        self.stop_box.toggled.connect(self._on_stop)
+        self.picture.nudges_changed.connect(self._on_nudges)
+        self.weights_button.toggled.connect(self._on_weights)
         self.reset_button.clicked.connect(self.reset)
 
-    def _on_changes(self) -> None:
-        self.changes_chosen.emit(self.changes)
+    def _show_iterations(self, _iterations: object = None) -> None:
+        # Without a prior there are none, whatever was chosen for another model.
+        n = self._state.controls.iterations if self._controls.isEnabled() else 0
+        self.iteration_slider.show_value(n)
+        self.plot.show_iteration(n)
 
-    def _on_change(self) -> None:
+    def _on_iterations(self, iterations: float) -> None:
+        self._state.controls.iterations = int(iterations)
+
+    def _on_strength(self, strength: float) -> None:
+        self._state.controls.mrf_strength = strength
+
+    def _on_damping(self, damping: float) -> None:
+        self._state.controls.damping = damping
+
+    def _show_rule(self, rule: Update) -> None:
+        with quiet(self.update_choice):
+            self.update_choice.choose(rule)
         # A proximal step is held back in its own way.
-        self.damping_slider.setEnabled(self.update_kind != "proximal")
-        self.plot.show_iteration(self.iterations)
-        if not self._is_resetting:
-            self.changed.emit()
+        self.damping_slider.setEnabled(rule != "proximal")
+
+    def _on_rule(self, rule: str) -> None:
+        self._state.controls.update_rule = next(kind for kind in UPDATES if kind == rule)
+
+    def _on_nudges(self) -> None:
+        self._state.controls.nudges = self.picture.nudges
+
+    def _show_stop(self, stops: bool) -> None:
+        with quiet(self.stop_box):
+            self.stop_box.setChecked(stops)
+
+    def _on_stop(self, stops: bool) -> None:
+        self._state.display.stop_when_converged = stops
+
+    def _show_changes(self, changes: Changes) -> None:
+        with quiet(self.changes_choice):
+            self.changes_choice.choose(changes)
+
+    def _on_changes(self, changes: str) -> None:
+        self._state.display.changes = Changes(changes)
+
+    def _show_weights(self, open_sections: frozenset[str]) -> None:
+        is_open = "weights" in open_sections and self.weights_button.isEnabled()
+        with quiet(self.weights_button):
+            self.weights_button.setChecked(is_open)
+        self.picture.setVisible(is_open)
+
+    def _on_weights(self, is_open: bool) -> None:
+        self._state.display.fold("weights", is_open=is_open)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.parts.combo import NarrowCombo
 
 _OTHER = "Prior of another model…"
@@ -17,13 +19,15 @@ _OWN = {True: "Prior of the model itself", False: "No prior"}
 class PriorChooser(NarrowCombo):
     """The model's own prior, those of other models that fit, or one from a file.
 
-    What is chosen is announced, not shown: :meth:`show_choice` shows it once it is in use.
+    Parameters
+    ----------
+    state
+        Whose ``source.prior`` it shows and sets.
     """
 
-    chosen = Signal(object)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, state: ExplorerState, parent: QWidget | None = None) -> None:
         super().__init__(parent=parent)
+        self._state = state
         self.file_dialog: QFileDialog | None = None
         self.setToolTip(
             "Whose prior speaks for the neighbours: one that another model was trained with serves "
@@ -31,6 +35,7 @@ class PriorChooser(NarrowCombo):
         )
         self.setAccessibleName("Prior")
         self.offer((), has_own=False)
+        bind(self, state.source, "prior", self._show_choice)
         self.activated.connect(self._on_activated)
 
     @property
@@ -40,7 +45,7 @@ class PriorChooser(NarrowCombo):
         return choice
 
     def offer(self, models: Sequence[str], *, has_own: bool) -> None:
-        """List what there is to choose from; the model's own is shown as in use.
+        """List what there is to choose from.
 
         Parameters
         ----------
@@ -54,14 +59,13 @@ class PriorChooser(NarrowCombo):
         for model in models:
             self._add(model)
         self.addItem(_OTHER, None)
-        self._shown = 0
+        self._show_choice(self._state.source.prior)
 
-    def show_choice(self, model: str | None) -> None:
-        """Show a model's prior as in use; None: the model's own, if it has one."""
+    def _show_choice(self, model: str | None) -> None:
+        """Show a model's prior as chosen; None: the model's own, if it has one."""
         index = 0 if model is None else self.findData(model)
         if model is not None and index < 0:
             index = self._add(model)
-        self._shown = index
         self.setCurrentIndex(index)
 
     def _add(self, model: str) -> int:
@@ -75,11 +79,14 @@ class PriorChooser(NarrowCombo):
     def _on_activated(self, index: int) -> None:
         wanted: str | None = self.itemData(index)
         is_other = self.itemText(index) == _OTHER
-        self.setCurrentIndex(self._shown)
+        self._show_choice(self._state.source.prior)
         if not is_other:
-            self.chosen.emit(wanted)
+            self._choose(wanted)
             return
         self.file_dialog = QFileDialog(self, "Choose a model", "", "Models (*.safetensors)")
         self.file_dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        self.file_dialog.fileSelected.connect(self.chosen.emit)
+        self.file_dialog.fileSelected.connect(self._choose)
         self.file_dialog.open()
+
+    def _choose(self, model: str | None) -> None:
+        self._state.source.prior = model

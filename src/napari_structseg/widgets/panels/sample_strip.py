@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -20,6 +20,8 @@ from qtpy.QtWidgets import (
 
 from napari_structseg.controls import MEAN, Controls
 from napari_structseg.models import ClassSpec
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.parts.colors import label_colors
 from napari_structseg.widgets.parts.fields import NumberField
 from napari_structseg.widgets.parts.section import Note, SmallButton
@@ -28,7 +30,6 @@ from napari_structseg.widgets.parts.thumbnail import Thumbnail, overlay
 COLUMNS = 5
 # More than anyone compares by eye, and few enough to redraw with every slider move.
 MAX_SAMPLES = 8 * COLUMNS - 1
-THUMBNAIL_SIZE = 128
 _SEED_MAX = 2**31 - 1
 
 
@@ -36,18 +37,17 @@ class SampleStrip(QWidget):
     """Browse samples: by click, by arrow keys, by buttons.
 
     The seed and the buttons are in :attr:`tools`, for the header above the strip.
+
+    Parameters
+    ----------
+    state
+        Whose chosen sample, seed and number of thumbnails it shows and sets.
     """
 
-    sample_chosen = Signal(int)
-    seed_chosen = Signal(int)
-    extended = Signal(int)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, state: ExplorerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._state = state
         self._thumbnails: list[Thumbnail] = []
-        # The strip need not reach it.
-        self._sample = MEAN
-        self._is_aside = False
         self._colors: npt.NDArray[np.float32] = np.zeros((1, 4), np.float32)
         self._group = QButtonGroup(self)
         self._group.idClicked.connect(self._on_click)
@@ -67,18 +67,9 @@ class SampleStrip(QWidget):
         layout.addLayout(self._grid)
         layout.addWidget(self.note)
         self.tools = self._make_tools()
-        self._extend_to(2 * COLUMNS - 1)
-        self._mark(MEAN)
-
-    @property
-    def sample(self) -> int:
-        """The chosen sample; 0 is the mean."""
-        return self._sample
-
-    @property
-    def seed(self) -> int:
-        """Which series of samples."""
-        return int(self.seed_box.value())
+        bind(self, state.display, "n_thumbnails", self._show_number)
+        bind(self, state.controls, "chosen", self._mark)
+        bind(self, state.controls, "seed", self._show_seed)
 
     @property
     def n_samples(self) -> int:
@@ -93,34 +84,21 @@ class SampleStrip(QWidget):
     def select(self, sample: int) -> None:
         """Choose a sample; the strip grows by a row where that takes it there."""
         sample = max(sample, MEAN)
-        if self.n_samples < sample <= self.n_samples + COLUMNS:
-            self.extend()
-        if sample == self._sample and not self._is_aside:
-            return
-        self._mark(sample)
+        with self._state.together():
+            if self.n_samples < sample <= self.n_samples + COLUMNS:
+                self.extend()
+            self._state.controls.sample = sample
         if sample <= self.n_samples and any(one.hasFocus() for one in self._thumbnails):
             self._thumbnails[sample].setFocus()
-        self.sample_chosen.emit(sample)
-
-    def step_aside(self) -> None:
-        """Mark no sample: something else is shown, until one is chosen again."""
-        self._mark(self._sample, is_aside=True)
 
     def step(self, distance: int, _checked: bool = False) -> None:
         """Choose a sample so many places on."""
         if self._is_stochastic:
-            self.select(self.sample + distance)
+            self.select(self._state.controls.sample + distance)
 
     def extend(self) -> None:
         """Add a row of samples."""
-        if self.n_samples < MAX_SAMPLES:
-            self._extend_to(self.n_samples + COLUMNS)
-            self._mark(self._sample, is_aside=self._is_aside)
-            self.extended.emit(self.n_samples)
-
-    def reset(self) -> None:
-        """Choose the mean, and say nothing of it."""
-        self._mark(MEAN)
+        self._state.display.n_thumbnails = min(self.n_samples + COLUMNS, MAX_SAMPLES)
 
     def set_model(self, classes: Sequence[ClassSpec], *, is_stochastic: bool) -> None:
         """Take a model's classes, and empty the pictures.
@@ -134,10 +112,6 @@ class SampleStrip(QWidget):
         for thumbnail in self._thumbnails:
             thumbnail.set_picture(None)
             thumbnail.setVisible(is_stochastic or thumbnail.sample == MEAN)
-        if is_stochastic:
-            self._mark(self._sample)
-        else:
-            self.reset()
 
     def set_samples(
         self,
@@ -175,26 +149,44 @@ class SampleStrip(QWidget):
         else:
             self.step(distance)
 
-    def _mark(self, sample: int, *, is_aside: bool = False) -> None:
-        self._sample = sample
-        self._is_aside = is_aside
+    def _mark(self, _chosen: object = None) -> None:
+        """Mark the chosen sample; none, where a latent position is chosen."""
+        controls = self._state.controls
+        marked = None if controls.latent else controls.sample
         # An exclusive group would not let all go.
         self._group.setExclusive(False)
         for thumbnail in self._thumbnails:
-            thumbnail.setChecked(thumbnail.sample == sample and not is_aside)
+            thumbnail.setChecked(thumbnail.sample == marked)
         self._group.setExclusive(True)
 
     def _on_click(self, sample: int) -> None:
-        self._mark(sample)
-        self.sample_chosen.emit(sample)
+        self._state.controls.sample = sample
+        # What is marked follows from the state, also where the click has changed nothing.
+        self._mark()
 
-    def _extend_to(self, n_samples: int) -> None:
+    def _show_seed(self, seed: int) -> None:
+        with quiet(self.seed_box):
+            self.seed_box.setValue(seed)
+
+    def _on_seed(self, seed: int) -> None:
+        self._state.controls.seed = seed
+
+    def _show_number(self, n_samples: int) -> None:
+        """Have room for so many samples."""
+        n_samples = min(n_samples, MAX_SAMPLES)
         for sample in range(len(self._thumbnails), n_samples + 1):
             thumbnail = Thumbnail(sample, self)
             self._group.addButton(thumbnail, sample)
             self._grid.addWidget(thumbnail, sample // COLUMNS, sample % COLUMNS)
             self._thumbnails.append(thumbnail)
+        for thumbnail in self._thumbnails[n_samples + 1 :]:
+            self._group.removeButton(thumbnail)
+            self._grid.removeWidget(thumbnail)
+            thumbnail.hide()
+            thumbnail.deleteLater()
+        del self._thumbnails[n_samples + 1 :]
         self.more.setEnabled(n_samples < MAX_SAMPLES)
+        self._mark()
 
     def _make_tools(self) -> QWidget:
         tools = QWidget(self)
@@ -210,11 +202,10 @@ class SampleStrip(QWidget):
         label.setIndent(0)
         self.seed_box = NumberField()
         self.seed_box.setRange(0, _SEED_MAX)
-        self.seed_box.setValue(int(field.default))
         # A seed that is being typed is not yet one to draw samples for.
         self.seed_box.setKeyboardTracking(False)
         self.seed_box.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.seed_box.valueChanged.connect(self.seed_chosen.emit)
+        self.seed_box.valueChanged.connect(self._on_seed)
         for widget in (label, self.seed_box):
             widget.setToolTip(field.description or "")
         row = QHBoxLayout(tools)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_structseg.models import ClassSpec
 from napari_structseg.session.messages import Show
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.parts.legend import Legend
 
 EXPLANATIONS = {
@@ -22,16 +23,21 @@ EXPLANATIONS = {
     Show.AGREEMENT: "The fraction of samples whose label is that of the mean.",
 }
 # They compare samples, and say nothing where there is but one.
-_NEED_SAMPLES = (Show.OUTLINES, Show.CONTOURS, Show.AGREEMENT)
+NEED_SAMPLES = (Show.OUTLINES, Show.CONTOURS, Show.AGREEMENT)
 
 
 class ShowPanel(QWidget):
-    """A row of buttons, one of them chosen, and a legend."""
+    """A row of buttons, one of them chosen, and a legend.
 
-    show_chosen = Signal(Show)
+    Parameters
+    ----------
+    state
+        Whose ``display.show`` it shows and sets.
+    """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, state: ExplorerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._state = state
         self.buttons: dict[Show, QPushButton] = {}
         self.legend = Legend()
         self._group = QButtonGroup(self)
@@ -48,24 +54,18 @@ class ShowPanel(QWidget):
             self._group.addButton(button)
             row.addWidget(button, 1)
             self.buttons[show] = button
-        self.buttons[Show.LABELS].setChecked(True)
         self._group.buttonClicked.connect(self._on_click)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(row)
         layout.addWidget(self.legend)
-
-    @property
-    def chosen(self) -> Show:
-        """What is shown."""
-        return next(show for show, button in self.buttons.items() if button.isChecked())
+        bind(self, state.display, "show", self._mark)
 
     def choose(self, show: Show) -> None:
-        """Show something else."""
-        if self.buttons[show].isEnabled() and show is not self.chosen:
-            self.buttons[show].setChecked(True)
-            self._on_click()
+        """Show something else, if the model has it."""
+        if self.buttons[show].isEnabled():
+            self._state.display.show = show
 
     def set_classes(
         self, classes: Sequence[ClassSpec], *, n_outlines: int, is_stochastic: bool
@@ -73,16 +73,20 @@ class ShowPanel(QWidget):
         """Take a model's classes for the legend, and offer what its distribution has."""
         self._classes = tuple(classes)
         self._n_outlines = n_outlines
-        for show in _NEED_SAMPLES:
+        for show in NEED_SAMPLES:
             self.buttons[show].setEnabled(is_stochastic)
-        if not self.buttons[self.chosen].isEnabled():
-            self.buttons[Show.LABELS].setChecked(True)
+        self._explain()
+
+    def _mark(self, show: Show) -> None:
+        self.buttons[show].setChecked(True)
         self._explain()
 
     def _on_click(self) -> None:
-        self._explain()
-        self.show_chosen.emit(self.chosen)
+        self._state.display.show = next(
+            show for show, button in self.buttons.items() if button.isChecked()
+        )
 
     def _explain(self) -> None:
-        self.legend.explain(self.chosen, self._classes, self._n_outlines)
-        self.legend.setToolTip(EXPLANATIONS[self.chosen])
+        show = self._state.display.show
+        self.legend.explain(show, self._classes, self._n_outlines)
+        self.legend.setToolTip(EXPLANATIONS[show])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from napari.layers import Layer
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -23,15 +21,15 @@ from qtpy.QtWidgets import (
 )
 
 from napari_structseg.devices import available_devices, describe_device
-from napari_structseg.errors import WeightsError
 from napari_structseg.io.checks import file_stem, is_nifti_path
-from napari_structseg.io.weights import find_model, read_spec, shipped_models
-from napari_structseg.models import ModelSpec
-from napari_structseg.prediction.intensity_windows import Range
-from napari_structseg.prediction.region_of_interest import RegionOfInterest
+from napari_structseg.io.weights import shipped_models
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.panels.intensity_window_row import WindowRow
 from napari_structseg.widgets.panels.where_chooser import WhereChooser
 from napari_structseg.widgets.parts.combo import NarrowCombo
+from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
+from napari_structseg.widgets.viewer.specs import spec_of
 
 # What is chosen by a dialog: its title, and the files it lists.
 _MAPS, _FROM_FILE = "Probability map…", "From file…"
@@ -58,23 +56,19 @@ class SourcePanel(QWidget):
     ----------
     viewer
         Its image layers are listed; the list follows it.
-    is_ours
-        Tells the plugin's own layers, which are not listed.
+    state
+        Whose source it shows and sets.
     """
 
     run_requested = Signal()
     cancel_requested = Signal()
-    image_chosen = Signal()
 
     def __init__(
-        self,
-        viewer: ViewerModel,
-        is_ours: Callable[[Layer], bool],
-        parent: QWidget | None = None,
+        self, viewer: ViewerModel, state: ExplorerState, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._is_ours = is_ours
+        self._source = state.source
         self.state = RunState.READY
         self.image_box = NarrowCombo("Open an image first")
         self.model_box = NarrowCombo("Choose a model")
@@ -92,18 +86,21 @@ class SourcePanel(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(4)
         self.progress.setStyleSheet("QProgressBar { border: none; }")
-        self.where = WhereChooser(viewer)
-        self.window_row = WindowRow()
+        self.where = WhereChooser(viewer, state)
+        self.window_row = WindowRow(state)
         self.file_dialog: QFileDialog | None = None
-        self._chosen_model = -1
         self._followed: list[ImageLayer] = []
         self._lay_out()
         self._keep_height()
         self._list_models()
         self._list_devices()
         self.refresh_images()
+        bind(self, state.source, "model", self._show_model)
+        bind(self, state.source, "device", self._show_device)
+        bind(self, state.source, "image", self._show_image)
         self.model_box.activated.connect(self._on_model)
         self.image_box.currentIndexChanged.connect(self._on_image)
+        self.device_box.currentIndexChanged.connect(self._on_device)
         for event in self._layer_events():
             event.connect(self.refresh_images)
         self.set_state(RunState.READY)
@@ -111,14 +108,7 @@ class SourcePanel(QWidget):
     @property
     def image_layer(self) -> ImageLayer | None:
         """The chosen image layer."""
-        layer: ImageLayer | None = self.image_box.currentData()
-        return layer
-
-    @property
-    def model(self) -> str | None:
-        """The chosen model: name of a shipped one, or path of a file of it or of probabilities."""
-        model: str | None = self.model_box.currentData()
-        return model
+        return image_layer_of(self._viewer, self._source)
 
     @property
     def models(self) -> list[str]:
@@ -126,46 +116,17 @@ class SourcePanel(QWidget):
         listed = [self.model_box.itemData(index) for index in range(self.model_box.count())]
         return [model for model in listed if model is not None and not is_nifti_path(model)]
 
-    @property
-    def device(self) -> str:
-        """The chosen device."""
-        return str(self.device_box.currentData())
-
-    @property
-    def roi(self) -> RegionOfInterest | None:
-        """The slices of a volume that a 2-D model is applied to; None: the whole image.
-
-        Raises
-        ------
-        InputError
-            If the rectangle that marks a part of them lies outside the image.
-        """
-        return self.where.roi()
-
-    @property
-    def chosen_window(self) -> Range | None:
-        """The window of intensities that the user has set; None: as the model says."""
-        return self.window_row.chosen_window
-
     def choose_image(self, layer: ImageLayer) -> None:
         """Choose an image layer of the viewer."""
-        self.image_box.setCurrentIndex(self._images().index(layer))
+        self._source.image = layer.name
 
     def choose_model(self, model: str | Path) -> None:
         """Choose a shipped model by name, or a file, which is added to the list.
 
         A NIfTI file is one of class probabilities, in a model's place.
         """
-        index = self.model_box.findData(str(model))
-        if index < 0:
-            index = self.model_box.findText(_MAPS)
-            path = Path(model)
-            is_map = is_nifti_path(path)
-            name = f"{file_stem(path)} (probabilities)" if is_map else path.stem
-            self.model_box.insertItem(index, name, str(model))
-            self.model_box.setItemData(index, str(path), Qt.ItemDataRole.ToolTipRole)
-        self.model_box.setCurrentIndex(index)
-        self._chosen_model = index
+        self._source.model = str(model)
+        # The file may be another one than it was when it was chosen last.
         self._update_button()
 
     def set_state(self, state: RunState) -> None:
@@ -199,21 +160,14 @@ class SourcePanel(QWidget):
         self.progress.setToolTip(f"{done} of {total} tiles")
 
     def refresh_images(self, _event: object = None) -> None:
-        """List the viewer's image layers anew, keeping the choice."""
-        images = self._images()
-        chosen = self.image_layer
+        """List the viewer's image layers again."""
+        images = source_layers(self._viewer)
         self._follow_names(images)
-        blocked = self.image_box.blockSignals(True)
-        self.image_box.clear()
-        for layer in images:
-            self.image_box.addItem(layer.name, layer)
-        self.image_box.setCurrentIndex(
-            images.index(chosen) if chosen in images else len(images) - 1
-        )
-        self.image_box.blockSignals(blocked)
-        if self.image_layer is not chosen:
-            self._on_image()
-        self._update_button()
+        with quiet(self.image_box):
+            self.image_box.clear()
+            for layer in images:
+                self.image_box.addItem(layer.name, layer.name)
+        self._show_image()
 
     def disconnect_viewer(self) -> None:
         """Stop following the viewer's layers."""
@@ -228,13 +182,6 @@ class SourcePanel(QWidget):
             layer.events.name.connect(self.refresh_images)
         self._followed = images
 
-    def _images(self) -> list[ImageLayer]:
-        return [
-            layer
-            for layer in self._viewer.layers
-            if isinstance(layer, ImageLayer) and not self._is_ours(layer)
-        ]
-
     def _layer_events(self) -> tuple[Any, ...]:
         events = self._viewer.layers.events
         return events.inserted, events.removed, events.reordered
@@ -245,19 +192,46 @@ class SourcePanel(QWidget):
         elif self.state is RunState.RUNNING:
             self.cancel_requested.emit()
 
-    def _on_image(self) -> None:
+    def _show_image(self, _name: object = None) -> None:
+        with quiet(self.image_box):
+            self.image_box.setCurrentIndex(self.image_box.findData(self._source.image))
         self._update_button()
-        self.image_chosen.emit()
+
+    def _on_image(self, index: int) -> None:
+        self._source.image = self.image_box.itemData(index)
+
+    def _show_model(self, model: str | None) -> None:
+        index = -1 if model is None else self.model_box.findData(model)
+        if model is not None and index < 0:
+            index = self._add_model(model)
+        self.model_box.setCurrentIndex(index)
+        self._update_button()
+
+    def _add_model(self, model: str) -> int:
+        index = self.model_box.findText(_MAPS)
+        path = Path(model)
+        is_map = is_nifti_path(path)
+        name = f"{file_stem(path)} (probabilities)" if is_map else path.stem
+        self.model_box.insertItem(index, name, model)
+        self.model_box.setItemData(index, model, Qt.ItemDataRole.ToolTipRole)
+        return index
+
+    def _show_device(self, device: str) -> None:
+        with quiet(self.device_box):
+            self.device_box.setCurrentIndex(self.device_box.findData(device))
+
+    def _on_device(self, index: int) -> None:
+        self._source.device = self.device_box.itemData(index)
 
     def _update_button(self) -> None:
         self._update_scope()
-        can_run = self.image_layer is not None and self.model is not None
+        can_run = self.image_layer is not None and self._source.model is not None
         is_on = can_run if self.state is RunState.READY else self.state is RunState.RUNNING
         self.run_button.setEnabled(is_on)
 
     def _update_scope(self) -> None:
         """Offer slices and a window where the chosen model has a use for them."""
-        spec, layer = self._read_spec(), self.image_layer
+        spec, layer = spec_of(self._source.model), self.image_layer
         is_for_slices = spec is not None and spec.dimensions == 2
         is_for_slices = is_for_slices and layer is not None and layer.ndim == 3
         uses_window = spec is not None and spec.intensity.kind == "window"
@@ -270,23 +244,12 @@ class SourcePanel(QWidget):
             label.setVisible(is_shown)
             row.setVisible(is_shown)
 
-    def _read_spec(self) -> ModelSpec | None:
-        """Of the chosen model; None if there is none, or it cannot be used."""
-        if self.model is None or is_nifti_path(self.model):
-            return None
-        try:
-            return read_spec(find_model(self.model))
-        except WeightsError:
-            # Running it says why.
-            return None
-
     def _on_model(self, index: int) -> None:
         dialog = _DIALOGS.get(self.model_box.itemText(index))
         if dialog is None:
-            self._chosen_model = index
-            self._update_button()
+            self._source.model = self.model_box.itemData(index)
             return
-        self.model_box.setCurrentIndex(self._chosen_model)
+        self._show_model(self._source.model)
         title, listed = dialog
         self.file_dialog = QFileDialog(self, title, "", listed)
         self.file_dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
@@ -296,10 +259,8 @@ class SourcePanel(QWidget):
     def _list_models(self) -> None:
         for name in shipped_models():
             self.model_box.addItem(name, name)
-        self._chosen_model = 0 if self.model_box.count() else -1
         for name in _DIALOGS:
             self.model_box.addItem(name, None)
-        self.model_box.setCurrentIndex(self._chosen_model)
 
     def _list_devices(self) -> None:
         for name in available_devices():

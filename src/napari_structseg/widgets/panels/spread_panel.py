@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_structseg.controls import TEMPERATURE_MAX, Controls
 from napari_structseg.models import ClassSpec
+from napari_structseg.session.messages import Show
+from napari_structseg.session.state import ExplorerState, Mean
+from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.parts.class_row import ClassRow, Measure
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
 from napari_structseg.widgets.parts.section import Note, SmallButton
@@ -21,26 +25,32 @@ class SpreadPanel(QWidget):
 
     The rows are in label order but for the background, which is last. The button that resets
     everything is :attr:`reset_button`, for the header above.
+
+    Parameters
+    ----------
+    state
+        Whose temperature and class scale it shows and sets.
     """
 
-    changed = Signal()
+    # To the status line.
+    said = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, state: ExplorerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._state = state
         self.rows: tuple[ClassRow, ...] = ()
         tip = Controls.model_fields["temperature"].description or ""
         label = QLabel("Temperature")
         label.setIndent(0)
         label.setToolTip(tip)
         self.temperature_slider = ScaleSlider(0, TEMPERATURE_MAX, name="Temperature", tip=tip)
-        self.temperature_slider.changed.connect(self._on_change)
+        self.temperature_slider.changed.connect(self._on_temperature)
         self.reset_button = SmallButton("Reset all", "Temperature and every class back to 1.")
         self.reset_button.clicked.connect(self.reset)
         self.note = Note("This model is deterministic: its segmentation has no spread to change.")
         self.note.setVisible(False)
         self.prior_note = Note("Ranges and curves are those of the model without its neighbours.")
         self.prior_note.setVisible(False)
-        self._is_resetting = False
         first = QHBoxLayout()
         first.setContentsMargins(0, 0, 0, 0)
         first.setSpacing(8)
@@ -56,24 +66,22 @@ class SpreadPanel(QWidget):
         layout.addLayout(first)
         layout.addLayout(self._rows_layout)
         layout.addWidget(self.prior_note)
-
-    @property
-    def temperature(self) -> float:
-        """How far all classes stray."""
-        return self.temperature_slider.value
-
-    @property
-    def class_scale(self) -> tuple[float, ...]:
-        """How far each class strays, in label order."""
-        return tuple(row.scale.value for row in self.rows)
+        bind(self, state.controls, "temperature", self.temperature_slider.show_value)
+        bind(self, state.controls, "class_scale", self._show_scale)
 
     @property
     def is_default(self) -> bool:
         """Whether every slider is at its default."""
-        return self.temperature == 1 and all(scale == 1 for scale in self.class_scale)
+        return self._state.controls.temperature == 1 and set(self._scale) <= {1.0}
+
+    @property
+    def _scale(self) -> tuple[float, ...]:
+        """How far each class strays, in label order."""
+        scale = self._state.controls.class_scale
+        return scale if len(scale) == len(self.rows) else (1.0,) * len(self.rows)
 
     def set_classes(self, classes: Sequence[ClassSpec], *, is_stochastic: bool) -> None:
-        """Make a row for each class, all at their defaults."""
+        """Make a row for each class."""
         for row in self.rows:
             self._rows_layout.removeWidget(row)
             row.hide()
@@ -81,16 +89,15 @@ class SpreadPanel(QWidget):
         self.rows = tuple(
             ClassRow(spec, is_transparent=label == 0) for label, spec in enumerate(classes)
         )
+        for label, row in enumerate(self.rows):
+            row.changed.connect(partial(self._on_scale, label))
         for row in (*self.rows[1:], self.rows[0]):
-            row.changed.connect(self._on_change)
             row.scale.setEnabled(is_stochastic)
             self._rows_layout.addWidget(row)
         self.note.setVisible(not is_stochastic)
         self.temperature_slider.setEnabled(is_stochastic)
         self.reset_button.setEnabled(is_stochastic)
-        blocked = self.temperature_slider.blockSignals(True)
-        self.temperature_slider.reset()
-        self.temperature_slider.blockSignals(blocked)
+        self._show_scale()
 
     def show_volumes(self, volumes_ml: npt.NDArray[np.float64]) -> None:
         """Volumes of the segmentation shown, ``(C,)``."""
@@ -124,15 +131,29 @@ class SpreadPanel(QWidget):
 
     def reset(self) -> None:
         """Every slider back to its default, as one change."""
-        if self.is_default:
-            return
-        self._is_resetting = True
-        self.temperature_slider.reset()
-        for row in self.rows:
-            row.scale.reset()
-        self._is_resetting = False
-        self.changed.emit()
+        with self._state.together():
+            self._state.controls.temperature = 1.0
+            self._state.controls.class_scale = (1.0,) * len(self.rows)
 
-    def _on_change(self) -> None:
-        if not self._is_resetting:
-            self.changed.emit()
+    def _show_scale(self, _scale: object = None) -> None:
+        for row, scale in zip(self.rows, self._scale, strict=True):
+            row.scale.show_value(scale)
+
+    def _on_temperature(self, temperature: float) -> None:
+        with self._state.together():
+            self._state.controls.temperature = temperature
+            self._leave_the_mean()
+
+    def _on_scale(self, label: int, scale: float) -> None:
+        before = self._scale
+        with self._state.together():
+            self._state.controls.class_scale = (*before[:label], scale, *before[label + 1 :])
+            self._leave_the_mean()
+
+    def _leave_the_mean(self) -> None:
+        """Show a sample where the user wants to see a spread that the mean has not."""
+        state = self._state
+        is_mean = isinstance(state.controls.chosen, Mean)
+        if is_mean and state.display.show is Show.LABELS and not self.is_default:
+            state.controls.sample = 1
+            self.said.emit("The mean has no spread: sample 1 is shown")

@@ -12,21 +12,19 @@ from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_structseg.errors import InputError
 from napari_structseg.models import ModelSpec
-from napari_structseg.prediction.region_of_interest import AXES, RegionOfInterest
 from napari_structseg.prediction.slices import much_larger
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.parts.combo import NarrowCombo
 from napari_structseg.widgets.parts.fields import NumberField
 from napari_structseg.widgets.parts.section import Note
+from napari_structseg.widgets.viewer.marking import WHOLE, box_of_shapes, chosen_shapes
 from napari_structseg.widgets.viewer.viewing import current_view, layer_spacing
 
-_WHOLE, _ADD = "Whole slice", "Add a box"
+_ADD = "Add a box"
 _MOST_SLICES = 999
 _BOX_COLOR = "#ffd23f"
 _LINES_PER_SIDE = 300
-# Edges that lie between two voxels do so only nearly, after a turn in the world.
-_ROUNDING = 1e-3
-
-Box = tuple[tuple[int, int], tuple[int, int]]
 
 
 class WhereChooser(QWidget):
@@ -39,11 +37,16 @@ class WhereChooser(QWidget):
     ----------
     viewer
         Whose slice and shapes are meant.
+    state
+        Whose number of slices and box it shows and sets.
     """
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, viewer: ViewerModel, state: ExplorerState, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._source = state.source
         self._layer: ImageLayer | None = None
         self._spec: ModelSpec | None = None
         self.count_box = NumberField()
@@ -60,6 +63,7 @@ class WhereChooser(QWidget):
         self.box_box.setToolTip("All of the slices, or what a rectangle of a Shapes layer marks.")
         self.note = Note()
         self.note.hide()
+        self.count_box.valueChanged.connect(self._on_count)
         self.box_box.activated.connect(self._on_box)
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
@@ -71,6 +75,8 @@ class WhereChooser(QWidget):
         layout.setSpacing(4)
         layout.addLayout(row)
         layout.addWidget(self.note)
+        bind(self, state.source, "n_slices", self._show_count)
+        bind(self, state.source, "box", self._show_box)
 
     @property
     def controls(self) -> tuple[QWidget, ...]:
@@ -81,28 +87,10 @@ class WhereChooser(QWidget):
         """Offer what there is for a 2-D model on a layer; None: there is nothing to choose."""
         self._spec, self._layer = spec, layer
         if spec is not None and layer is not None:
-            self.count_box.setMaximum(min(_MOST_SLICES, max(layer.data.shape)))
-            self._list_boxes()
-            self._advise()
-
-    def roi(self) -> RegionOfInterest | None:
-        """What is marked now; None where the model takes the whole image.
-
-        Raises
-        ------
-        InputError
-            If the rectangle lies outside the image.
-        """
-        layer = self._layer
-        if layer is None or self._spec is None:
-            return None
-        view = current_view(self._viewer.dims, layer)
-        size = layer.data.shape[view.axis]
-        count = min(self.count_box.value(), size)
-        start = min(max(view.position - count // 2, 0), size - count)
-        shapes: Shapes | None = self.box_box.currentData()
-        box = None if shapes is None else box_of_shapes(shapes, layer, view.axis)
-        return RegionOfInterest(axis=AXES[view.axis], start=start, count=count, box=box)
+            with quiet(self.count_box):
+                self.count_box.setMaximum(min(_MOST_SLICES, max(layer.data.shape)))
+            self._show_count(self._source.n_slices)
+            self._show_box()
 
     def add_box(self) -> Shapes | None:
         """Add a rectangle of the size that the model was trained on, where the camera looks."""
@@ -135,25 +123,35 @@ class WhereChooser(QWidget):
 
     def choose_box(self, shapes: Shapes | None) -> None:
         """Choose a Shapes layer; None: whole slices."""
-        self._list_boxes()
-        self.box_box.setCurrentIndex(0 if shapes is None else self.box_box.findText(shapes.name))
+        self._source.box = None if shapes is None else shapes.name
+
+    def _show_count(self, n_slices: int) -> None:
+        with quiet(self.count_box):
+            self.count_box.setValue(n_slices)
+
+    def _on_count(self, n_slices: int) -> None:
+        self._source.n_slices = n_slices
+
+    def _show_box(self, _name: object = None) -> None:
+        """List the Shapes layers, and show the one that is chosen."""
+        with quiet(self.box_box):
+            self.box_box.clear()
+            self.box_box.addItem(WHOLE, None)
+            for layer in self._viewer.layers:
+                if isinstance(layer, Shapes):
+                    self.box_box.addItem(layer.name, layer.name)
+            self.box_box.addItem(f"{_ADD} of {_sizes(self._patch())}", None)
+            name = self._source.box
+            self.box_box.setCurrentIndex(0 if name is None else max(self.box_box.findData(name), 0))
         self._advise()
 
     def _on_box(self, index: int) -> None:
         if index == self.box_box.count() - 1:
+            # Until it is there, what is chosen is shown.
+            self._show_box()
             self.add_box()
         else:
-            self._advise()
-
-    def _list_boxes(self) -> None:
-        chosen = self.box_box.currentData()
-        layers = [layer for layer in self._viewer.layers if isinstance(layer, Shapes)]
-        self.box_box.clear()
-        self.box_box.addItem(_WHOLE, None)
-        for layer in layers:
-            self.box_box.addItem(layer.name, layer)
-        self.box_box.addItem(f"{_ADD} of {_sizes(self._patch())}", None)
-        self.box_box.setCurrentIndex(layers.index(chosen) + 1 if chosen in layers else 0)
+            self._source.box = self.box_box.itemData(index)
 
     def _patch(self) -> tuple[int, ...]:
         """Size of a patch of training in pixels of the image."""
@@ -179,7 +177,7 @@ class WhereChooser(QWidget):
     def _advise(self) -> None:
         """Say it where the model would see far more than it was trained on."""
         patch, seen = self._patch(), self._plane()
-        shapes: Shapes | None = self.box_box.currentData()
+        shapes = chosen_shapes(self._viewer, self._source)
         if shapes is not None and self._layer is not None:
             axis = current_view(self._viewer.dims, self._layer).axis
             try:
@@ -197,48 +195,6 @@ class WhereChooser(QWidget):
 
 
 _TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-
-
-def box_of_shapes(shapes: Shapes, layer: ImageLayer, axis: int) -> Box:
-    """The voxels of a slice that a shape covers, as its bounding box.
-
-    Parameters
-    ----------
-    shapes
-        The shape that is selected counts, or the last.
-    layer
-        A volume.
-    axis
-        Along which slices are counted.
-
-    Raises
-    ------
-    InputError
-        If there is no shape, or it lies outside the image.
-    """
-    if not shapes.data:
-        raise InputError(
-            f"{shapes.name!r} has no shape. Draw a rectangle in it, or choose {_WHOLE!r}."
-        )
-    vertices = np.asarray(shapes.data[max(shapes.selected_data, default=-1)])
-    # A layer's axes are the viewer's last ones.
-    points = np.zeros((len(vertices), max(layer.ndim, shapes.ndim)))
-    points[:, -shapes.ndim :] = [shapes.data_to_world(vertex) for vertex in vertices]
-    index = np.array([layer.world_to_data(point[-layer.ndim :]) for point in points])
-    sides: list[tuple[int, int]] = []
-    for other in (one for one in range(layer.ndim) if one != axis):
-        size = layer.data.shape[other]
-        # A voxel reaches half its width beyond its centre.
-        ends = np.array([index[:, other].min(), index[:, other].max()])
-        start, stop = np.floor(ends + 0.5 + _ROUNDING)
-        sides.append((min(max(int(start), 0), size), min(max(int(stop), 0), size)))
-    rows, columns = sides
-    if rows[0] == rows[1] or columns[0] == columns[1]:
-        raise InputError(
-            f"The shape in {shapes.name!r} must cover a part of the slice that is shown, but it "
-            "covers none of it. Draw it in this view, over the image."
-        )
-    return rows, columns
 
 
 def _sizes(sizes: tuple[Any, ...]) -> str:

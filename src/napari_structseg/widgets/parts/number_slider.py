@@ -154,8 +154,12 @@ class NumberSlider(QWidget):
         self.slider.mark = default
         self.slider.update()
         self.reset_button.setToolTip(f"Back to {default:g} (also: double-click the slider).")
+        self.show_value(default)
+
+    def show_value(self, value: float) -> None:
+        """Show a number that is set elsewhere, and do not say so."""
         blocked = self.blockSignals(True)
-        self.set_value(default)
+        self.set_value(value)
         self.blockSignals(blocked)
 
     def set_value(self, value: float) -> None:

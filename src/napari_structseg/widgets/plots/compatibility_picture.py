@@ -60,7 +60,7 @@ class CompatibilityPicture(QWidget):
     def show_compatibility(
         self, classes: Sequence[ClassSpec], compatibility: npt.NDArray[np.float32] | None
     ) -> None:
-        """Show the weights of another prior; nudges stay if it is for the same classes.
+        """Show the weights of another prior; nudges stay.
 
         Parameters
         ----------
@@ -70,10 +70,16 @@ class CompatibilityPicture(QWidget):
             What a neighbour of class l at an offset adds to the log-likelihood of class k,
             ``(K, K, 3, 3[, 3])``; None: no prior.
         """
-        if tuple(classes) != self._classes:
-            self._classes = tuple(classes)
-            self._amounts = {}
+        self._classes = tuple(classes)
         self.grid.show_weights(classes, compatibility)
+        self._show_nudges()
+        self._show_pair()
+
+    def show_nudges(self, nudges: Sequence[Nudge]) -> None:
+        """Show pairs that are nudged, and do not say so."""
+        self._amounts = {
+            (min(one.first, one.second), max(one.first, one.second)): one.amount for one in nudges
+        }
         self._show_nudges()
         self._show_pair()
 

@@ -118,6 +118,7 @@ class ResultLayers:
         self._showing: Show | None = None
         self._is_marking = False
         self._redrawn = 0.0
+        self._hidden: tuple[Layer, ...] = ()
         self.set_classes(classes)
 
     @property
@@ -201,6 +202,18 @@ class ResultLayers:
         for layer in self.all:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+
+    def hide(self) -> None:
+        """Hide all layers, until they are brought back."""
+        self._hidden = tuple(layer for layer in self.all if layer.visible)
+        for layer in self._hidden:
+            layer.visible = False
+
+    def bring_back(self) -> None:
+        """Show again what was hidden last."""
+        for layer in self._hidden:
+            layer.visible = True
+        self._hidden = ()
 
     def write_slice(self, region: Region, labels: npt.NDArray[np.uint8]) -> None:
         """Labels of the visible slice."""

@@ -40,20 +40,13 @@ class OrientationLetters:
         self._viewer = viewer
         self._layer: Layer | None = None
         self._is_on = True
-        # Several docks may look at the same viewer: they share the letters.
-        for edge, place in _PLACES.items():
-            if _PREFIX + edge not in viewer.canvas.overlays:
-                viewer.canvas.overlays[_PREFIX + edge] = TextOverlay(
-                    position=place, font_size=_FONT_SIZE, box=False
-                )
         for emitter in self._viewer_events():
             emitter.connect(self.update)
 
     @property
     def texts(self) -> dict[str, str]:
         """The letters that are shown, by edge; empty: none are."""
-        overlays = self._viewer.canvas.overlays
-        shown = {edge: overlays[_PREFIX + edge] for edge in _PLACES}
+        shown = {edge: self._overlay(edge) for edge in _PLACES}
         return {edge: overlay.text for edge, overlay in shown.items() if overlay.visible}
 
     def follow(self, layer: Layer | None) -> None:
@@ -79,7 +72,7 @@ class OrientationLetters:
         if self._is_on and layer is not None:
             letters = edge_letters(self._viewer, layer)
         for edge in _PLACES:
-            overlay = self._viewer.canvas.overlays[_PREFIX + edge]
+            overlay = self._overlay(edge)
             if letters is not None:
                 overlay.text = getattr(letters, edge)
             overlay.visible = letters is not None
@@ -91,6 +84,20 @@ class OrientationLetters:
             emitter.disconnect(self.update)
         for edge in _PLACES:
             self._viewer.canvas.overlays.pop(_PREFIX + edge, None)
+
+    def _overlay(self, edge: str) -> TextOverlay:
+        """The letter at an edge.
+
+        Several docks that look at the same viewer share it; one that closes takes it away, and
+        another one that updates brings it back.
+        """
+        overlays = self._viewer.canvas.overlays
+        if _PREFIX + edge not in overlays:
+            overlays[_PREFIX + edge] = TextOverlay(
+                position=_PLACES[edge], font_size=_FONT_SIZE, box=False
+            )
+        overlay: TextOverlay = overlays[_PREFIX + edge]
+        return overlay
 
     def _viewer_events(self) -> tuple[Any, ...]:
         dims, camera = self._viewer.dims, self._viewer.scene.camera

@@ -1,0 +1,278 @@
+"""Between the state of a viewer, what was computed in it, and the docks that show both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from psygnal import Signal
+
+from napari_structseg.controls import Controls
+from napari_structseg.errors import StructSegError
+from napari_structseg.io.weights import shipped_models
+from napari_structseg.prediction.specs import Spec
+from napari_structseg.refine.changes import Changes
+from napari_structseg.session.messages import Request, Result, Show
+from napari_structseg.session.resolve import resolve
+from napari_structseg.session.state import ExplorerState, Mean
+from napari_structseg.widgets.exploration import Exploration, are_alike
+from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
+
+_NOT_SEGMENTED = "This slice was not marked: nothing is segmented here"
+# They compare samples, and say nothing where there is but one.
+_NEED_SAMPLES = (Show.OUTLINES, Show.CONTOURS, Show.AGREEMENT)
+_ASKED_BY = ("controls.", "display.")
+
+
+class Controller:
+    """Asks for what the state says, for one viewer, and tells all docks what comes of it.
+
+    It alone writes to layers and talks to engines. Signals are emitted in the main thread:
+    ``adopted(exploration or None, is_continued)`` when something else is shown; ``asked(request)``;
+    ``received(results)`` after what belongs on layers is there; ``rested()`` when everything asked
+    for is there; ``said(text)``; ``failed(error)``, or None where what failed works now.
+
+    Parameters
+    ----------
+    viewer
+        Nothing in it is changed but the plugin's own layers.
+    state
+        What the user has chosen.
+    """
+
+    adopted = Signal(object, bool)
+    asked = Signal(object)
+    received = Signal(object)
+    rested = Signal()
+    said = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, viewer: ViewerModel, state: ExplorerState) -> None:
+        self.viewer = viewer
+        self.state = state
+        self.current: Exploration | None = None
+        # Results of other images: choosing one of these brings them back.
+        self._kept: list[Exploration] = []
+        self._chosen: ImageLayer | None = None
+        # Of what was shown last: as it is shown, and as its run gave it.
+        self._spec: Spec | None = None
+        self._given: Spec | None = None
+        self._prior_model: str | None = None
+        self._is_adopting = False
+        self._was_outside = False
+        # Told first, before any panel: what was typed for another model or image is forgotten.
+        state.source.events.model.connect(self._forget_window)
+        state.source.events.image.connect(self._forget_window)
+        state.settled.connect(self._on_settled)
+        for emitter in self._dims_events():
+            emitter.connect(self._on_dims)
+        for emitter in self._list_events():
+            emitter.connect(self._on_layers)
+        if state.source.model is None:
+            state.source.model = next(iter(shipped_models()), None)
+        self._on_layers()
+
+    @property
+    def image_layer(self) -> ImageLayer | None:
+        """The image layer that is chosen."""
+        return image_layer_of(self.viewer, self.state.source)
+
+    @property
+    def request(self) -> Request | None:
+        """What the state asks for now; None: nothing was computed yet."""
+        return None if self.current is None else resolve(self.state, self.current.scene)
+
+    def close(self) -> None:
+        """Let go of the viewer and stop all work, for good. The layers stay."""
+        self.state.settled.disconnect(self._on_settled)
+        for events, hear in (
+            (self._dims_events(), self._on_dims),
+            (self._list_events(), self._on_layers),
+        ):
+            for emitter in events:
+                emitter.disconnect(hear)
+        if self._chosen is not None:
+            self._chosen.events.name.disconnect(self._on_layers)
+        for exploration in (self.current, *self._kept):
+            if exploration is not None:
+                exploration.close()
+        self.current = self._chosen = None
+        self._kept = []
+
+    def adopt(self, exploration: Exploration, *, is_continued: bool) -> None:
+        """Show something else, the state made to fit it.
+
+        Parameters
+        ----------
+        exploration
+            What is shown from now on.
+        is_continued
+            Whether it is what was shown before, grown.
+        """
+        self.current = exploration
+        self._is_adopting = True
+        with self.state.together():
+            self._fit_state(exploration, is_continued=is_continued)
+        self._is_adopting = False
+        exploration.start(self._receive, self.failed.emit, self.rested.emit)
+        self.adopted.emit(exploration, is_continued)
+        self.look(restore=True)
+
+    def show_nothing(self) -> None:
+        """Empty the panels."""
+        self.current = None
+        self.adopted.emit(None, False)
+
+    def set_aside(self) -> None:
+        """Hide what is shown, until its image is chosen again."""
+        if self.current is not None:
+            self.current.stop()
+            self.current.layers.hide()
+            self._kept.append(self.current)
+            self.show_nothing()
+
+    def look(self, *, restore: bool) -> None:
+        """Ask for a picture of what the state says.
+
+        Parameters
+        ----------
+        restore
+            Whether layers that the user deleted come back.
+        """
+        request = self.request
+        if self.current is not None and request is not None:
+            self.current.look(request, restore=restore)
+            self.asked.emit(request)
+
+    def use_prior(self, exploration: Exploration, model: str | None) -> bool:
+        """Refine with another prior; False, and nothing changes, where it cannot be used."""
+        if model == exploration.prior_model:
+            return True
+        try:
+            exploration.use_prior(model)
+        except (StructSegError, MemoryError, RuntimeError) as error:
+            self.failed.emit(error)
+            return False
+        return True
+
+    def carry_over(self, exploration: Exploration) -> None:
+        """Refine with the prior that is chosen, where it was chosen for the same model or maps."""
+        given = self._given
+        if given is not None and not are_alike(exploration.given, given):
+            return
+        if self._spec is not None:
+            exploration.take_names(self._spec.classes)
+        self.use_prior(exploration, self.state.source.prior)
+
+    def _fit_state(self, exploration: Exploration, *, is_continued: bool) -> None:
+        spec, controls, display = exploration.spec, self.state.controls, self.state.display
+        is_new = self._spec is None or not are_alike(spec, self._spec)
+        self._spec, self._given = spec, exploration.given
+        if is_new:
+            controls.take(Controls(seed=controls.seed, class_scale=(1.0,) * spec.n_classes))
+            display.latent_axes = (0, 1)
+        if is_new or exploration.prior_model != self._prior_model:
+            defaults = Controls(iterations=exploration.iterations or 0)
+            fields = ("iterations", "mrf_strength", "damping", "update_rule", "nudges")
+            controls.update({field: getattr(defaults, field) for field in fields})
+            display.stop_when_converged = False
+        self._prior_model = exploration.prior_model
+        self.state.source.prior = exploration.prior_model
+        if not is_continued and controls.latent:
+            controls.chosen = Mean()
+        if exploration.iterations is None:
+            display.changes = Changes.NONE
+        if not exploration.is_stochastic:
+            controls.chosen = Mean()
+            if display.show in _NEED_SAMPLES:
+                display.show = Show.LABELS
+
+    def _on_settled(self, touched: frozenset[str]) -> None:
+        if self._is_adopting:
+            return
+        if "source.image" in touched:
+            self._on_image()
+        if "source.prior" in touched:
+            self._on_prior()
+        if any(name.startswith(_ASKED_BY) for name in touched):
+            self.look(restore=True)
+
+    def _on_image(self) -> None:
+        """Hide the results of another image; bring back those of the one chosen."""
+        layer = self.image_layer
+        if self._chosen is not None:
+            self._chosen.events.name.disconnect(self._on_layers)
+        self._chosen = layer
+        if layer is None:
+            return
+        layer.events.name.connect(self._on_layers)
+        if self.current is not None and self.current.layer is not layer:
+            self.set_aside()
+        kept = next((one for one in self._kept if one.layer is layer), None)
+        if kept is not None and self.current is None:
+            self._kept.remove(kept)
+            kept.layers.bring_back()
+            self.adopt(kept, is_continued=False)
+
+    def _on_prior(self) -> None:
+        """Refine with the prior of another model, or with the model's own."""
+        exploration, model = self.current, self.state.source.prior
+        if exploration is None or model == exploration.prior_model:
+            return
+        before = exploration.spec
+        if not self.use_prior(exploration, model):
+            self.state.source.prior = exploration.prior_model
+            return
+        self.failed.emit(None)
+        other = exploration.other_prior
+        if other is not None and other.spec.class_names != exploration.spec.class_names:
+            self.said.emit(f"Classes by order: {', '.join(other.spec.class_names)}")
+        if exploration.spec != before:
+            # A probability map has taken the names of the prior's classes.
+            exploration.layers.set_classes(exploration.spec.classes)
+        self.adopt(exploration, is_continued=exploration.spec == before)
+
+    def _on_layers(self, _event: object = None) -> None:
+        """Keep the choice of an image to what there is; let go of what is gone."""
+        images = source_layers(self.viewer)
+        if self._chosen in images and self._chosen is not None:
+            self.state.source.image = self._chosen.name
+        else:
+            self.state.source.image = images[-1].name if images else None
+        for exploration in (self.current, *self._kept):
+            if exploration is not None and self._is_gone(exploration):
+                exploration.close()
+                if exploration is self.current:
+                    self.show_nothing()
+                    self.said.emit("The image was closed")
+                else:
+                    self._kept.remove(exploration)
+
+    def _is_gone(self, exploration: Exploration) -> bool:
+        """Whether neither an image nor anything shown of it is in the viewer."""
+        shown = (exploration.layer, *exploration.layers.all)
+        return not any(layer in self.viewer.layers for layer in shown)
+
+    def _forget_window(self, _name: object = None) -> None:
+        self.state.source.intensity_window = None
+
+    def _on_dims(self, _event: object = None) -> None:
+        # The user moved to another slice: nothing to bring deleted layers back for.
+        self.look(restore=False)
+        is_outside = self.current is not None and not self.current.is_in_view()
+        if is_outside or self._was_outside:
+            self.said.emit(_NOT_SEGMENTED if is_outside else "")
+        self._was_outside = is_outside
+
+    def _receive(self, results: Sequence[Result]) -> None:
+        self.received.emit(results)
+
+    def _dims_events(self) -> tuple[Any, ...]:
+        events = self.viewer.dims.events
+        return events.point, events.order, events.ndisplay
+
+    def _list_events(self) -> tuple[Any, ...]:
+        events = self.viewer.layers.events
+        return events.inserted, events.removed

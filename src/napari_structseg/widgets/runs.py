@@ -1,0 +1,180 @@
+"""Runs of models in one viewer: one at a time, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psygnal import Signal
+
+from napari_structseg.errors import StructSegError
+from napari_structseg.session.runner import RunOutcome
+from napari_structseg.widgets.controller import Controller
+from napari_structseg.widgets.exploration import Exploration
+from napari_structseg.widgets.panels.source_panel import RunState
+from napari_structseg.widgets.threads.job import Job
+from napari_structseg.widgets.viewer.layers import ResultLayers
+from napari_structseg.widgets.viewer.marking import marked_roi
+from napari_structseg.widgets.viewer.specs import spec_of
+from napari_structseg.widgets.viewer.viewing import current_view, image_of_layer
+
+
+class Runs:
+    """Starts runs as the state says, and hands over what they give.
+
+    ``changed(state)`` says what the Run button does next, ``progressed(done, total)`` how many
+    tiles are done; both in the main thread.
+
+    Parameters
+    ----------
+    controller
+        Shows what a run gives.
+    """
+
+    changed = Signal(object)
+    progressed = Signal(int, int)
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self.job: Job | None = None
+        self.state = RunState.READY
+        # What to go back to when a run that has shown its first slice does not finish.
+        self._previous: Exploration | None = None
+        controller.viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    def start(self) -> bool:
+        """Run the chosen model on the chosen image; False if that cannot be begun."""
+        controller, source = self._controller, self._controller.state.source
+        layer, model = controller.image_layer, source.model
+        if self.job is not None or layer is None or model is None:
+            return False
+        try:
+            image = image_of_layer(layer)
+            spec = spec_of(model)
+            is_of_slices = spec is not None and spec.dimensions == 2 and layer.ndim == 3
+            roi = marked_roi(controller.viewer, layer, source) if is_of_slices else None
+        except StructSegError as error:
+            controller.failed.emit(error)
+            return False
+        uses_window = spec is not None and spec.intensity.kind == "window"
+        self.job = Job(
+            model,
+            image,
+            layer,
+            device=source.device,
+            first=current_view(controller.viewer.dims, layer).region(image.spatial_shape),
+            roi=roi,
+            window=source.intensity_window if uses_window else None,
+        )
+        self._set_state(RunState.RUNNING)
+        controller.said.emit("Loading the model…")
+        self.job.start(self)
+        return True
+
+    def cancel(self) -> None:
+        """Stop the run after its current step."""
+        if self.job is not None:
+            self.job.run.cancel()
+            self._set_state(RunState.CANCELLING)
+            self._controller.said.emit("Cancelling…")
+
+    def close(self) -> None:
+        """Stop the run, without waiting, and tell nobody."""
+        self._controller.viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        if self.job is not None:
+            self.job.close()
+        if self._previous is not None:
+            self._previous.close()
+        self.job = self._previous = None
+
+    def on_progress(self, done: int, total: int) -> None:
+        """Say how far the run is."""
+        self.progressed.emit(done, total)
+        if self.state is RunState.RUNNING:
+            self._controller.said.emit(f"Segmenting: {done} of {total} tiles")
+
+    def on_first(self, outcome: RunOutcome) -> None:
+        """Show the visible slice while the run goes on."""
+        self._explore(outcome, is_complete=False)
+
+    def on_finished(self, outcome: RunOutcome) -> None:
+        """Show everything."""
+        self._explore(outcome, is_complete=True)
+        if self._previous is not None:
+            self._previous.close()
+            self._previous = None
+        self._end(f"Segmented in {outcome.seconds:.1f} s")
+
+    def on_failed(self, error: Exception) -> None:
+        """Say why; what was there before comes back."""
+        self._go_back()
+        self._end("")
+        self._controller.failed.emit(error)
+
+    def on_cancelled(self) -> None:
+        """What was there before the run comes back."""
+        self._go_back()
+        self._end("Cancelled")
+
+    def _explore(self, outcome: RunOutcome, *, is_complete: bool) -> None:
+        """Look at a distribution that the run has given, or is still giving."""
+        job, controller = self.job, self._controller
+        if job is None:
+            return
+        if job.layer in controller.viewer.layers:
+            # Whatever was chosen meanwhile: what has been asked for is shown.
+            controller.state.source.image = job.layer.name
+        old = controller.current
+        is_continued = old is not None and old.run is job.run
+        if old is not None and is_continued:
+            old.close()
+        elif old is not None:
+            old.stop()
+            self._previous = old
+        layers, spec = None if old is None else old.layers, outcome.spec
+        if layers is None or not layers.fit(job.layer, job.image):
+            if layers is not None:
+                layers.remove()
+            layers = ResultLayers(controller.viewer, job.layer, spec.classes, job.image.geometry)
+        elif not is_continued:
+            layers.set_classes(spec.classes)
+        exploration = Exploration(
+            controller.viewer,
+            job.run,
+            outcome,
+            job.image,
+            job.layer,
+            layers,
+            is_complete=is_complete,
+        )
+        controller.carry_over(exploration)
+        controller.adopt(exploration, is_continued=is_continued)
+
+    def _go_back(self) -> None:
+        """Drop what an unfinished run has shown."""
+        current, previous = self._controller.current, self._previous
+        self._previous = None
+        if self.job is None or current is None or current.run is not self.job.run:
+            return
+        current.close()
+        if previous is None:
+            current.layers.remove()
+            self._controller.show_nothing()
+            return
+        if previous.layers is not current.layers:
+            current.layers.remove()
+        previous.layers.set_classes(previous.spec.classes)
+        self._controller.adopt(previous, is_continued=False)
+
+    def _end(self, says: str) -> None:
+        self.job = None
+        self._set_state(RunState.READY)
+        self._controller.said.emit(says)
+
+    def _set_state(self, state: RunState) -> None:
+        self.state = state
+        self.changed.emit(state)
+
+    def _on_layer_removed(self, event: Any) -> None:  # noqa: ANN401 -- napari's events are untyped
+        if self.job is not None and event.value is self.job.layer:
+            self.cancel()
+            self._controller.said.emit("The image was closed: its run is cancelled")

@@ -1,0 +1,81 @@
+"""What all docks of one viewer share: the state, what asks for results, and runs."""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QWidget
+
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.controller import Controller
+from napari_structseg.widgets.runs import Runs
+
+
+class Session:
+    """Lives as long as there is a dock of its viewer.
+
+    Parameters
+    ----------
+    viewer
+        Whose images are explored.
+    state
+        What was chosen in it; outlives the docks.
+    """
+
+    def __init__(self, viewer: ViewerModel, state: ExplorerState) -> None:
+        self.viewer = viewer
+        self.state = state
+        self.controller = Controller(viewer, state)
+        self.runs = Runs(self.controller)
+        self.docks: list[QWidget] = []
+
+    def is_busy(self) -> bool:
+        """Whether a run is on, or anything is still to be computed or painted."""
+        current = self.controller.current
+        return self.runs.job is not None or (current is not None and current.is_busy())
+
+    def leave(self, dock: QWidget) -> None:
+        """Take a dock away; with the last one, all work stops."""
+        self.docks.remove(dock)
+        if not self.docks:
+            self.runs.close()
+            self.controller.close()
+            del _SESSIONS[_itself(self.viewer)]
+
+
+# A session refers to its viewer, so that it has to be taken out here; what was chosen stays.
+_SESSIONS: dict[ViewerModel, Session] = {}
+_STATES: WeakKeyDictionary[ViewerModel, ExplorerState] = WeakKeyDictionary()
+
+
+def join(viewer: ViewerModel, dock: QWidget) -> Session:
+    """The session of a viewer, with another dock in it.
+
+    Parameters
+    ----------
+    viewer
+        napari hands plugins a stand-in for the viewer: all of these have one session.
+    dock
+        Leaves when it is closed.
+    """
+    key = _itself(viewer)
+    if key not in _SESSIONS:
+        _SESSIONS[key] = Session(viewer, state_of(viewer))
+    _SESSIONS[key].docks.append(dock)
+    return _SESSIONS[key]
+
+
+def session_of(viewer: ViewerModel) -> Session | None:
+    """The session of a viewer; None: it has no dock."""
+    return _SESSIONS.get(_itself(viewer))
+
+
+def state_of(viewer: ViewerModel) -> ExplorerState:
+    """What was chosen in a viewer."""
+    return _STATES.setdefault(_itself(viewer), ExplorerState())
+
+
+def _itself(viewer: ViewerModel) -> ViewerModel:
+    itself: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+    return itself
