@@ -67,6 +67,7 @@ class Neighbourhood:
     def __init__(self, prior: MarkovPrior, plane: tuple[int, int], axis: int) -> None:
         self.prior = prior
         self.halo = prior.dimensions - 2
+        self.plane = plane
         self._axis = axis
         height, width = plane
         with torch.inference_mode():

@@ -1,7 +1,8 @@
-"""What goes into an update of sites, and what comes of it."""
+"""The update of sites: from their log-likelihoods and message to responsibilities and labels."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,8 +10,35 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_structseg.errors import InputError
+from napari_structseg.priors import MarkovPrior, Update, contraction_bound
 from napari_structseg.refine.label_history import LabelArray
 from napari_structseg.refine.neighbourhood import Batch, Plane, Sites
+
+# A responsibility that moves by less does not move: what it would have moved elsewhere is of the
+# order of what single precision rounds.
+STILL = 3e-7
+# A full step that changes no probability of a voxel by more leaves it as it is, to the eye.
+NOTICEABLE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class MeanField:
+    """How mean field is run.
+
+    Attributes
+    ----------
+    strength
+        Weight of the prior, at least 0.
+    damping
+        Share of a step that is taken, in (0, 1].
+    update
+        See :class:`napari_structseg.controls.Controls`.
+    """
+
+    strength: float = 1.0
+    damping: float = 1.0
+    update: Update = "parallel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +85,106 @@ class Accumulator:
         self.energy += done.energy
         self.sites.append(done.sites)
         self.labels.append(done.labels)
+
+
+class SiteUpdates:
+    """The formula of one update, of any sites at once.
+
+    Parameters
+    ----------
+    prior
+        The MRF: whether it has an energy, and how far a proximal step may go.
+    settings
+        How to run.
+    """
+
+    def __init__(self, prior: MarkovPrior, settings: MeanField) -> None:
+        self.has_energy = prior.kind == "energy"
+        self.is_coloured = settings.update == "coloured"
+        self._settings = settings
+        self._tau = settings.strength * _bound(prior) if settings.update == "proximal" else 0.0
+        # A damped step is a part of a full one.
+        self._noticeable = NOTICEABLE * (1 / (1 + self._tau) if self._tau else settings.damping)
+
+    def update(self, at: UpdateInput, unary: Tensor, iteration: int) -> tuple[Tensor, UpdateResult]:
+        """Update sites from their message.
+
+        Parameters
+        ----------
+        at
+            The sites, their message and their responsibilities.
+        unary
+            Their log-likelihoods, ``(K, n)``.
+        iteration
+            Which one it is, for the message of an error.
+
+        Returns
+        -------
+        Tensor
+            New responsibilities, ``(K, n)``.
+        UpdateResult
+            What became of the sites.
+
+        Raises
+        ------
+        InputError
+            If a responsibility is not finite.
+        """
+        settings = self._settings
+        logits = torch.add(unary, at.message, alpha=settings.strength)
+        if self._tau:
+            held = logits.add(at.old.clamp(min=1e-30).log(), alpha=self._tau)
+            new = torch.softmax(held.div_(1 + self._tau), dim=0)
+        else:
+            new = torch.softmax(logits, dim=0)
+            if settings.damping < 1:
+                new = new.mul_(settings.damping).add_(at.old, alpha=1 - settings.damping)
+        change = (new - at.old).abs_().amax(dim=0)
+        moves = change > STILL
+        if not moves.all():
+            new = torch.where(moves, new, at.old)
+        largest = float(change.max())
+        if not math.isfinite(largest):
+            raise InputError(
+                f"Mean field left the finite numbers in iteration {iteration} at "
+                f"strength {settings.strength:g}. Lower the strength; the last result stays."
+            )
+        unsettled = 0
+        if largest > self._noticeable:
+            unsettled = int((change > self._noticeable).sum())
+        return new, UpdateResult(
+            at.batch.sites,
+            moves.cpu().numpy(),
+            labels_of(new),
+            largest,
+            unsettled,
+            self._energy_change(at, unary, new) if self.has_energy and self.is_coloured else 0.0,
+        )
+
+    def energy_before(self, at: UpdateInput, unary: Tensor) -> npt.NDArray[np.float64]:
+        """Terms of the free energy of the sites before an update, ``(n,)``."""
+        message = 0.5 * self._settings.strength * at.message
+        terms = -torch.special.entr(at.old) - at.old * (unary + message)
+        result: npt.NDArray[np.float64] = terms.sum(dim=0).double().cpu().numpy()
+        return result
+
+    def energy_at_start(self, unary: Tensor, message: Tensor) -> float:
+        """Free energy of a slab where nothing is known, from arrays ``(K, Y, X)``."""
+        n_classes, *plane = unary.shape
+        mean = (unary + 0.5 * self._settings.strength * message).mean(dim=0)
+        return -math.prod(plane) * math.log(n_classes) - float(mean.sum(dtype=torch.float64))
+
+    def _energy_change(self, at: UpdateInput, unary: Tensor, new: Tensor) -> float:
+        """What the free energy changes by: no two sites of a colour are neighbours."""
+        message = self._settings.strength * at.message
+        before = -torch.special.entr(at.old) - at.old * (unary + message)
+        after = -torch.special.entr(new) - new * (unary + message)
+        return float((after - before).sum(dtype=torch.float64))
+
+
+def _bound(prior: MarkovPrior) -> float:
+    """The proximal weight per unit of strength: where no energy gives a bound, 1."""
+    return contraction_bound(prior.kernel()) if prior.kind == "energy" else 1.0
 
 
 def labels_of(scores: Tensor) -> LabelArray:
