@@ -40,7 +40,7 @@ from napari_structseg.cohort.draws import DrawSettings
 from napari_structseg.cohort.rows import SUFFIX, RowFile
 from napari_structseg.cohort.run import evaluate
 from napari_structseg.cohort.settings import Evaluation
-from napari_structseg.data.stack import TEST
+from napari_structseg.data.stack_table import TEST
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.sources import build_run

@@ -11,7 +11,8 @@ from matplotlib import pyplot as plt
 from report import FIGURES, TITLES, save
 
 from napari_structseg.cohort.draws import DrawSettings, draw_case
-from napari_structseg.data.stack import TEST, Stack, StackCase, read_stack
+from napari_structseg.data.stack import Stack, read_stack
+from napari_structseg.data.stack_table import TEST, StackCase
 from napari_structseg.io.weights import load_weights
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.training.trainer import WEIGHTS_NAME

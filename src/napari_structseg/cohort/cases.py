@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari_structseg.cohort.table import CaseTable, named, read_table
 from napari_structseg.data.cases import ReadCase
-from napari_structseg.data.cohort_sources import CaseEntry, open_source
+from napari_structseg.data.sources import CaseEntry, open_source
 from napari_structseg.data.splits import spread
 from napari_structseg.errors import ConfigError
 from napari_structseg.interrupts import deferred_interrupt
@@ -102,10 +102,10 @@ class Cohort:
             If a file is damaged, or does not fit the data set or the image; naming it.
         """
         with deferred_interrupt() as interrupted:
-            image, labels = self._source.read(entry.name, entry.raters)
+            case = self._source.read(entry)
         if interrupted():
             raise KeyboardInterrupt
-        return ReadCase(entry.name, entry.patient, image, labels)
+        return case
 
     def __iter__(self) -> Iterator[ReadCase]:
         return map(self.read, self.cases)

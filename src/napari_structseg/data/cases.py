@@ -73,15 +73,22 @@ class PreparedCase:
     spacing: tuple[float, ...]
 
 
-def read_case(case: Case, dataset: Dataset, dimensions: int) -> ReadCase:
-    """Read the image of a case and the labels of all its raters, and check them.
+def read_case(
+    case: Case,
+    dataset: Dataset,
+    dimensions: int | None = None,
+    raters: Sequence[str] | None = None,
+) -> ReadCase:
+    """Read the image of a case and the labels of its raters, and check them.
 
     Parameters
     ----------
     case, dataset
         Which.
     dimensions
-        That the image must have, 2 or 3.
+        That the image must have, 2 or 3; None: any.
+    raters
+        Whose labels, by name, in this order; None: all.
 
     Raises
     ------
@@ -92,14 +99,16 @@ def read_case(case: Case, dataset: Dataset, dimensions: int) -> ReadCase:
     MemoryLimitError
         If the case does not fit into memory.
     """
-    image = read_case_image(case, dataset)
+    image = _read_image(case, dataset)
     first = case.images[0]
-    if image.ndim != dimensions:
+    if dimensions not in (None, image.ndim):
         raise ConfigError(
             f"The configuration has dimensions = {dimensions}, but {first} is {image.ndim}-D with "
             f"shape {image.spatial_shape}. Set dimensions = {image.ndim}, or use other images."
         )
-    labels = [read_case_labels(path, image, dataset) for path in case.labels]
+    files = dict(zip(case.raters, case.labels, strict=True))
+    chosen = case.raters if raters is None else raters
+    labels = [_read_labels(files[rater], image, dataset) for rater in chosen]
     has_spacing = not first.name.endswith(PNG_SUFFIX)
     return ReadCase(case.name, "", image, np.stack(labels), str(first), has_spacing)
 
@@ -165,7 +174,7 @@ def in_ras(image: Image) -> npt.NDArray[Any]:
     return _flipped_to_ras(image.data, image)
 
 
-def read_case_image(case: Case, dataset: Dataset) -> Image:
+def _read_image(case: Case, dataset: Dataset) -> Image:
     """Read the image of a case, on its own grid.
 
     Raises
@@ -185,7 +194,7 @@ def read_case_image(case: Case, dataset: Dataset) -> Image:
     return image
 
 
-def read_case_labels(path: Path, image: Image, dataset: Dataset) -> npt.NDArray[np.uint8]:
+def _read_labels(path: Path, image: Image, dataset: Dataset) -> npt.NDArray[np.uint8]:
     """Read the labels of one rater, ``(*spatial)``, on the grid of the image.
 
     Raises

@@ -14,9 +14,7 @@ downwards and columns to the right; volumes are in RAS order, (Z, Y, X).
 
 from __future__ import annotations
 
-import csv
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,41 +25,21 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_structseg.data.cases import PreparedCase, ReadCase
-from napari_structseg.data.dataset import (
+from napari_structseg.data.description import (
     DESCRIPTION,
     channels_of,
     classes_of,
     read_description,
 )
+from napari_structseg.data.stack_table import StackCase, read_cases
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.image import SPATIAL_NDIMS, Image, check_finite
 from napari_structseg.models import IntensitySpec
 from napari_structseg.prediction.preprocess import normalise
 
 IMAGES, LABELS, CASES = "images.npy", "labels.npy", "cases.csv"
-TRAIN, VALIDATION, TEST = "train", "val", "test"
-_COLUMNS = ("case", "patient", "split")
 # Images whose labels are looked through at a time.
 _CHUNK = 256
-_MAX_NAMED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class StackCase:
-    """One image of a stack.
-
-    Attributes
-    ----------
-    index
-        Where it lies in the arrays.
-    name, patient, split
-        What cases.csv says.
-    """
-
-    index: int
-    name: str
-    patient: str
-    split: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,15 +108,18 @@ class Stack:
         """The labels of each rater, ``(R, *spatial)``."""
         return np.array(self._labels[case.index])
 
-    def read(self, case: StackCase) -> ReadCase:
-        """A case with all its raters.
+    def read(self, case: StackCase, raters: Sequence[str] | None = None) -> ReadCase:
+        """A case with some of its raters, by name, in this order; None: all.
 
         Raises
         ------
         InputError
             As :meth:`pixels`.
         """
-        return ReadCase(case.name, case.patient, self.image(case), self.labels(case))
+        labels = self.labels(case)
+        if raters is not None:
+            labels = labels[[self.raters.index(rater) for rater in raters]]
+        return ReadCase(case.name, case.patient, self.image(case), labels)
 
 
 class StackCases(Sequence[PreparedCase]):
@@ -235,7 +216,7 @@ def read_stack(folder: Path) -> Stack:
             "spatial axis."
         )
     _check_labels(folder / LABELS, labels, classes)
-    cases = _read_cases(folder / CASES, len(images))
+    cases = read_cases(folder / CASES, len(images))
     return Stack(folder, channels, classes, raters, spacing, cases, images, labels)
 
 
@@ -293,41 +274,3 @@ def _check_labels(path: Path, labels: npt.NDArray[np.uint8], classes: Sequence[s
                 f"{len(classes) - 1} ({', '.join(classes)}). Renumber the labels, or name them "
                 "all."
             )
-
-
-def _read_cases(path: Path, n_images: int) -> tuple[StackCase, ...]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rater = csv.DictReader(file)
-            missing = [name for name in _COLUMNS if name not in (rater.fieldnames or [])]
-            rows = list(rater)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"Cannot read {path}: {error}. It has a line for each image.") from error
-    if missing:
-        raise ConfigError(f"{path} lacks the columns {', '.join(missing)} in its first line.")
-    if len(rows) != n_images:
-        raise ConfigError(f"{path} has {len(rows)} lines for {n_images} images. It needs one each.")
-    cases = tuple(
-        StackCase(index, row["case"] or "", row["patient"] or "", row["split"] or "")
-        for index, row in enumerate(rows)
-    )
-    _check_cases(path, cases)
-    return cases
-
-
-def _check_cases(path: Path, cases: Sequence[StackCase]) -> None:
-    known = (TRAIN, VALIDATION, TEST)
-    odd = [case.name for case in cases if case.split not in known or not case.name]
-    twice = [name for name, count in Counter(case.name for case in cases).items() if count > 1]
-    splits: dict[str, set[str]] = {}
-    for case in cases:
-        splits.setdefault(case.patient, set()).add(case.split)
-    torn = [patient for patient, found in splits.items() if patient and len(found) > 1]
-    for wrong, what in (
-        (odd, f"Lines without a name, or with a split other than {', '.join(known)}"),
-        (twice, "Cases that are named more than once"),
-        (torn, "Patients on both sides of a split, so that its scores would be too good"),
-    ):
-        if wrong:
-            named = ", ".join(map(repr, wrong[:_MAX_NAMED]))
-            raise ConfigError(f"{path}: {what}: {named}. {len(wrong)} in all; correct them.")

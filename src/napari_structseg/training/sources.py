@@ -13,14 +13,12 @@ from napari_structseg.data.cases import PreparedCase, ReadCase, in_ras, prepare,
 from napari_structseg.data.dataset import Case, Dataset, read_dataset
 from napari_structseg.data.splits import read_fold, spread
 from napari_structseg.data.stack import (
-    TRAIN,
-    VALIDATION,
     Stack,
-    StackCase,
     StackCases,
     is_stack,
     read_stack,
 )
+from napari_structseg.data.stack_table import TRAIN, VALIDATION, StackCase
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.nifti import read_image
@@ -28,9 +26,10 @@ from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
 from napari_structseg.training.batches import PatchSource
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.footprint import check_patches
+from napari_structseg.training.label_maps import TISSUE_NAMES, LabelMap
 from napari_structseg.training.palette import palette
 from napari_structseg.training.patches import ImagePatches
-from napari_structseg.training.synthesis import TISSUE_NAMES, BrainSynthesis, LabelMap
+from napari_structseg.training.synthesis import BrainSynthesis
 from napari_structseg.training.validation import (
     Validator,
     validate_on_cases,

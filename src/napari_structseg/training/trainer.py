@@ -321,8 +321,9 @@ class Trainer:
 
     def _counts(self, step: int) -> bool:
         """Whether the weights of a step can be the best: its likelihood was trained, if any is."""
-        first = self.config.loss.mean_only_steps
-        return self.config.head.loss != "likelihood" or step > first or first == self.config.steps
+        head, first = self.config.head, self.config.loss.mean_only_steps
+        has_likelihood = head.loss == "likelihood" and head.is_stochastic
+        return not has_likelihood or step > first or first == self.config.steps
 
     def _trained_spec(self) -> ModelSpec:
         record = self.spec.training.model_copy(update={"steps": self.step})

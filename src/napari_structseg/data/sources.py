@@ -1,25 +1,15 @@
-"""Where the cases of a cohort come from: files in nnU-Net's layout, or a stack of arrays."""
+"""Where cases come from, in training and in evaluation: files in nnU-Net's layout, or a stack."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from napari_structseg.data.cases import read_case_image, read_case_labels
-from napari_structseg.data.dataset import (
-    DESCRIPTION,
-    RATER_SEPARATOR,
-    Case,
-    read_dataset,
-    read_description,
-)
+from napari_structseg.data.cases import ReadCase, read_case
+from napari_structseg.data.dataset import read_dataset
+from napari_structseg.data.description import DESCRIPTION, read_description
 from napari_structseg.data.stack import is_stack, read_stack
-from napari_structseg.evaluation.overlaps import LabelArray
-from napari_structseg.image import Image
 from napari_structseg.io.png import SUFFIX as PNG_SUFFIX
 
 MM, PIXELS = "mm", "pixels"
@@ -63,8 +53,8 @@ class CaseSource(Protocol):
         """All cases."""
         ...
 
-    def read(self, name: str, raters: Sequence[str]) -> tuple[Image, LabelArray]:
-        """The image of a case on its own grid, and the labels of some raters, ``(M, *spatial)``.
+    def read(self, entry: CaseEntry) -> ReadCase:
+        """A case on its own grid, with the raters of the entry.
 
         Raises
         ------
@@ -74,7 +64,7 @@ class CaseSource(Protocol):
         ...
 
 
-class FileCases:
+class FileSource:
     """A data set in nnU-Net's layout.
 
     Parameters
@@ -92,20 +82,17 @@ class FileCases:
         self._dataset = read_dataset(folder)
         self._cases = {case.name: case for case in self._dataset.cases}
         self.class_names = self._dataset.classes
-        self.entries = tuple(CaseEntry(case.name, _raters(case)) for case in self._dataset.cases)
+        self.entries = tuple(CaseEntry(case.name, case.raters) for case in self._dataset.cases)
         first = self._dataset.cases[0].images[0]
         self.unit = PIXELS if first.name.endswith(PNG_SUFFIX) else MM
 
-    def read(self, name: str, raters: Sequence[str]) -> tuple[Image, LabelArray]:
+    def read(self, entry: CaseEntry) -> ReadCase:
         """As :meth:`CaseSource.read`."""
-        case = self._cases[name]
-        image = read_case_image(case, self._dataset)
-        files = dict(zip(_raters(case), case.labels, strict=True))
-        labels = [read_case_labels(files[rater], image, self._dataset) for rater in raters]
-        return image, np.stack(labels)
+        case = read_case(self._cases[entry.name], self._dataset, raters=entry.raters)
+        return replace(case, patient=entry.patient)
 
 
-class StackCases:
+class StackSource:
     """A data set as two arrays, which are mapped into memory.
 
     Parameters
@@ -129,11 +116,10 @@ class StackCases:
         )
         self.unit = PIXELS if read_description(folder / DESCRIPTION).spacing is None else MM
 
-    def read(self, name: str, raters: Sequence[str]) -> tuple[Image, LabelArray]:
+    def read(self, entry: CaseEntry) -> ReadCase:
         """As :meth:`CaseSource.read`."""
-        case = self._cases[name]
-        chosen = [self._stack.raters.index(rater) for rater in raters]
-        return self._stack.image(case), self._stack.labels(case)[chosen]
+        case = self._stack.read(self._cases[entry.name], entry.raters)
+        return replace(case, patient=entry.patient)
 
 
 def open_source(folder: Path) -> CaseSource:
@@ -144,15 +130,4 @@ def open_source(folder: Path) -> CaseSource:
     ConfigError, InputError
         If it is not valid.
     """
-    return StackCases(folder) if is_stack(folder) else FileCases(folder)
-
-
-def _raters(case: Case) -> tuple[str, ...]:
-    """Names of the raters, from those of the files."""
-    names = []
-    for path in case.labels:
-        name = path.name.removeprefix(case.name).removeprefix(RATER_SEPARATOR)
-        for ending in (".gz", ".nii", PNG_SUFFIX):
-            name = name.removesuffix(ending)
-        names.append(name)
-    return tuple(names)
+    return StackSource(folder) if is_stack(folder) else FileSource(folder)
