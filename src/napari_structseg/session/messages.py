@@ -1,4 +1,8 @@
-"""What goes into the engine and what comes out: frozen requests and results."""
+"""What goes into the engine and what comes out: frozen requests and results.
+
+Longer than other modules since it is the vocabulary between engine and window: declarations
+only, which are read together.
+"""
 
 from __future__ import annotations
 
