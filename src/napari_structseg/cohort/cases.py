@@ -14,6 +14,8 @@ from napari_structseg.data.splits import spread
 from napari_structseg.errors import ConfigError
 from napari_structseg.interrupts import deferred_interrupt
 
+_MAX_NAMED = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -73,6 +75,8 @@ class Cohort:
             entries = _with_table(entries, read_table(selection.table), selection.table)
         if selection.split is not None:
             entries = _of_split(entries, selection.split)
+        if selection.patient_separator:
+            _check_separator(entries, selection.patient_separator)
         entries = [
             replace(entry, patient=_patient(entry, selection.patient_separator))
             for entry in spread(entries, selection.limit)
@@ -143,6 +147,17 @@ def _of_split(entries: Sequence[CaseEntry], split: str) -> list[CaseEntry]:
     if not chosen:
         raise ConfigError(f"No case is in the split {split!r}. The splits are: {', '.join(known)}.")
     return chosen
+
+
+def _check_separator(entries: Sequence[CaseEntry], separator: str) -> None:
+    """Patients are told apart by every name or by none: else intervals are too narrow."""
+    without = [entry.name for entry in entries if separator not in entry.name]
+    if without:
+        raise ConfigError(
+            f"--patient-separator {separator!r} does not occur in the names of {len(without)} of "
+            f"{len(entries)} cases: {', '.join(without[:_MAX_NAMED])}. Give one that all names "
+            "have, or a table with --table that says each patient."
+        )
 
 
 def _patient(entry: CaseEntry, separator: str | None) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from skimage.io import imread
 
 from napari_structseg.errors import InputError, MemoryLimitError
 from napari_structseg.image import Image
@@ -55,7 +54,9 @@ def read_png(path: str | os.PathLike[str]) -> Image:
         with warnings.catch_warnings():
             # Of many pixels: they fit.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            pixels = np.asarray(imread(path))
+            # PNG alone: what is something else by its contents is not what its name says.
+            with Pillow.open(path, formats=["PNG"]) as picture:
+                pixels = np.asarray(_direct(picture))
     except MemoryError as error:
         raise MemoryLimitError(
             f"There is not enough memory to open {path}. Close other programs or images."
@@ -81,6 +82,13 @@ def read_png(path: str | os.PathLike[str]) -> Image:
     return Image.from_array(
         pixels, channel_axis=-1, channels=_COLOUR[: pixels.shape[-1]], name=name
     )
+
+
+def _direct(picture: Pillow.Image) -> Pillow.Image:
+    """Colours instead of numbers in a palette; grey with transparency as colour with it."""
+    if picture.mode == "P":
+        return picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    return picture.convert("RGBA") if picture.mode in ("LA", "PA") else picture
 
 
 def _check_header(path: Path) -> None:
