@@ -70,7 +70,7 @@ class MarkovPrior(nn.Module):
     def message(self, responsibilities: Tensor) -> Tensor:
         """What the neighbours say, ``(B, K, *spatial)`` from ``(B, K, *spatial)``.
 
-        Beyond the border there is nobody: zero padding.
+        Beyond the border there are no neighbours: zero padding.
         """
         convolve = CONVOLVE[self.dimensions]
         first = convolve(responsibilities, self.kernel(), self.first_bias(), padding=1)

@@ -1,4 +1,4 @@
-"""The prior with an energy: symmetric, linear, and mean field that never climbs.
+"""The MRF with an energy: symmetric, linear, and mean field that never climbs.
 
 With couplings w_{kl,d} = w_{lk,-d} between class k at a site and class l at its neighbour d,
 

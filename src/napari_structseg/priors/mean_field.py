@@ -1,6 +1,6 @@
 """Mean-field updates, as torch writes them: the definition, and what training differentiates.
 
-With log-likelihoods U (the log-softmax of any model's logits) and a prior's message M(R) from the
+With log-likelihoods U (the log-softmax of any model's logits) and an MRF's message M(R) from the
 responsibilities R of the neighbours,
 
     R <- w softmax(U + s M(R)) + (1 - w) R,    R_0 = 1/K
@@ -44,7 +44,7 @@ def parallel_step(
     unary, responsibilities, message
         U, R and M(R), ``(B, K, *spatial)``.
     strength
-        Weight s of the prior; 0: the model alone.
+        Weight s of the MRF; 0: the model alone.
     damping
         w in (0, 1].
     """
@@ -87,10 +87,10 @@ def coloured_step(
     strength: float = 1.0,
     damping: float = 1.0,
 ) -> Tensor:
-    """One colour after the other, each from the latest neighbours: the red-black sweep's kin.
+    """One colour after the other, each from the latest neighbours, as in a red-black sweep.
 
     For an energy prior each colour is an exact minimisation over its sites, so that the free
-    energy never rises. Same arguments as :func:`parallel_step`, and the prior itself.
+    energy never rises. Same arguments as :func:`parallel_step`, and the MRF itself.
     """
     current = responsibilities
     for sites in colours(prior.dimensions):
@@ -120,7 +120,7 @@ def refine(
     Parameters
     ----------
     prior
-        The prior.
+        The MRF.
     unary
         U, ``(B, K, *spatial)``.
     n_iterations

@@ -1,4 +1,4 @@
-"""The prior of the MRF-UNet: a small network without the constraints of an energy."""
+"""The MRF of the MRF-UNet: a small network without the constraints of an energy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nudging a prior: pairs of classes that should touch more, or less."""
+"""Nudging an MRF: pairs of classes that should touch more, or less."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Pair = tuple[int, int, float]
 
 
 class NudgedPrior(MarkovPrior):
-    """A prior whose message has one more, linear, part.
+    """An MRF whose message has one more, linear, part.
 
     Parameters
     ----------
     prior
-        The prior as it was trained; it is not changed.
+        The MRF as it was trained; it is not changed.
     couplings
         What is added, ``(K, K, 3, 3[, 3])``.
     """
@@ -47,7 +47,7 @@ class NudgedPrior(MarkovPrior):
 
 
 def nudged(prior: MarkovPrior, pairs: Sequence[Pair]) -> MarkovPrior:
-    """A prior in which pairs of classes attract more, or less.
+    """An MRF in which pairs of classes attract more, or less.
 
     The message to each class of a pair gains the amount times the mean responsibility of the
     other among the neighbours. An energy stays one.
@@ -62,11 +62,11 @@ def nudged(prior: MarkovPrior, pairs: Sequence[Pair]) -> MarkovPrior:
     Raises
     ------
     ValueError
-        If a label is none of the prior's.
+        If a label is none of the MRF's.
     """
     wrong = [pair for pair in pairs if not all(0 <= k < prior.n_classes for k in pair[:2])]
     if wrong:
-        raise ValueError(f"{wrong[0][:2]} are no labels of a prior for {prior.n_classes} classes")
+        raise ValueError(f"{wrong[0][:2]} are no labels of an MRF for {prior.n_classes} classes")
     if not any(amount for _, _, amount in pairs):
         return prior
     trained = prior.kernel()

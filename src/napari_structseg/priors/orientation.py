@@ -1,4 +1,4 @@
-"""A prior on arrays whose axes run the other way."""
+"""An MRF on arrays whose axes run the other way."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from napari_structseg.priors.network import NetworkPrior
 
 
 def mirrored(prior: MarkovPrior, axes: Sequence[int]) -> MarkovPrior:
-    """The prior that says on a mirrored image what this one says on the image.
+    """The MRF that says on a mirrored image what this one says on the image.
 
     Parameters
     ----------
     prior
-        A trained prior; what comes back is a copy.
+        A trained MRF; what comes back is a copy.
     axes
         Spatial axes that are mirrored, counted from 0; may be none.
 
     Raises
     ------
     TypeError
-        For a prior that wraps another one.
+        For an MRF that wraps another one.
     """
     result = copy.deepcopy(prior)
     flipped = [2 + axis for axis in axes]

@@ -1,4 +1,4 @@
-"""What a prior is, in words: the metadata that travels with its weights."""
+"""What an MRF is, in words: the metadata that travels with its weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PriorSpec(BaseModel):
 
 
 def build_prior(spec: PriorSpec, dimensions: int, n_classes: int) -> MarkovPrior:
-    """Build the prior a specification describes, with fresh weights."""
+    """Build the MRF a specification describes, with fresh weights."""
     if spec.kind == "network":
         return NetworkPrior(dimensions, n_classes, spec.max_filters)
     return EnergyPrior(dimensions, n_classes)

@@ -1,7 +1,7 @@
-"""Sites that the first iteration of mean field leaves where the second would.
+"""The active set: sites that the second iteration of mean field has to compute.
 
-Around a head that is most of the image: the model is certain there, of the same class everywhere,
-and so the neighbours of every site say one and the same.
+Outside of the head, which is most of an image, the model is certain of background, and so are the
+neighbours of every site: the second iteration would leave these sites as they are.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class ActiveSet:
     Parameters
     ----------
     around
-        The prior on the slabs of the image.
+        The MRF on the slabs of the image.
     field
         Responsibilities after the first iteration, see
         :class:`~napari_structseg.refine.neighbourhood.Neighbourhood`.
     strength
-        Weight s of the prior.
+        Weight s of the MRF.
     still
         A responsibility that moves by less does not move.
     """

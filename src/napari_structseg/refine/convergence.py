@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 # An iteration that changes this share of the labels, so late and no less than half as many as
-# half-way there, belongs to a circle that does not end. With the prior of brain-tissue, at the
+# half-way there, belongs to a circle that does not end. With the MRF of brain-tissue, at the
 # strength it was trained with, it is a tenth of that or less.
 _RESTLESS = 0.01
 _LATE = 10
@@ -30,7 +30,7 @@ class Convergence:
     changed
         Fraction of voxels whose label differs from that of the iteration before, ``(T,)``.
     free_energy
-        F of the responsibilities after each iteration, in nats, ``(T,)``; None for a prior
+        F of the responsibilities after each iteration, in nats, ``(T,)``; None for an MRF
         without an energy.
     """
 
@@ -103,6 +103,6 @@ class Curves:
         sums = [float(row.sum()) for row in self._rows["energy"][: n + 1]]
         if energies == "changes":
             return Convergence(residual, changed, np.cumsum(sums)[1:])
-        # What the last iteration leaves is told by the next one.
+        # The energy after an iteration is computed at the start of the next one.
         known = sums[1:]
         return Convergence(residual, changed, np.array(known + [np.nan] * (n - len(known))))

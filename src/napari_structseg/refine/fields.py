@@ -90,7 +90,7 @@ class Fields:
             # A sum is finite only if all its terms are, and costs a tenth of looking at each.
             if not math.isfinite(float(unary.sum())):
                 raise InputError(
-                    "The model's logits are not all finite, so that no prior can refine them. "
+                    "The model's logits are not all finite, so that no MRF can refine them. "
                     "Check the image and the model."
                 )
             self._unaries[slab] = unary

@@ -20,7 +20,7 @@ from napari_structseg.refine.trajectory import MeanField, Trajectory
 from napari_structseg.render.rendering import LabelArray
 
 # Iterations computed beyond those asked for, once these are there: the slider is mostly moved by a
-# few, and finds them done. All fifty would cost five times what ten do, for nobody to see.
+# few, and finds them done. All fifty would cost five times what ten do, and would rarely be seen.
 AHEAD = 5
 
 
@@ -230,8 +230,8 @@ def check_fit(prior: MarkovPrior, n_classes: int, shape: tuple[int, ...]) -> Non
     """Raise ConfigError if an MRF is for other classes or dimensions."""
     if (prior.n_classes, prior.dimensions) != (n_classes, len(shape)):
         raise ConfigError(
-            f"The prior is for {prior.n_classes} classes in {prior.dimensions}-D, but the "
-            f"model gives {n_classes} classes in {len(shape)}-D. Choose a prior that "
+            f"The MRF is for {prior.n_classes} classes in {prior.dimensions}-D, but the "
+            f"model gives {n_classes} classes in {len(shape)}-D. Choose an MRF that "
             "was trained for this model."
         )
 

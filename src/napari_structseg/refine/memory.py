@@ -9,7 +9,7 @@ from napari_structseg.controls import ITERATIONS_MAX
 
 _FLOAT = 4
 # Labels of the first, the newest and the shown iteration; who moved in the last two iterations;
-# sites that rest from the first; an energy in double precision; the labels that the session has
+# sites that the second leaves out; an energy in double precision; the labels that the session has
 # delivered, in two bytes, and those that it delivers.
 _SITE_BYTES = 3 + 2 + 1 + 8 + 3
 # What an iteration of a slab takes in objects, whatever its size.

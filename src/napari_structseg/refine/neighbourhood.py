@@ -1,4 +1,4 @@
-"""The message of a prior to windows and to single sites of a slab.
+"""The message of an MRF to blocks and to single sites of a slab.
 
 A convolution in three dimensions with few channels leaves most of a processor idle. Here the
 slabs around a site are channels beside each other, so that a fast two-dimensional convolution does

@@ -37,7 +37,7 @@ class Refinement:
     Raises
     ------
     ConfigError
-        If the prior is for other classes or dimensions.
+        If the MRF is for other classes or dimensions.
     """
 
     def __init__(self, distribution: LogitDistribution, prior: MarkovPrior) -> None:
@@ -115,7 +115,7 @@ def labels_with_prior(
     controls: Controls,
     cancelled: Callable[[], bool] | None = None,
 ) -> LabelArray:
-    """Labels of the whole image under a prior, nothing kept, ``(*spatial)``, uint8."""
+    """Labels of the whole image under an MRF, nothing kept, ``(*spatial)``, uint8."""
     return Refinement(distribution, prior).render_volume(controls, cancelled)
 
 

@@ -29,7 +29,7 @@ class MeanField:
     Attributes
     ----------
     strength
-        Weight of the prior, at least 0.
+        Weight of the MRF, at least 0.
     damping
         Share of a step that is taken, in (0, 1].
     update

@@ -53,7 +53,7 @@ class SlabUpdates:
     shape
         Spatial shape of the image.
     around
-        Neighbours of a slab's sites under the prior.
+        Neighbours of a slab's sites under the MRF.
     fields, history
         What is read and written: responsibilities, and labels of every iteration.
     curves
@@ -93,7 +93,7 @@ class SlabUpdates:
         self._team = workers
 
     def begin(self, slab: int) -> None:
-        """Fetch the log-likelihoods of a slab, and its labels without the prior."""
+        """Fetch the log-likelihoods of a slab, and its labels without the MRF."""
         if self._begun[slab]:
             return
         self._begun[slab] = True

@@ -37,7 +37,7 @@ class Trajectory:
     Parameters
     ----------
     prior
-        The prior.
+        The MRF.
     shape
         Spatial shape of the image.
     unary
@@ -51,7 +51,7 @@ class Trajectory:
     Raises
     ------
     ConfigError
-        If the prior is for another number of dimensions.
+        If the MRF is for another number of dimensions.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class Trajectory:
     ) -> None:
         if prior.dimensions != len(shape):
             raise ConfigError(
-                f"The prior is for {prior.dimensions}-D images, but this one has the shape "
-                f"{shape}. Choose a prior of the model's own kind."
+                f"The MRF is for {prior.dimensions}-D images, but this one has the shape "
+                f"{shape}. Choose an MRF of the model's own kind."
             )
         self.shape = shape
         self.axis = 0 if settings.update == "coloured" or len(shape) == 2 else axis
@@ -85,7 +85,7 @@ class Trajectory:
         self.restart(prior, settings)
 
     def restart(self, prior: MarkovPrior, settings: MeanField) -> None:
-        """Begin again with other settings, or another prior, on the same log-likelihoods.
+        """Begin again with other settings, or another MRF, on the same log-likelihoods.
 
         Raises
         ------
@@ -167,7 +167,7 @@ class Trajectory:
         Raises
         ------
         InputError
-            If responsibilities are not finite any more. What was computed before stays.
+            If responsibilities are not finite. What was computed before stays.
         """
         slab = self._schedule.next(toward, target)
         if slab is not None:
