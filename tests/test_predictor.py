@@ -207,3 +207,14 @@ def test_a_cancelled_prediction_stops_at_the_next_tile(tmp_path: Path) -> None:
             cancelled=lambda: len(fractions) == 2,
         )
     assert len(fractions) == 2
+
+
+@pytest.mark.parametrize("patch", [(1, 1, 1), (2, 2, 2), (1, 2, 1)])
+def test_a_patch_that_the_coarsest_level_sees_as_one_voxel(
+    tmp_path: Path, patch: tuple[int, ...]
+) -> None:
+    # Instance normalisation has nothing to normalise there.
+    network, spec = load_weights(tiny_model(tmp_path / "m.safetensors", patch=patch))
+    distribution = Predictor(network, spec).predict(make_image((9, 8, 7)))
+    assert distribution.spatial_shape == (9, 8, 7)
+    assert Predictor(network, spec, tile=patch).predict(make_image((9, 8, 7))).n_classes == 4

@@ -23,8 +23,8 @@ def tiny_model(path: Path, *, dimensions: int = 3, channels: int = 1, **fields) 
         name=path.stem,
         dimensions=dimensions,
         channels=tuple(f"sequence {number}" for number in range(1, channels + 1)),
-        patch=(16,) * dimensions,
         **{
+            "patch": (16,) * dimensions,
             "backbone": BackboneSpec(widths=(4, 8), convolutions=(1, 1)),
             "head": HeadSpec(rank=3),
             "classes": CLASSES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from napari_structseg.errors import ConfigError
 
@@ -41,8 +42,23 @@ def resolve_device(name: str = AUTO) -> torch.device:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes of its own that a device has free; None: it has none, or does not tell."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    """Bytes of its own that a device has free; None: it has none, or does not tell.
+
+    What torch keeps of a GPU for its next tensors counts as free: nothing else can use it.
+    """
+    if device.type != "cuda":
+        return None
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
+def precise_sum(values: Tensor) -> float:
+    """Sum of all values, of rows in single precision and over rows in double precision.
+
+    Apple GPUs have no double precision: the sum over rows is taken on the processor.
+    """
+    rows = values.float().sum(dim=-1) if values.ndim else values.float()
+    return rows.cpu().double().sum().item()
 
 
 def device_name(device: torch.device) -> str:

@@ -189,14 +189,16 @@ class LatentDecoder(SampledDistribution):
         index = self._index(region)
         first = self._first[index].flatten(1)
         inside = None if self._inside is None else self._inside[index[1:]].flatten()
-        gram = first.new_zeros((self.n_latents, self.n_latents), dtype=torch.float64)
+        # In double precision, and so on the processor: Apple GPUs have none.
+        gram = torch.zeros((self.n_latents, self.n_latents), dtype=torch.float64)
         for part in chunks(first.shape[1], self.device, CHUNK // self._combination.widest):
             slope = self._combination.jacobian(first[:, part].float(), self._prior.mean)
             if inside is not None:
                 slope = slope[:, inside[part]]
-            rows = (slope * self._prior.sigma).flatten(0, 1).double()
+            rows = (slope * self._prior.sigma).flatten(0, 1).cpu().double()
             gram += rows.T @ rows
-        return principal_directions(gram / max(1, first.shape[1] * self.n_classes))
+        found = principal_directions(gram / max(1, first.shape[1] * self.n_classes))
+        return found[0].to(self.device), found[1].to(self.device)
 
     def crop(self, region: Region) -> LatentDecoder:
         """The decoder of a region, its features compact in memory and in single precision."""
@@ -231,7 +233,8 @@ def principal_directions(gram: Tensor) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     gram
-        Mean over voxels and classes of the products of derivatives, ``(L, L)``, float64.
+        Mean over voxels and classes of the products of derivatives, ``(L, L)``, float64, on
+        the processor.
     """
     values, vectors = torch.linalg.eigh(gram)
     directions = vectors.flip(1).T

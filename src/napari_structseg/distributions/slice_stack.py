@@ -115,9 +115,10 @@ class SliceStack(SampledDistribution):
             if not isinstance(one, LatentDecoder):
                 raise TypeError(f"{type(one).__name__} has no latent space")
             directions, strength = one.directions(plane)
-            scaled = (directions * strength[:, None]).double()
+            scaled = (directions * strength[:, None]).cpu().double()
             grams.append(scaled.T @ scaled)
-        return principal_directions(torch.stack(grams).mean(dim=0))
+        found = principal_directions(torch.stack(grams).mean(dim=0))
+        return found[0].to(self.device), found[1].to(self.device)
 
     def _details(self) -> list[str]:
         return [f"slices of {type(self._slices[0]).__name__}"]

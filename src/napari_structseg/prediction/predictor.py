@@ -56,7 +56,8 @@ class Predictor(ImagePredictor):
     spec
         Its specification.
     tile
-        Tile size in voxels of the model's grid; by default the patch size of training.
+        Tile size in voxels of the model's grid; by default the patch size of training. One that
+        the coarsest level sees as a single voxel is replaced by twice as much.
     overlap
         Voxels that neighbouring tiles share; by default a quarter of the tile.
     """
@@ -73,6 +74,9 @@ class Predictor(ImagePredictor):
         self.spec: ModelSpec = spec
         self.device = next(network.parameters()).device
         self._tile = tuple(tile or spec.patch)
+        if max(self._tile) <= self._stride:
+            # The coarsest level would see a single voxel, whose features have no variance.
+            self._tile = (2 * self._stride,) * len(self._tile)
         self._overlap = tuple(overlap or (size // _OVERLAP_FRACTION for size in self._tile))
 
     def with_spec(self, spec: ModelSpec) -> Predictor:

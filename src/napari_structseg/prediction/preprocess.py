@@ -155,8 +155,9 @@ def resample(
         return array
     if nearest:
         for axis, (n_old, n_new) in enumerate(zip(old, new, strict=True), start=1):
-            centres = (torch.arange(n_new, device=array.device, dtype=torch.float64) + 0.5) / n_new
-            array = array.index_select(axis, (centres * n_old).long())
+            # On the processor: Apple GPUs have no double precision.
+            centres = (torch.arange(n_new, dtype=torch.float64) + 0.5) / n_new
+            array = array.index_select(axis, (centres * n_old).long().to(array.device))
         return array
     result = array.new_empty((len(array), *new))
     # One map at a time: the temporaries are in float32, whatever the maps are stored in.

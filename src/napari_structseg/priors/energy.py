@@ -109,7 +109,7 @@ def contraction_bound(kernel: Tensor) -> float:
         At least 0.
     """
     dimensions = kernel.ndim - 2
-    weights = kernel.detach().double().cpu().flatten(2)
+    weights = kernel.detach().cpu().double().flatten(2)
     offsets = torch.tensor(list(itertools.product((-1, 0, 1), repeat=dimensions))).double()
     grid = torch.arange(_FREQUENCIES).double() * (2 * math.pi / _FREQUENCIES)
     omega = torch.cartesian_prod(*[grid] * dimensions)
