@@ -10,7 +10,7 @@ import torch
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LowRankNormal, PointLogits
-from napari_structseg.priors import NetworkPrior
+from napari_structseg.priors import EnergyPrior, NetworkPrior
 from napari_structseg.render.summaries import VolumeDistribution, noises_of
 from napari_structseg.render.volumes import sample_volumes
 from napari_structseg.session.engine import Engine
@@ -157,6 +157,19 @@ def test_with_the_mrf_there_is_a_value_and_no_range_of_something_else() -> None:
         assert not panel.thumbnails.refined
     assert panel.range is not None
     assert (panel.range.refined, panel.range.request.n_samples) == (False, 5)
+
+
+def test_the_range_comes_again_when_nothing_refines_any_more() -> None:
+    prior = EnergyPrior(3, N_CLASSES).requires_grad_(False)
+    engine = Engine(make_distribution(SMALL), VOXEL_ML, prior=prior, synchronous=True)
+    ranges: list[VolumeSpread] = []
+    engine.result.connect(
+        lambda result: ranges.append(result) if isinstance(result, VolumeSpread) else None
+    )
+    for iterations in (0, 2, 0, 0):
+        engine.request(Request(Controls(seed=5, iterations=iterations), View(0, 2)))
+    assert [one.request.controls.iterations for one in ranges] == [0, 0]
+    np.testing.assert_array_equal(ranges[0].volumes_ml, ranges[1].volumes_ml)
 
 
 def test_a_point_has_a_value_only() -> None:

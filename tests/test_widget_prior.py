@@ -194,9 +194,14 @@ def test_keys(exploring, qtbot) -> None:
     assert exploring.widget.controls.iterations == 3
 
 
-def test_the_spread_says_that_it_is_without_the_prior(exploring) -> None:
+def test_no_range_of_the_model_alone_is_shown_beside_refined_volumes(exploring) -> None:
     widget = exploring.widget
     assert not widget.spread.prior_note.isHidden()
-    widget.neighbours.iteration_slider.set_value(0)
-    assert widget.spread.prior_note.isHidden()
-    exploring.settle()
+    for _ in range(2):
+        assert all(row.volume.text() and not row.interval.text() for row in widget.spread.rows)
+        widget.neighbours.iteration_slider.set_value(0)
+        assert widget.spread.prior_note.isHidden()
+        exploring.settle()
+        assert all(row.volume.text() and row.interval.text() for row in widget.spread.rows)
+        widget.neighbours.iteration_slider.set_value(2)
+        exploring.settle()

@@ -95,6 +95,8 @@ class Work:
             self._ledger.forget()
             self._forget_refined()
         if self._refined is not None and self.refines(request):
+            # Whoever shows a range has to let go of it: it is none of what the MRF refined.
+            self._ledger.forget(Part.SPREAD)
             yield from self._noted(self._refined.visible(generation, request), request)
         else:
             self._forget_refined()

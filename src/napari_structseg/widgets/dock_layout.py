@@ -144,6 +144,9 @@ class DockLayout(QWidget):
         if isinstance(result, SliceLabels):
             self.status.slice_seconds = result.seconds
         elif isinstance(result, ClassVolumes):
+            if result.refined:
+                # The range is of the model alone: no other one comes while the MRF refines.
+                self.spread.forget_volumes()
             self.spread.show_volumes(result.volumes_ml)
             self.status.volume_seconds = result.seconds
         elif isinstance(result, VolumeSpread):

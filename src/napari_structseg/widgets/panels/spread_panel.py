@@ -49,7 +49,9 @@ class SpreadPanel(QWidget):
         self.reset_button.clicked.connect(self.reset)
         self.note = Note("This model is deterministic: its segmentation has no spread to change.")
         self.note.setVisible(False)
-        self.prior_note = Note("Ranges and curves are those of the model without its neighbours.")
+        self.prior_note = Note(
+            "Volumes are those with neighbours. Of these no range over samples is known."
+        )
         self.prior_note.setVisible(False)
         first = QHBoxLayout()
         first.setContentsMargins(0, 0, 0, 0)
@@ -105,7 +107,7 @@ class SpreadPanel(QWidget):
             row.show_volume(float(volume))
 
     def say_refined(self, is_refined: bool) -> None:
-        """Say that the volumes shown are after a prior and their spread is not."""
+        """Say that the volumes shown are after an MRF, and that they have no range therefore."""
         if self.prior_note.isHidden() == is_refined:
             self.prior_note.setVisible(is_refined)
 
