@@ -35,7 +35,7 @@ from napari_structseg.io.weights import load_weights, weights_hash
 from napari_structseg.models import ClassSpec, HeadSpec
 from napari_structseg.prediction.predictor import Predictor, prior_for
 from napari_structseg.priors import PriorSpec
-from napari_structseg.refine.refinement import labels_with_prior
+from napari_structseg.refine.refinement import Refinement, labels_with_prior
 from napari_structseg.render.rendering import render_labels
 from tiny_models import tiny_model
 
@@ -465,12 +465,34 @@ def test_a_prior_refines_mean_and_samples(dataset, tmp_path: Path) -> None:
         controls = settings.controls(case.name, 3)
         assert controls.iterations == used
         distribution = predictor.predict(case.image)
+        prior = prior_for(predictor.network, case.image)
+        refinement = Refinement(distribution, prior)
+        expected = np.mean(
+            [
+                refinement.probabilities(controls.model_copy(update={"sample": sample}))
+                for sample in (1, 2)
+            ],
+            axis=0,
+        )
+        np.testing.assert_allclose(drawn.probability, expected, atol=1e-6)
+        unary = draw_case(predictor, case.image, case.name, DrawSettings(2, iterations=0))
+        assert np.abs(drawn.probability - unary.probability).max() > 0.01
         for sample, labels in enumerate((drawn.mean, *drawn.samples)):
             shown = controls.model_copy(update={"sample": sample})
             wanted = labels_with_prior(
                 distribution, prior_for(predictor.network, case.image), shown
             )
             np.testing.assert_array_equal(labels, wanted)
+
+
+def test_the_table_says_which_models_an_mrf_refines(dataset, tmp_path: Path, capsys) -> None:
+    refined = two_class_model(tmp_path / "mrf.safetensors", prior=PriorSpec(iterations=2))
+    plain = two_class_model(tmp_path / "plain.safetensors")
+    out = tmp_path / "results.json"
+    assert evaluate(dataset, "--model", refined, plain, "--json", out) == 0
+    assert capsys.readouterr().out.count("with MRF") == 1
+    said = [model["refined_by_mrf"] for model in json.loads(out.read_text())["models"]]
+    assert said == [True, False]
 
 
 def test_batches_of_samples_change_nothing(dataset, model) -> None:

@@ -26,7 +26,7 @@ def find_canvas() -> QOpenGLWidget:
     return canvas
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = _TIMEOUT_SECONDS) -> None:
+def wait_until(condition: Callable[[], bool], what: str) -> None:
     """Let Qt work until a condition holds.
 
     Parameters

@@ -75,8 +75,8 @@ class DrawSettings:
 def draw_case(predictor: ImagePredictor, image: Image, case: str, settings: DrawSettings) -> Drawn:
     """Run a model on an image and draw its samples.
 
-    Probabilities are those of the model without its prior, as `structseg predict` writes their
-    entropy.
+    Where an MRF refines the labels, the probabilities are refined, too: the mean over the samples
+    of what mean field ends with. Else they are the mean of the samples' softmax.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def draw_case(predictor: ImagePredictor, image: Image, case: str, settings: Draw
         labels, probability = _draw(distribution, controls, settings)
         prior = predictor.prior(image)
         if prior is not None and controls.refines:
-            _refine(distribution, prior, controls, labels)
+            _refine(distribution, prior, controls, labels, probability)
     return Drawn(labels, settings.n_samples, probability)
 
 
@@ -165,11 +165,17 @@ def _refine(
     prior: MarkovPrior,
     controls: Controls,
     labels: npt.NDArray[np.uint8],
+    probability: npt.NDArray[np.float32],
 ) -> None:
-    """Replace labels of the mean, and of the samples, by those after mean field."""
+    """Replace labels of the mean and of the samples, and probabilities, by those of mean field."""
     refinement = Refinement(distribution, prior)
     labels[...] = refinement.render_volume(controls)
-    if distribution.is_stochastic:
-        for number in range(MEAN + 1, len(labels)):
-            shown = controls.model_copy(update={"sample": number})
-            labels[number] = refinement.render_volume(shown)
+    if not distribution.is_stochastic:
+        probability[...] = refinement.probabilities(controls)
+        return
+    probability[...] = 0
+    for number in range(MEAN + 1, len(labels)):
+        shown = controls.model_copy(update={"sample": number})
+        labels[number] = refinement.render_volume(shown)
+        probability += refinement.probabilities(shown)
+    probability /= len(labels) - 1

@@ -116,7 +116,9 @@ def evaluate(
         "settings": settings,
         "metrics": _explained(accumulators[models[0].sha256]),
         "bootstrap": {"resamples": N_RESAMPLES, "level": 0.95, "unit": "patient"},
-        "models": [_described(model, accumulators[model.sha256]) for model in models],
+        "models": [
+            _described(model, evaluation.drawing, accumulators[model.sha256]) for model in models
+        ],
         "comparisons": compare_models(
             {model.label: accumulators[model.sha256] for model in models}, evaluation.compared
         ),
@@ -180,6 +182,8 @@ def _settings(
         "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         **{f"version of {name}": version(name) for name in _PACKAGES},
+        # Before, those of models with an MRF were of the model alone.
+        "probabilities": "as the labels",
     }
 
 
@@ -229,8 +233,9 @@ def _explained(model: ModelAccumulator) -> dict[str, dict[str, str | None]]:
     }
 
 
-def _described(model: _Model, counted: ModelAccumulator) -> dict[str, Any]:
+def _described(model: _Model, drawing: DrawSettings, counted: ModelAccumulator) -> dict[str, Any]:
     spec = model.predictor.spec
+    refines = spec.prior is not None and drawing.controls("", spec.prior.iterations).refines
     return {
         "label": model.label,
         "sha256": model.sha256,
@@ -238,6 +243,8 @@ def _described(model: _Model, counted: ModelAccumulator) -> dict[str, Any]:
         # Of a finite set: from as many samples on, they repeat.
         "members": spec.n_members or None,
         "steps": spec.steps,
+        # What entropy, ECE and Brier are of, and the labels.
+        "refined_by_mrf": refines,
         **summarise_model(counted),
     }
 

@@ -26,9 +26,9 @@ def read_table(path: Path) -> CaseTable:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rater = csv.DictReader(file)
-            columns = list(rater.fieldnames or [])
-            rows = list(rater)
+            lines = csv.DictReader(file)
+            columns = list(lines.fieldnames or [])
+            rows = list(lines)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(
             f"Cannot read the table {path}: {error}. Give a CSV file with the columns case, "

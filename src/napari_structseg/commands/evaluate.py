@@ -179,7 +179,8 @@ def _table(summary: dict[str, Any]) -> Table:
     table = Table()
     table.add_column("metric", no_wrap=True)
     for model in models:
-        table.add_column(model["label"], justify="right")
+        mrf = "\nwith MRF" if model["refined_by_mrf"] else ""
+        table.add_column(f"{model['label']}{mrf}", justify="right")
     table.caption = "mean (95 % interval over patients)" if with_interval else "mean"
     for name in summary["metrics"]:
         # Single classes are in the file.
