@@ -381,3 +381,32 @@ def test_info_shows_the_prior(model: Path, tmp_path: Path, capsys) -> None:
     plain = tiny_model(tmp_path / "plain.safetensors")
     assert main(["info", str(plain)]) == 0
     assert "Prior none" in " ".join(capsys.readouterr().out.split())
+
+
+def test_probabilities_are_those_of_mean_field(image: Path, model: Path, tmp_path: Path) -> None:
+    options = ("--samples", 2, "--iterations", 3, "--save-probabilities")
+    assert run(image, "--model", model, "--out", tmp_path / "out", *options) == 0
+    written = read_image(tmp_path / "out" / "probabilities.nii.gz")
+    network, spec = load_model(model)
+    opened = read_image(image)
+    distribution = Predictor(network, spec).predict(opened)
+    refinement = Refinement(distribution, prior_for(network, opened))
+    parts = [
+        refinement.probabilities(make_controls(spec.class_names, sample=sample, iterations=3))
+        for sample in (1, 2)
+    ]
+    np.testing.assert_allclose(written.data, (parts[0] + parts[1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(written.data.sum(axis=0), 1, atol=1e-5)
+    again = reproduce(tmp_path / "out" / "recipe.json", image, tmp_path / "again")
+    assert "probabilities.nii.gz" in again.outputs
+    # Without iterations they are those of the model.
+    plain = predict(
+        image, model, tmp_path / "plain", samples=0, iterations=0, save_probabilities=True
+    )
+    assert "probabilities.nii.gz" in plain.outputs
+    of_model = read_image(tmp_path / "plain" / "probabilities.nii.gz").data
+    expected = distribution.mean().softmax(dim=0).numpy()
+    np.testing.assert_allclose(of_model, expected, atol=1e-6)
+    # Results of an earlier prediction leave no probabilities behind.
+    predict(image, model, tmp_path / "plain", samples=0, overwrite=True)
+    assert not (tmp_path / "plain" / "probabilities.nii.gz").exists()

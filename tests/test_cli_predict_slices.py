@@ -51,6 +51,7 @@ def voxels(path: Path) -> np.ndarray:
 def test_labels_lie_where_the_slices_are(tmp_path: Path, model: Path, image: Path) -> None:
     out = tmp_path / "out"
     marks = ("--slice", "z:2:3", "--box", "4:20,3:24")
+    marks = (*marks, "--seed", 3, "--save-probabilities")
     assert run(image, "--model", model, "--out", out, "--samples", 2, *marks) == 0
     region = RegionOfInterest.parse("z:2:3", "4:20,3:24").region(SHAPE[::-1])
     stored = nib.load(out / "mean.nii.gz")
@@ -62,6 +63,9 @@ def test_labels_lie_where_the_slices_are(tmp_path: Path, model: Path, image: Pat
         rest = volume.copy()
         rest[region] = 0
         assert not rest.any()
+    probabilities = read_image(out / "probabilities.nii.gz").data
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-5)
+    assert ((probabilities[0] == 1) | (read_image(out / "entropy.nii.gz").data[0] > 0)).all()
     recipe = json.loads((out / "recipe.json").read_text())
     assert recipe["roi"] == {"axis": "z", "start": 2, "count": 3, "box": [[4, 20], [3, 24]]}
     assert recipe["window"] is None

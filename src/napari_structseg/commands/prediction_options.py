@@ -27,6 +27,7 @@ _WITHOUT_CHECKS: dict[str, object] = {
     "samples": int | None,
     "device": str | None,
     "overwrite": bool | None,
+    "save_probabilities": bool | None,
 }
 _BOX_HELP = "Only this part of the slices, as START:STOP,START:STOP along their two axes."
 

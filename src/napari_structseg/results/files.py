@@ -25,6 +25,7 @@ from napari_structseg.results.recipe import RECIPE_NAME
 logger = logging.getLogger(__name__)
 
 MEAN_NAME, ENTROPY_NAME = "mean.nii.gz", "entropy.nii.gz"
+PROBABILITIES_NAME = "probabilities.nii.gz"
 # A NIfTI header in gzip.
 _FILE_OVERHEAD = 100
 _SAMPLE_PATTERN = "sample-[0-9][0-9][0-9]*.nii.gz"
@@ -100,6 +101,7 @@ def render_results(
     prior: MarkovPrior | None = None,
     *,
     first_number: int = 1,
+    with_probabilities: bool = False,
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Render what is written to files; of all samples only the sum of probabilities is kept.
 
@@ -116,6 +118,9 @@ def render_results(
     first_number
         What the file of the first sample, ``Noise(seed, 1)``, is called: 1, as in the viewer; 0
         in recipes of the first format.
+    with_probabilities
+        Give those of the classes, too: the mean over the samples, after mean field where an MRF
+        refines the labels.
 
     Raises
     ------
@@ -127,7 +132,8 @@ def render_results(
     name
         Of the file.
     voxels
-        Labels, uint8, or the entropy in nats, float32; ``(*spatial)``. Overwritten by the next.
+        Labels, uint8, or the entropy in nats, float32; ``(*spatial)``. Probabilities are
+        ``(C, *spatial)``, float32. Overwritten by the next.
     """
     weights = controls.weights_of(distribution)
     shape = distribution.spatial_shape
@@ -137,6 +143,9 @@ def render_results(
     refinement = None
     if prior is not None and controls.refines:
         refinement = Refinement(distribution, prior)
+    refined = None
+    if refinement is not None and with_probabilities:
+        refined = np.zeros((distribution.n_classes, *shape), np.float32)
     for sample in range(n_samples + 1):
         # Samples of a deterministic model are its mean: one trajectory serves all.
         drawn = sample if distribution.is_stochastic else MEAN
@@ -148,6 +157,8 @@ def render_results(
             warning = refinement.trajectory(shown).convergence().warning
             if warning and sample == MEAN:
                 logger.warning("%s", warning)
+            if refined is not None and (sample != MEAN or n_samples == 0):
+                refined += refinement.probabilities(shown)
         for region in regions:
             mean = distribution.mean(region)
             offset = None if noise is None else distribution.offset(noise, region)
@@ -165,9 +176,13 @@ def render_results(
         nats = torch.special.entr(probability).sum(dim=0).clamp(min=0)
         entropy[region] = nats.cpu().numpy()
     yield ENTROPY_NAME, entropy
+    if with_probabilities:
+        summed = total.cpu().numpy() if refined is None else refined
+        yield PROBABILITIES_NAME, summed / np.float32(max(n_samples, 1))
 
 
 def _results_of(folder: Path) -> list[Path]:
     """Files of the folder that have the name of a result."""
-    named = (folder / name for name in (MEAN_NAME, ENTROPY_NAME, RECIPE_NAME))
+    known = (MEAN_NAME, ENTROPY_NAME, PROBABILITIES_NAME, RECIPE_NAME)
+    named = (folder / name for name in known)
     return [*(path for path in named if path.exists()), *sorted(folder.glob(_SAMPLE_PATTERN))]

@@ -101,6 +101,9 @@ class Recipe(_Part):
     samples: int = Field(
         ge=0, le=SAMPLES_MAX, description="How many, from sample 1 of the series on."
     )
+    save_probabilities: bool = Field(
+        False, description="Whether probabilities.nii.gz was written, too."
+    )
     seed: int
     controls: RecipeControls
     device: str = Field(description="Where it was computed, for example cpu or cuda:0.")
@@ -164,6 +167,7 @@ class Recipe(_Part):
             roi=self.roi,
             window=self.window,
             samples=self.samples,
+            save_probabilities=self.save_probabilities,
             seed=self.seed,
             temperature=self.controls.temperature,
             class_scale=self.controls.class_scale,
@@ -220,6 +224,7 @@ def make_recipe(
         roi=request.roi,
         window=request.window,
         samples=request.samples,
+        save_probabilities=request.save_probabilities,
         seed=request.seed,
         controls=RecipeControls(
             temperature=request.temperature,

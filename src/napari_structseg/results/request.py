@@ -94,6 +94,11 @@ class PredictionRequest(BaseModel):
         "not given.",
     )
     samples: int = Field(DEFAULT_SAMPLES, description="How many samples to write; 10 if not given.")
+    save_probabilities: bool = Field(
+        False,
+        description="Write probabilities.nii.gz, too: of each class, averaged over the samples, "
+        "after mean field where there is an MRF.",
+    )
     seed: int | None = Field(None, description="Which series of samples; 7 if not given.")
     temperature: float | None = Field(
         None, description="How far samples stray from the mean, from 0 to 3; 1 if not given."
@@ -139,6 +144,11 @@ class PredictionRequest(BaseModel):
     overwrite: bool = Field(
         False, description="Replace the results of an earlier prediction in --out."
     )
+
+    @property
+    def n_files(self) -> int:
+        """How many results there are, without the recipe."""
+        return self.samples + 2 + self.save_probabilities
 
     @property
     def of_mrf(self) -> dict[str, Any]:

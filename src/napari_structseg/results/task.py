@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from napari_structseg.controls import Controls, make_controls
 from napari_structseg.devices import resolve_device
+from napari_structseg.distributions import Region
 from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
@@ -84,10 +87,11 @@ class Task:
                 request.samples,
                 source.prior(self.image),
                 first_number=self.format_version - 1,
+                with_probabilities=request.save_probabilities,
             )
             region = source.region(self.image)
             for done, (name, part) in enumerate(results, start=1):
-                array = embedded(part, region, self.image.spatial_shape)
+                array = _on_grid(part, region, self.image.spatial_shape)
                 if done == 1:
                     # Mean field may fail on its way to the first result.
                     remove_results(request.out)
@@ -98,7 +102,7 @@ class Task:
                     description=f"napari-structseg {name.partition('.')[0]} of {source.spec.name}",
                 )
                 outputs[name] = voxel_hash(array)
-                tell("Writing results", done / (request.samples + 2))
+                tell("Writing results", done / request.n_files)
         recipe = make_recipe(
             request,
             model=source.model,
@@ -184,6 +188,20 @@ def controls_of(request: PredictionRequest, source: Source) -> Controls:
     return make_controls(
         source.spec.class_names, class_scale=request.class_scale, **given, **of_mrf
     )
+
+
+def _on_grid(
+    part: npt.NDArray[Any], region: Region | None, spatial_shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """What was computed for a region on the grid of the image; elsewhere is background."""
+    if part.ndim == len(spatial_shape):
+        return embedded(part, region, spatial_shape)
+    stack = np.stack([embedded(one, region, spatial_shape) for one in part])
+    if region is not None:
+        elsewhere = np.ones(spatial_shape, bool)
+        elsewhere[region] = False
+        stack[0, elsewhere] = 1
+    return stack
 
 
 def _resolved(request: PredictionRequest, source: Source, controls: Controls) -> PredictionRequest:
