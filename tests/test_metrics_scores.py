@@ -54,6 +54,14 @@ def test_metrics_of_masks_come_by_class_and_together(case) -> None:
     for index, name in enumerate(NAMES[1:]):
         np.testing.assert_array_equal(found[f"dice: {name}"], by_rater[:, index])
     np.testing.assert_array_equal(found["dice"], by_rater.T.ravel())
+    probable = drawn.probability.argmax(axis=0).astype(np.uint8)
+    assert (probable != drawn.mean).any()
+    of_probable = np.array([dice_per_class(probable, one, 4)[1:] for one in raters])
+    np.testing.assert_array_equal(found["dice_of_mean_probability"], of_probable.T.ravel())
+    marked = [[(one == label).any() for one in raters] for label in (1, 2, 3)]
+    np.testing.assert_array_equal(
+        found["dice_marked_of_mean_probability"], np.where(marked, of_probable.T, np.nan).ravel()
+    )
     assert np.isnan(found["dice: scar"]).all()
     apart = surface_distances(drawn.mean == 2, raters[1] == 2, SPACING)
     for name, wanted in (("hd95", apart.hd95()), ("nsd", apart.nsd(0.6))):

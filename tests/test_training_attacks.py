@@ -39,7 +39,10 @@ MINIMAL = 'name = "tiny"\ndimensions = 2\npatch = [32, 32]\n'
         (f"x = {'[' * 5000}{']' * 5000}", "nested too deep"),
         (f"{'a.' * 3000}b = 1", "nested too deep|not a valid training configuration"),
         ("x = " + "1" * 2_000_000, "has 2000050 bytes, but a configuration has at most"),
-        ("[backbone]\nconvolutions = [1, 1, 1, 10000]", "backbone.convolutions has 10003 in all"),
+        (
+            "[backbone]\nconvolutions = [1, 1, 1, 10000]",
+            "backbone.convolutions.3: Input should be less",
+        ),
     ],
     ids=lambda value: value[:12],
 )
@@ -53,18 +56,21 @@ def test_configuration_of_absurd_size_is_refused(tmp_path: Path, text: str, reas
 @pytest.mark.parametrize(
     ("fields", "error", "reason"),
     [
-        ({"head": HeadSpec(rank=10**9)}, MemoryLimitError, "A step of training 'tiny' needs about"),
-        ({"head": HeadSpec(rank=10**12)}, MemoryLimitError, "Lower batch"),
+        (
+            {"head": HeadSpec(rank=65_536), "patch": (1024, 1024)},
+            MemoryLimitError,
+            "A step of training 'tiny' needs about",
+        ),
         ({"batch": 10**9}, MemoryLimitError, r"needs about .* Lower batch, patch, loss.samples"),
         ({"loss": LossConfig(samples=10**12)}, MemoryLimitError, "Lower batch"),
-        ({"patch": (10**6, 10**6)}, MemoryLimitError, "Lower batch"),
+        ({"patch": (65_536, 65_536)}, MemoryLimitError, "Lower batch"),
         (
-            {"backbone": BackboneSpec(widths=(10**12, 4), convolutions=(1, 1))},
-            ConfigError,
-            "too large for any computer",
+            {"backbone": BackboneSpec(widths=(65_536, 65_536), convolutions=(8, 8))},
+            MemoryLimitError,
+            "Lower batch",
         ),
     ],
-    ids=["rank", "larger rank", "batch", "samples", "patch", "widths"],
+    ids=["rank", "batch", "samples", "patch", "widths"],
 )
 def test_step_that_does_not_fit_into_memory_is_refused(
     tmp_path: Path, fields, error: type[Exception], reason: str

@@ -41,6 +41,7 @@ COLORS = dict(
     )
 )
 SHIPPED = HERE / "lung_nodule.json"
+_OF_PROBABILITY = ("dice_of_mean_probability", "dice_marked_of_mean_probability")
 # DSC and DSC of marked nodules in percent, GED, diversity: Table 1 of Monteiro et al. 2020.
 PUBLISHED = {
     "one": {
@@ -103,10 +104,13 @@ def shown(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def score_table(results: dict[str, Any], half: str) -> list[str]:
     """The columns of Table 1 of Monteiro et al., with theirs beside, and what else there is."""
+    # Results of earlier versions hold the DSC of the mean logits alone.
+    both = all("dice_of_mean_probability" in scores for _, scores in shown(results))
+    of_probability = "DSC, marked, of the mean probability | " * both
     lines = [
         "| Model | DSC | DSC, marked | GED | Diversity | Paper: DSC, marked, GED, diversity | "
-        "GED, unbiased | Matched IoU | Best DSC | ECE |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"{of_probability}GED, unbiased | Matched IoU | Best DSC | ECE |",
+        "|---|---|---|---|---|---|---|---|---|---|" + "---|" * both,
     ]
     for name, scores in shown(results):
         published = PUBLISHED[half].get(name)
@@ -119,6 +123,7 @@ def score_table(results: dict[str, Any], half: str) -> list[str]:
             number(scores["ged"]),
             number(scores["sample_diversity"]),
             paper,
+            *(", ".join(percent(scores[name]) for name in _OF_PROBABILITY) for _ in range(both)),
             f"{scores['ged_u']['mean']:.3f}",
             f"{scores['matched_iou']['mean']:.3f}",
             f"{100 * scores['best_dice']['mean']:.1f}",

@@ -55,6 +55,8 @@ KEPT = (
     "matched_iou",
     "dice",
     "dice_marked",
+    "dice_of_mean_probability",
+    "dice_marked_of_mean_probability",
     "best_dice",
     "brier",
 )

@@ -36,6 +36,8 @@ METRICS = {
     "rater_frequency_error": Metric("lower"),
     "dice": Metric("higher", _NEITHER),
     "dice_marked": Metric("higher", _UNMARKED),
+    "dice_of_mean_probability": Metric("higher", _NEITHER),
+    "dice_marked_of_mean_probability": Metric("higher", _UNMARKED),
     "iou": Metric("higher", _NEITHER),
     "best_dice": Metric("higher", _UNMARKED),
     "better_than_mean": Metric(None, _UNMARKED),
@@ -47,7 +49,10 @@ METRICS = {
 }
 # Those that compare single masks, and so have a value for each class as well.
 OF_EACH_CLASS = frozenset(
-    {"dice", "dice_marked", "iou", "best_dice", "better_than_mean", "hd95", "assd", "nsd"}
+    {
+        *("dice", "dice_marked", "dice_of_mean_probability", "dice_marked_of_mean_probability"),
+        *("iou", "best_dice", "better_than_mean", "hd95", "assd", "nsd"),
+    }
 )
 _AT_A_COUNT = re.compile(r"ged_\d+")
 

@@ -124,6 +124,7 @@ def score_case(
     values = {
         **_of_sets(drawn, raters, across, settings),
         **_of_masks(across, settings.class_names),
+        **_of_mean_probability(drawn.probability, raters, settings.class_names),
         **_of_surfaces(drawn.mean, raters, spacing, settings),
         "brier": [brier_score(drawn.probability, raters)],
         "ece": [by_confidence.error()],
@@ -171,6 +172,24 @@ def _of_masks(across: PairwiseOverlap, class_names: Sequence[str]) -> Values:
         "iou": across.iou()[:, 0],
         "best_dice": np.where(marked, best, np.nan),
         "better_than_mean": np.where(marked, better, np.nan),
+    }
+    return dict(_named(arrays, class_names))
+
+
+def _of_mean_probability(
+    probability: npt.NDArray[np.float32], raters: LabelArray, class_names: Sequence[str]
+) -> Values:
+    """Dice of the class with the largest mean probability over the samples.
+
+    Monteiro 2020 compares the Probabilistic U-Net and other baselines by it, and Stochastic
+    Segmentation Networks by the argmax of the mean logits.
+    """
+    labels = probability.argmax(axis=0).astype(np.uint8)[None]
+    overlap = pairwise_overlap(labels, raters, len(class_names))
+    dice = overlap.dice()[:, 0]
+    arrays = {
+        "dice_of_mean_probability": dice,
+        "dice_marked_of_mean_probability": np.where(overlap.second > 0, dice, np.nan),
     }
     return dict(_named(arrays, class_names))
 

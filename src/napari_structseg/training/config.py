@@ -18,6 +18,7 @@ from napari_structseg.models import (
     LowRankSpec,
     head_kinds,
 )
+from napari_structseg.models.backbone_spec import PositiveInt
 from napari_structseg.models.spec import HexColor
 from napari_structseg.priors import PriorSpec
 from napari_structseg.training.sections import (
@@ -33,8 +34,6 @@ LATENT_KINDS = frozenset(kind for kind, head in head_kinds().items() if head.los
 
 # Of a file, and of a whole number in it.
 _MAX_BYTES, _LARGEST = 1_000_000, 10**12
-# More convolutions than this take minutes to build, and train on no computer.
-_MAX_CONVOLUTIONS = 1000
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -52,7 +51,7 @@ class TrainConfig(Section):
     source: Literal["images", "brain-label-maps"] = Field(
         default="images", description="Train on images, or on images synthesised from label maps."
     )
-    patch: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+    patch: tuple[PositiveInt, ...] = Field(
         description="Patch size in voxels, in array order (Z, Y, X; 2-D: Y, X)."
     )
     spacing: tuple[Positive, ...] | None = Field(
@@ -123,11 +122,6 @@ class TrainConfig(Section):
         if self.spacing is not None and len(self.spacing) != self.dimensions:
             raise ValueError(
                 f"spacing {list(self.spacing)} needs {self.dimensions} values, one per dimension"
-            )
-        if sum(self.backbone.convolutions) > _MAX_CONVOLUTIONS:
-            raise ValueError(
-                f"backbone.convolutions has {sum(self.backbone.convolutions)} in all, but at most "
-                f"{_MAX_CONVOLUTIONS} are possible"
             )
         if self.source == "brain-label-maps" and self.dimensions != 3:
             raise ValueError("brain-label-maps synthesises volumes: dimensions must be 3")

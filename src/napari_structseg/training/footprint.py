@@ -52,7 +52,8 @@ def check_step(config: TrainConfig, spec: ModelSpec, device: torch.device) -> No
             f"The configuration describes a network too large for any computer. {_ADVICE}"
         ) from error
     n_weights = sum(tensor.numel() for tensor in network.state_dict().values())
-    n_samples = config.loss.samples if spec.head.loss == "likelihood" else 0
+    draws = spec.head.loss == "likelihood" and spec.head.is_stochastic
+    n_samples = config.loss.samples if draws else 0
     # Mean and diagonal, each column of the factor, and each sample.
     n_maps = spec.n_classes * (2 + spec.head.factor_rank + n_samples)
     voxels = math.prod(config.patch) * config.batch
