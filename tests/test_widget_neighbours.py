@@ -180,7 +180,9 @@ def test_iterations_are_dragged_typed_wheeled_keyed_and_reset(panel, heard, qtbo
     qtbot.keyClick(iterations.slider, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
     assert state.controls.iterations == 0
 
+    panel.activateWindow()
     iterations.slider.setFocus()
+    qtbot.waitUntil(iterations.slider.hasFocus)
     wheel(iterations.slider, 120)
     wheel(iterations.slider, 120)
     assert state.controls.iterations == 2
