@@ -11,6 +11,8 @@ from conftest import REPOSITORY
 
 PUBLIC = {
     "Controls",
+    "Explorer",
+    "explorer",
     "FiniteSet",
     "Geometry",
     "Image",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from dock_helpers import Dock, brain, dock, exploring  # noqa: F401 -- fixtures
 from napari_structseg import render_labels
 from napari_structseg.controls import Controls
+from napari_structseg.priors import PriorSpec
 from napari_structseg.session.messages import Show
 from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.shortcuts import SHORTCUTS
 
 
 def requests(exploring) -> list[object]:
@@ -105,3 +108,46 @@ def test_results_belong_to_their_image(exploring) -> None:
         assert np.array_equal(exploring.labels, wanted)
     assert not first.visible
     assert not runs
+
+
+def test_sliders_are_undone_by_keys_and_strokes_in_their_layer(exploring, qtbot) -> None:
+    widget, viewer = exploring.widget, exploring.viewer
+    state, keys = widget.state, {str(key): act for key, act in viewer.keymap.items()}
+    widget.spread.temperature_slider.set_value(2)
+    widget.neighbours.iteration_slider.set_value(0)
+    widget.spread.rows[1].scale.set_value(0.5)
+    keys["Ctrl+Z"](viewer)
+    assert widget.spread.rows[1].scale.value == 1
+    assert state.controls.sample == 1
+    keys["Ctrl+Z"](viewer)
+    assert state.controls.temperature == widget.spread.temperature_slider.value == 1
+    assert state.controls.sample == 0
+    keys["Ctrl+Z"](viewer)
+    assert widget.status.hint.text() == "Nothing to undo"
+    keys["Ctrl+Y"](viewer)
+    assert widget.spread.temperature_slider.value == 2
+    exploring.settle()
+    expected = render_labels(exploring.distribution, widget.controls.noise, widget.controls)
+    assert np.array_equal(exploring.labels, expected)
+    # Strokes in a labels layer of the user's are undone first; sliders stay.
+    mine = viewer.add_labels(np.zeros((4, 4), np.uint8), name="mine")
+    viewer.layers.selection.active = mine
+    mine.fill((0, 0), 3)
+    qtbot.keyClick(widget, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not mine.data.any()
+    assert state.controls.temperature == 2
+
+
+def test_the_key_resets_every_slider(exploring) -> None:
+    widget = exploring.widget
+    exploring.choose(prior=PriorSpec(iterations=4))
+    exploring.run()
+    widget.spread.temperature_slider.set_value(2)
+    widget.neighbours.strength_slider.set_value(0.5)
+    widget.neighbours.iteration_slider.set_value(9)
+    asked = requests(exploring)
+    next(one for one in SHORTCUTS if one.key == "Shift-R").act(widget)
+    assert len(asked) == 1
+    controls = widget.state.controls
+    assert (controls.temperature, controls.mrf_strength, controls.iterations) == (1, 1, 4)
+    exploring.settle()

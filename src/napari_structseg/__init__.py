@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from napari_structseg.render.rendering import Renderer
     from napari_structseg.results.batch import load_model, predict, reproduce
     from napari_structseg.sample_data import load_mni152
+    from napari_structseg.widgets.explorer import Explorer, explorer
 
     __version__: str
 
 __all__ = [
     "Controls",
+    "Explorer",
     "FiniteSet",
     "Geometry",
     "Image",
@@ -55,6 +57,7 @@ __all__ = [
     "StructSegError",
     "__version__",
     "build_network",
+    "explorer",
     "load_mni152",
     "load_model",
     "make_controls",
@@ -86,6 +89,8 @@ _SOURCES = {
     "Renderer": ("render.rendering", "Renderer"),
     "SlicePredictor": ("prediction.slices", "SlicePredictor"),
     "StructSegError": ("errors", "StructSegError"),
+    "Explorer": ("widgets.explorer", "Explorer"),
+    "explorer": ("widgets.explorer", "explorer"),
     "build_network": ("models", "build_network"),
     "load_mni152": ("sample_data", "load_mni152"),
     "load_model": ("results.batch", "load_model"),

@@ -53,6 +53,9 @@ class Controller:
         self.viewer = viewer
         self.state = state
         self.current: Exploration | None = None
+        # The last one, until it is told to whoever waits.
+        self.error: Exception | None = None
+        self.failed.connect(self._remember)
         # Results of other images: choosing one of these brings them back.
         self._kept: list[Exploration] = []
         self._chosen: ImageLayer | None = None
@@ -254,6 +257,9 @@ class Controller:
         """Whether neither an image nor anything shown of it is in the viewer."""
         shown = (exploration.layer, *exploration.layers.all)
         return not any(layer in self.viewer.layers for layer in shown)
+
+    def _remember(self, error: Exception | None) -> None:
+        self.error = error
 
     def _forget_window(self, _name: object = None) -> None:
         self.state.source.intensity_window = None

@@ -91,6 +91,20 @@ class ExploreWidget(DockLayout):
         self.banner.dismiss()
         self._session.runs.start()
 
+    def reset(self) -> None:
+        """Every slider of every panel back to its default, as one change."""
+        with self.state.together():
+            self.spread.reset()
+            self.neighbours.reset()
+
+    def undo(self) -> None:
+        """Bring back the sliders before the last action."""
+        self.status.say("Undone" if self._session.history.undo() else "Nothing to undo")
+
+    def redo(self) -> None:
+        """Take back the last undo."""
+        self.status.say("Redone" if self._session.history.redo() else "Nothing to redo")
+
     def shut_down(self) -> None:
         """Let go of the viewer, for good; with its last dock, all work stops. The layers stay."""
         if self._is_closed:
@@ -105,8 +119,9 @@ class ExploreWidget(DockLayout):
         self._session.leave(self)
         for dock in self._session.docks:
             if isinstance(dock, ExploreWidget):
-                # They have lost the letters that they shared with this one.
+                # They have lost the letters and the keys that they shared with this one.
                 dock.view_row.letters.update()
+                dock._keys.bind()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Shut down where the dock is a window of its own."""

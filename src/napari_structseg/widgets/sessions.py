@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QWidget
 
+from napari_structseg.session.history import History
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.runs import Runs
@@ -28,6 +29,8 @@ class Session:
         self.state = state
         self.controller = Controller(viewer, state)
         self.runs = Runs(self.controller)
+        self.history = History(state)
+        self.controller.adopted.connect(self._on_adopted)
         self.docks: list[QWidget] = []
 
     def is_busy(self) -> bool:
@@ -39,9 +42,15 @@ class Session:
         """Take a dock away; with the last one, all work stops."""
         self.docks.remove(dock)
         if not self.docks:
+            self.history.close()
             self.runs.close()
             self.controller.close()
             del _SESSIONS[_itself(self.viewer)]
+
+    def _on_adopted(self, _exploration: object, is_continued: bool) -> None:
+        if not is_continued:
+            # The controls before are those of another picture.
+            self.history.forget()
 
 
 # A session refers to its viewer, so that it has to be taken out here; what was chosen stays.

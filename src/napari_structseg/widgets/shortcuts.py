@@ -66,7 +66,7 @@ SHORTCUTS = (
     Shortcut(
         "Shift-U", "⇧ U", "Fewer iterations", lambda dock: dock.neighbours.step_iterations(-1)
     ),
-    Shortcut("Shift-R", "⇧ R", "Reset all sliders", lambda dock: dock.spread.reset()),
+    Shortcut("Shift-R", "⇧ R", "Reset all sliders", lambda dock: dock.reset()),
     Shortcut("Shift-B", "⇧ B", "Show labels", lambda dock: dock.show_panel.choose(Show.LABELS)),
     Shortcut("Shift-O", "⇧ O", "Show outlines", lambda dock: dock.show_panel.choose(Show.OUTLINES)),
     Shortcut("Shift-C", "⇧ C", "Show contours", lambda dock: dock.show_panel.choose(Show.CONTOURS)),
@@ -74,6 +74,10 @@ SHORTCUTS = (
     Shortcut(
         "Shift-G", "⇧ G", "Show agreement", lambda dock: dock.show_panel.choose(Show.AGREEMENT)
     ),
+    # While a layer is selected that has these keys itself, they are the layer's: painting in a
+    # labels layer is undone there.
+    Shortcut("Control-Z", "Ctrl Z", "Undo (sliders)", lambda dock: dock.undo()),
+    Shortcut("Control-Y", "Ctrl Y", "Redo (sliders)", lambda dock: dock.redo()),
 )
 
 
@@ -85,10 +89,17 @@ class BoundShortcuts:
 
     def __init__(self, viewer: ViewerModel, dock: ExploreWidget) -> None:
         self._viewer = viewer
+        self._dock = dock
         self._bound: list[str] = []
+        self.bind()
+
+    def bind(self) -> None:
+        """Bind the keys that are free."""
         for shortcut in SHORTCUTS:
+            if shortcut.key in self._bound:
+                continue
             try:
-                viewer.bind_key(shortcut.key, _key_handler(shortcut, dock))
+                self._viewer.bind_key(shortcut.key, _key_handler(shortcut, self._dock))
             except ValueError:
                 continue
             self._bound.append(shortcut.key)

@@ -1,0 +1,99 @@
+"""Undo and redo: what was chosen before, as states of the controls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from napari_structseg.controls import Controls
+from napari_structseg.session.state import ExplorerState
+
+_MOST = 200
+# Changes of the same fields that follow each other faster are one drag of a slider.
+_PAUSE_SECONDS = 1.0
+_CHOSEN = "controls.chosen"
+
+
+class History:
+    """Remembers the controls before each action.
+
+    An action is what :attr:`ExplorerState.settled` tells of. Actions on the same fields without
+    a pause between them are one, as when a slider is dragged.
+
+    Parameters
+    ----------
+    state
+        Whose controls it remembers and brings back.
+    clock
+        Seconds, from any start.
+
+    Examples
+    --------
+    >>> state = ExplorerState()
+    >>> history = History(state)
+    >>> state.controls.temperature = 2.0
+    >>> history.undo()
+    True
+    >>> state.controls.temperature
+    1.0
+    """
+
+    def __init__(self, state: ExplorerState, clock: Callable[[], float] = time.monotonic) -> None:
+        self._state = state
+        self._clock = clock
+        self._undone: list[Controls] = []
+        self._done: list[Controls] = []
+        self._current = state.controls.frozen()
+        self._last: tuple[frozenset[str], float] | None = None
+        self._is_moving = False
+        state.settled.connect(self._on_settled)
+
+    def undo(self) -> bool:
+        """Bring back the controls before the last action; False if there was none."""
+        return self._move(self._done, self._undone)
+
+    def redo(self) -> bool:
+        """Take back the last undo; False if there was none, or something was done since."""
+        return self._move(self._undone, self._done)
+
+    def forget(self) -> None:
+        """Begin with the controls as they are: those before belong to another model."""
+        self._done.clear()
+        self._undone.clear()
+        self._current = self._state.controls.frozen()
+        self._last = None
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._state.settled.disconnect(self._on_settled)
+
+    def _move(self, source: list[Controls], target: list[Controls]) -> bool:
+        if not source:
+            return False
+        target.append(self._current)
+        self._current = source.pop()
+        self._last = None
+        self._is_moving = True
+        try:
+            self._state.controls.take(self._current)
+        finally:
+            self._is_moving = False
+        return True
+
+    def _on_settled(self, touched: frozenset[str]) -> None:
+        fields = frozenset(name for name in touched if name.startswith("controls."))
+        if self._is_moving or not fields:
+            return
+        now, last = self._clock(), self._last
+        is_continued = (
+            last is not None
+            and now - last[1] < _PAUSE_SECONDS
+            # A slider that is dragged away from the mean chooses a sample, once.
+            and (fields == last[0] or bool((fields & last[0]) - {_CHOSEN}))
+        )
+        self._last = (fields, now)
+        if not is_continued:
+            self._done.append(self._current)
+            del self._done[:-_MOST]
+        self._undone.clear()
+        self._current = self._state.controls.frozen()

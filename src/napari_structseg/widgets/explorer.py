@@ -1,0 +1,261 @@
+"""The explorer: what drives the picture of a viewer from scripts and from napari's console."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+
+from napari_structseg.distributions import LogitDistribution
+from napari_structseg.errors import ConfigError, InputError, StructSegError
+from napari_structseg.image import Image
+from napari_structseg.models import ClassSpec
+from napari_structseg.prediction.intensity_windows import Range
+from napari_structseg.prediction.region_of_interest import RegionOfInterest
+from napari_structseg.session.state import ControlsState, ExplorerState
+from napari_structseg.widgets.exploration import Exploration
+from napari_structseg.widgets.explore import ExploreWidget
+from napari_structseg.widgets.sessions import Session, session_of, state_of
+from napari_structseg.widgets.shown import layer_for, show_distribution
+from napari_structseg.widgets.threads.pumping import pump_until
+from napari_structseg.widgets.viewer.sources import source_layers
+
+# As in napari's menu, which then shows and hides this dock instead of opening another.
+DOCK_NAME = "Explore segmentations (StructSeg)"
+
+
+class Explorer:
+    """Runs models and moves the sliders of one viewer.
+
+    Whatever is set here is seen in the dock, and what the user moves there is read here: both
+    are views of :attr:`state`. Call it in the main thread, as everything of napari.
+
+    Parameters
+    ----------
+    viewer
+        A viewer with a window. The dock is opened if it is not there.
+
+    Raises
+    ------
+    InputError
+        If the viewer has no window.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self._open()
+
+    def __repr__(self) -> str:
+        source = self.state.source
+        return f"Explorer(image={source.image!r}, model={source.model!r})"
+
+    @property
+    def state(self) -> ExplorerState:
+        """Everything that is chosen in this viewer."""
+        return state_of(self.viewer)
+
+    @property
+    def controls(self) -> ControlsState:
+        """The sliders: set a field, and the picture follows."""
+        return self.state.controls
+
+    @property
+    def distribution(self) -> LogitDistribution:
+        """p(eta | x) of the image that is chosen.
+
+        Raises
+        ------
+        InputError
+            If nothing was computed for it yet.
+        """
+        return self._shown.engine.distribution
+
+    def run(
+        self,
+        layer: ImageLayer | str,
+        model: str | os.PathLike[str],
+        *,
+        device: str | None = None,
+        roi: RegionOfInterest | None = None,
+        intensity_window: Range | None = None,
+    ) -> None:
+        """Begin to run a model, as the Run button does; see :meth:`wait`.
+
+        Parameters
+        ----------
+        layer
+            An image layer of the viewer, or its name.
+        model
+            Name of a shipped model, a .safetensors file, or a NIfTI file of class probabilities.
+        device
+            auto, cpu, cuda:0, ...; None: the one that is chosen.
+        roi
+            Slices of a volume that a 2-D model is applied to; None: those shown.
+        intensity_window
+            Intensities seen as 0 and 1; None: as the model says.
+
+        Raises
+        ------
+        ConfigError
+            If another run is on.
+        InputError
+            If there is no such layer, or no model can be applied to it.
+        """
+        session, source = self._open(), self.state.source
+        name = layer if isinstance(layer, str) else layer.name
+        names = [one.name for one in source_layers(self.viewer)]
+        if name not in names:
+            raise InputError(
+                f"An image layer of the viewer was expected, but {name!r} came. There are: "
+                f"{', '.join(names) or 'none'}."
+            )
+        if session.runs.job is not None:
+            raise ConfigError("A run is on already. Wait for it with wait(), or cancel it.")
+        with self.state.together():
+            # What belongs to an image and a model comes after these.
+            source.update({"image": name, "model": os.fspath(model), "roi": roi})
+            source.intensity_window = intensity_window
+            if device is not None:
+                source.device = device
+        session.controller.error = None
+        if not session.runs.start():
+            self._raise_error()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until everything that was asked for is computed and painted.
+
+        The window goes on working meanwhile.
+
+        Parameters
+        ----------
+        timeout
+            In seconds; None: however long it takes.
+
+        Raises
+        ------
+        TimeoutError
+            If it takes longer.
+        StructSegError
+            If a run has failed; or whatever else has.
+        """
+        session = self._open()
+        if not pump_until(lambda: not session.is_busy(), timeout):
+            raise TimeoutError(f"The computation was not over within {timeout:g} s.")
+        self._raise_error()
+
+    def labels(self) -> npt.NDArray[np.uint8]:
+        """The whole segmentation of what is chosen: wait for it, and return it.
+
+        Never a mixture of what was shown before and now.
+
+        Returns
+        -------
+        ndarray
+            ``(*spatial)`` as the layer's data; 0 outside a region of interest.
+
+        Raises
+        ------
+        InputError
+            If nothing was computed for the chosen image yet.
+        """
+        shown, request = self._shown, self._open().controller.request
+        if request is None:
+            raise AssertionError("where something is shown, there is a request")
+        whole = shown.engine.whole_labels(request)
+        pump_until(whole.done)
+        labels = np.zeros(shown.image.spatial_shape, np.uint8)
+        labels[shown.region] = whole.result()
+        return labels
+
+    def show_distribution(
+        self,
+        distribution: LogitDistribution,
+        image: ImageLayer | Image | str,
+        *,
+        classes: Sequence[ClassSpec | str] | None = None,
+        name: str = "distribution",
+    ) -> None:
+        """Explore one's own distribution, made of one's own tensors.
+
+        Parameters
+        ----------
+        distribution
+            On the image's grid, axes in the order of the layer's data.
+        image
+            An image layer of the viewer, or its name; or an image, which is added.
+        classes
+            Names, or names with colours, in label order; None: "class 1" and so on.
+        name
+            What it is called.
+
+        Raises
+        ------
+        InputError
+            If there is no such layer, or the distribution does not fit it.
+        ConfigError
+            If there are more or fewer classes than the distribution has.
+        """
+        session = self._open()
+        layer = layer_for(self.viewer, image)
+        show_distribution(session.controller, distribution, layer, classes, name)
+
+    def undo(self) -> bool:
+        """Bring back the controls before the last action; False if there was none."""
+        return self._open().history.undo()
+
+    def redo(self) -> bool:
+        """Take back the last undo; False if there is none."""
+        return self._open().history.redo()
+
+    @property
+    def _shown(self) -> Exploration:
+        shown = self._open().controller.current
+        if shown is None:
+            raise InputError(
+                "Nothing was computed for the chosen image yet. Run a model with run(), or show "
+                "a distribution with show_distribution()."
+            )
+        return shown
+
+    def _open(self) -> Session:
+        """The session of the viewer; its dock is opened if it is not there."""
+        session = session_of(self.viewer)
+        if session is not None:
+            return session
+        window = getattr(self.viewer, "window", None)
+        if window is None:
+            raise InputError("A napari viewer with a window was expected, but it has none.")
+        window.add_dock_widget(ExploreWidget(self.viewer), name=DOCK_NAME)
+        session = session_of(self.viewer)
+        if session is None:
+            raise AssertionError("a dock has a session")
+        return session
+
+    def _raise_error(self) -> None:
+        controller = self._open().controller
+        error, controller.error = controller.error, None
+        if isinstance(error, StructSegError | MemoryError | RuntimeError):
+            raise error
+
+
+def explorer(viewer: ViewerModel) -> Explorer:
+    """The explorer of a viewer; its dock is opened if it is not there.
+
+    Parameters
+    ----------
+    viewer
+        A napari viewer with a window.
+
+    Examples
+    --------
+    >>> import napari_structseg as ss
+    >>> explorer = ss.explorer(viewer)  # doctest: +SKIP
+    >>> explorer.run(viewer.layers["MNI152 T1"], "brain-tissue")  # doctest: +SKIP
+    >>> explorer.wait()  # doctest: +SKIP
+    >>> explorer.controls.temperature = 1.4  # doctest: +SKIP
+    """
+    return Explorer(viewer)
