@@ -193,6 +193,7 @@ def _table(summary: dict[str, Any]) -> Table:
 def _cell(metric: dict[str, Any], with_interval: bool) -> str:
     if metric["mean"] is None:
         return "undefined"
-    if metric["low"] is None or not with_interval:
+    # Of numbers too large to be added up an end of the interval is undefined, too.
+    if metric["low"] is None or metric["high"] is None or not with_interval:
         return f"{metric['mean']:.3f}"
     return f"{metric['mean']:.3f} ({metric['low']:.3f}–{metric['high']:.3f})"
