@@ -89,13 +89,19 @@ def test_headless_writes_what_there_is_to_see(image: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("_screen")
-def test_headless_with_a_deterministic_model(image: Path, tmp_path: Path) -> None:
+def test_headless_with_a_deterministic_model_and_no_voxel_size(tmp_path: Path) -> None:
+    voxels = np.random.default_rng(0).integers(1, 200, SHAPE, dtype=np.int16)
+    image = save(tmp_path / "array.nii.gz", voxels, np.eye(4))
     model = tiny_model(tmp_path / "unet.safetensors", head=HeadSpec(kind="point"))
     finished = record("--image", image, "--model", model, "--out", tmp_path / "demo")
     assert finished.returncode == 0, finished.stderr
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert report["slider_latency_ms"] is None
-    for volume in report["volumes_ml"].values():
+    # Voxels are counted, since nobody knows how large they are.
+    assert "volumes_ml" not in report
+    counted = report["volumes_voxels"].values()
+    assert sum(volume["mean"] for volume in counted) == np.prod(SHAPE)
+    for volume in counted:
         assert volume["mean"] == volume["p5"] == volume["p95"]
 
 

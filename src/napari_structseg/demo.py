@@ -141,7 +141,7 @@ def _record(stage: _Stage, spec: ModelSpec, out: Path, tell: Tell) -> dict[str, 
     return {
         "model": spec.name,
         "image": stage.image.name,
-        "volumes_ml": _volumes(stage, spec),
+        "volumes_ml" if stage.image.has_spacing else "volumes_voxels": _volumes(stage, spec),
         "seconds_to_first_paint": round(first_paint, 3),
         "slider_latency_ms": latency,
         "slider_moves": _MOVES,
@@ -241,7 +241,7 @@ def _save_picture(stage: _Stage, path: Path) -> None:
 
 
 def _volumes(stage: _Stage, spec: ModelSpec) -> dict[str, dict[str, float]]:
-    """Volumes in mL over samples, with every slider at 1."""
+    """Volumes over samples, with every slider at 1: in mL, or voxels of an unknown size."""
     engine = stage.dock.engine
     if engine is None:
         return {}
@@ -249,7 +249,7 @@ def _volumes(stage: _Stage, spec: ModelSpec) -> dict[str, dict[str, float]]:
         engine.distribution,
         noises_of(stage.dock.state.controls.seed, DEFAULT_SAMPLES),
         (1.0,) * spec.n_classes,
-        stage.image.voxel_volume_ml,
+        stage.image.voxel_volume_ml if stage.image.has_spacing else 1.0,
     )
     low, high = np.percentile(volumes, (5, 95), axis=0)
     columns = zip(spec.class_names, volumes.mean(axis=0), low, high, strict=True)
