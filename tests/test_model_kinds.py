@@ -136,7 +136,7 @@ def test_tiled_prediction_streams_to_the_same_picture(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_voxels_without_data_are_background_in_every_sample(kind: str) -> None:
-    spec = make_spec(kind, roi=True)
+    spec = make_spec(kind, zero_is_background=True)
     data = np.zeros((20, 20), np.float32)
     data[4:16, 5:15] = np.random.default_rng(0).uniform(1, 2, (12, 10))
     data[8:10, 8:10] = 0

@@ -84,7 +84,7 @@ def test_outside_the_box_of_nonzero_voxels_is_background(tmp_path: Path) -> None
 
 
 def test_voxels_without_data_are_background_with_certainty(tmp_path: Path) -> None:
-    path = tiny_model(tmp_path / "m.safetensors", roi=True)
+    path = tiny_model(tmp_path / "m.safetensors", zero_is_background=True)
     network, spec = load_weights(path)
     data = make_image((24, 24, 24)).data[0].copy()
     # A hole that lies across tiles, and the rim outside the bounding box.

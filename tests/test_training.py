@@ -182,9 +182,9 @@ def test_loss_falls_on_a_trivial_problem(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "head", [HeadSpec(kind="point"), HeadSpec(diagonal_only=True), HeadSpec(rank=3)]
 )
-@pytest.mark.parametrize("roi", [False, True])
-def test_every_head_trains(tmp_path: Path, head: HeadSpec, roi: bool) -> None:
-    loss = LossConfig(samples=4, antithetic=True, roi=roi)
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_head_trains(tmp_path: Path, head: HeadSpec, masked: bool) -> None:
+    loss = LossConfig(samples=4, antithetic=True, zero_is_background=masked)
     trainer = make_trainer(tmp_path, make_config(head=head, loss=loss, steps=3))
     before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
     trainer.run()
@@ -192,13 +192,13 @@ def test_every_head_trains(tmp_path: Path, head: HeadSpec, roi: bool) -> None:
     assert all(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_region_of_interest_leaves_out_voxels_without_data(tmp_path: Path) -> None:
+def test_zero_is_background_leaves_out_voxels_without_data(tmp_path: Path) -> None:
     class Dark(Stripes):
         def patch(self, rng):
             image, labels = super().patch(rng)
             return np.zeros_like(image), labels
 
-    config = make_config(loss=LossConfig(samples=2, roi=True), steps=1)
+    config = make_config(loss=LossConfig(samples=2, zero_is_background=True), steps=1)
     losses: list[float] = []
     make_trainer(tmp_path, config, source=Dark()).run(lambda p: losses.append(p.loss))
     assert losses == [0.0]

@@ -49,7 +49,14 @@ def prior_config(**fields) -> TrainConfig:
 
 
 def spec_of(config: TrainConfig, **fields) -> ModelSpec:
-    return make_spec(config, **{"prior": config.prior_spec, "roi": config.loss.roi, **fields})
+    return make_spec(
+        config,
+        **{
+            "prior": config.prior_spec,
+            "zero_is_background": config.loss.zero_is_background,
+            **fields,
+        },
+    )
 
 
 def trainer_of(folder: Path, config: TrainConfig, **options) -> Trainer:
@@ -418,7 +425,7 @@ def test_validation_uses_the_iterations_in_use() -> None:
 
 
 def test_validation_leaves_out_voxels_without_data() -> None:
-    config = prior_config(loss=LossConfig(roi=True))
+    config = prior_config(loss=LossConfig(zero_is_background=True))
     network = build_network(spec_of(config)).eval()
     with torch.no_grad():
         network.head.mean.bias.copy_(torch.tensor([-9.0, 9.0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from napari_structseg.models.backbone_spec import BackboneSpec, Frame, FrozenSpec, PositiveInt
 from napari_structseg.models.kinds import AnyHead, LowRankSpec
@@ -88,8 +88,10 @@ class ModelSpec(FrozenSpec):
     )
     patch: tuple[PositiveInt, ...] = Field(description="Patch size of training, in voxels.")
     intensity: IntensitySpec = IntensitySpec()
-    roi: bool = Field(
+    zero_is_background: bool = Field(
         False,
+        # Its name in files of earlier versions is the second.
+        validation_alias=AliasChoices("zero_is_background", "roi"),
         description="Voxels that are 0 in every channel are no data: background with certainty.",
     )
     backbone: BackboneSpec = BackboneSpec()

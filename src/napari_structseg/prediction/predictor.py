@@ -224,7 +224,7 @@ class Predictor(ImagePredictor):
             wrong = parameters.first_not_finite()
             if wrong is not None:
                 raise self._not_finite(wrong, _shifted(tile.region, box))
-            inside = (patch != 0).any(dim=0).flip(flips) if self.spec.roi else None
+            inside = (patch != 0).any(dim=0).flip(flips) if self.spec.zero_is_background else None
             maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device), inside)
 
     def _not_finite(self, what: str, region: Region) -> WeightsError:

@@ -73,7 +73,7 @@ class Objective:
             Scalar, in nats per image.
         """
         config = self.config
-        mask = (images != 0).any(dim=1) if config.loss.roi else None
+        mask = (images != 0).any(dim=1) if config.loss.zero_is_background else None
         if config.prior is None or network.prior is None:
             return self._of_kind(network, images, labels, mask, step)
         with torch.set_grad_enabled(not config.model_frozen), self.half(images):

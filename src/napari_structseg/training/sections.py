@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from napari_structseg.priors import MAX_FILTERS, PriorSpec
 
@@ -43,8 +43,11 @@ class LossConfig(Section):
         default=0,
         description="Steps of mean-only pre-training (cross-entropy) before the likelihood.",
     )
-    roi: bool = Field(
-        default=False, description="Count only voxels where the image is not 0 in every channel."
+    zero_is_background: bool = Field(
+        default=False,
+        # Its name in configurations of earlier versions is the second.
+        validation_alias=AliasChoices("zero_is_background", "roi"),
+        description="Count only voxels where the image is not 0 in every channel.",
     )
 
     beta: Positive = Field(

@@ -244,7 +244,7 @@ def _spec(config: TrainConfig, channels: Sequence[str], classes: Sequence[str]) 
         spacing=config.spacing,
         patch=config.patch,
         intensity=config.intensity,
-        roi=config.loss.roi,
+        zero_is_background=config.loss.zero_is_background,
         backbone=config.backbone,
         head=config.head,
         prior=config.prior_spec,

@@ -301,7 +301,8 @@ class Trainer:
         if self._n_skipped == _MAX_SKIPPED:
             raise StructSegError(
                 f"Training diverged: the last {_MAX_SKIPPED} gradients were not finite. Train in "
-                "a new folder with a lower optimiser.learning_rate, or with loss.roi = true where "
+                "a new folder with a lower optimiser.learning_rate, or with "
+                "loss.zero_is_background = true where "
                 "large parts of the images hold no data."
             )
 
