@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
-from napari_structseg.errors import Cancelled, InputError, MemoryLimitError, StructSegError
+from napari_structseg.errors import Cancelled, InputError
 from napari_structseg.interrupts import deferred_stop
 from napari_structseg.io.weights import save_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
@@ -30,9 +29,9 @@ from napari_structseg.training.checkpoint import (
 )
 from napari_structseg.training.config import TrainConfig, check_patch
 from napari_structseg.training.footprint import check_step
+from napari_structseg.training.learner import Learner
 from napari_structseg.training.log import TrainingLog
-from napari_structseg.training.objective import Objective
-from napari_structseg.training.schedule import learning_rate, weight_decay
+from napari_structseg.training.schedule import learning_rate
 from napari_structseg.training.start import adopt, check_prior, require_start
 from napari_structseg.training.validation import Validator
 
@@ -43,8 +42,6 @@ WEIGHTS_NAME = "model.safetensors"
 BEST_NAME = "best.safetensors"
 # Over so many steps the time of a step is averaged.
 _TIMED_STEPS = 20
-# A training run does not come back from this many gradients in a row that are not finite.
-_MAX_SKIPPED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +133,8 @@ class Trainer:
         if initial is not None:
             adopt(network, initial)
         self.network = network.to(self.device)
-        prior = self.network.prior if config.model_frozen else None
-        self._learning: nn.Module = self.network if prior is None else prior
-        self._objective = Objective(config)
-        self._n_skipped = 0
+        self._learner = Learner(config, self.network)
         self._saved_step: int | None = None
-        self.optimiser = torch.optim.Adam(
-            self._learning.parameters(),
-            lr=config.optimiser.learning_rate,
-            weight_decay=weight_decay(config),
-        )
         self._state = CheckpointState(
             step=0,
             config_json=config.model_dump_json(),
@@ -154,6 +143,11 @@ class Trainer:
         )
         if resume:
             self._resume()
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Adam, with its state."""
+        return self._learner.optimiser
 
     @property
     def step(self) -> int:
@@ -246,7 +240,9 @@ class Trainer:
             while self.step < config.steps:
                 started = time.perf_counter()
                 images, labels = next(upcoming)
-                loss = self._update(images.to(self.device), labels.to(self.device))
+                loss = self._learner.update(
+                    images.to(self.device), labels.to(self.device), self.step
+                )
                 elapsed = time.perf_counter() - started
                 taken.append(elapsed)
                 self._advance(elapsed)
@@ -258,53 +254,13 @@ class Trainer:
                 yield Progress(self.step, config.steps, loss, sum(taken) / len(taken), score)
 
     def _advance(self, seconds: float) -> None:
-        geco = self._objective.geco
+        geco = self._learner.objective.geco
         progress = {
             "step": self.step + 1,
             "seconds": self._state.seconds + seconds,
             "geco": geco and GecoState(**{k: getattr(geco, k) for k in GecoState.model_fields}),
         }
         self._state = self._state.model_copy(update=progress)
-
-    def _update(self, images: Tensor, labels: Tensor) -> float:
-        rate = learning_rate(self.config, self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        if self._objective.geco is not None:
-            self._objective.geco.learning_rate = rate
-        # A frozen model keeps the running means of batch normalisation, too.
-        self.network.train(not self.config.model_frozen)
-        self.optimiser.zero_grad(set_to_none=True)
-        try:
-            # Per voxel, so that one clipping norm suits every patch size.
-            loss = self._objective(self.network, images, labels, self.step)
-            loss = loss / labels[0].numel()
-            torch.autograd.backward(loss)
-        except torch.OutOfMemoryError as error:
-            raise MemoryLimitError(
-                f"The GPU ran out of memory at step {self.step}. Lower batch, patch or "
-                "loss.samples in the configuration, or set mixed_precision = true."
-            ) from error
-        norm = torch.nn.utils.clip_grad_norm_(
-            self._learning.parameters(), self.config.optimiser.gradient_clip
-        )
-        self._take_step(bool(torch.isfinite(norm)))
-        return float(loss.detach())
-
-    def _take_step(self, finite: bool) -> None:
-        if finite:
-            self.optimiser.step()
-            self._n_skipped = 0
-            return
-        self._n_skipped += 1
-        logger.warning("step %d skipped: its gradient is not finite", self.step)
-        if self._n_skipped == _MAX_SKIPPED:
-            raise StructSegError(
-                f"Training diverged: the last {_MAX_SKIPPED} gradients were not finite. Train in "
-                "a new folder with a lower optimiser.learning_rate, or with "
-                "loss.zero_is_background = true where "
-                "large parts of the images hold no data."
-            )
 
     def _score(self, loss: float) -> ValidationScore | None:
         if self._validate is None:
@@ -342,7 +298,7 @@ class Trainer:
                 "config_json": self.config.model_dump_json(),
             }
         )
-        geco, learned = self._objective.geco, checkpoint.state.geco
+        geco, learned = self._learner.objective.geco, checkpoint.state.geco
         if geco is not None and learned is not None:
             for name, value in learned:
                 setattr(geco, name, value)
