@@ -30,6 +30,8 @@ PUBLIC = {
     "StructSegError",
     "__version__",
     "build_network",
+    "evaluate",
+    "generalised_energy_distance",
     "load_mni152",
     "load_model",
     "make_controls",
@@ -40,6 +42,7 @@ PUBLIC = {
     "render_labels",
     "reproduce",
     "save_model",
+    "train",
     "write_volume",
 }
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_structseg.cohort.models_on_data import evaluate
     from napari_structseg.controls import Controls, make_controls
     from napari_structseg.distributions import (
         FiniteSet,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         PointLogits,
     )
     from napari_structseg.errors import StructSegError
+    from napari_structseg.evaluation import generalised_energy_distance
     from napari_structseg.image import Geometry, Image
     from napari_structseg.io.channels import read_channels
     from napari_structseg.io.nifti import read_image, write_volume
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from napari_structseg.render.rendering import Renderer
     from napari_structseg.results.batch import load_model, predict, reproduce
     from napari_structseg.sample_data import load_mni152
+    from napari_structseg.training.train import train
     from napari_structseg.widgets.explorer import Explorer, explorer
 
     __version__: str
@@ -57,7 +60,9 @@ __all__ = [
     "StructSegError",
     "__version__",
     "build_network",
+    "evaluate",
     "explorer",
+    "generalised_energy_distance",
     "load_mni152",
     "load_model",
     "make_controls",
@@ -68,6 +73,7 @@ __all__ = [
     "render_labels",
     "reproduce",
     "save_model",
+    "train",
     "write_volume",
 ]
 
@@ -92,6 +98,8 @@ _SOURCES = {
     "Explorer": ("widgets.explorer", "Explorer"),
     "explorer": ("widgets.explorer", "explorer"),
     "build_network": ("models", "build_network"),
+    "evaluate": ("cohort.models_on_data", "evaluate"),
+    "generalised_energy_distance": ("evaluation", "generalised_energy_distance"),
     "load_mni152": ("sample_data", "load_mni152"),
     "load_model": ("results.batch", "load_model"),
     "make_controls": ("controls", "make_controls"),
@@ -102,6 +110,7 @@ _SOURCES = {
     "render_labels": ("refine.labels", "render_labels"),
     "reproduce": ("results.batch", "reproduce"),
     "save_model": ("io.weights", "save_weights"),
+    "train": ("training.train", "train"),
     "write_volume": ("io.nifti", "write_volume"),
 }
 

@@ -66,13 +66,14 @@ def train(
     from napari_structseg.devices import resolve_device
     from napari_structseg.training.config import check_patch, read_config, with_options
     from napari_structseg.training.start import require_start, start_from
+    from napari_structseg.training.train import check_folder
     from napari_structseg.training.trainer import Trainer
 
     settings = with_options(read_config(config), fold=fold, workers=workers)
     check_patch(settings)
     require_start(settings, given=start is not None or resume)
     chosen = resolve_device(device)
-    _check_folder(out, resume=resume)
+    check_folder(out, resume=resume)
     console = Console(highlight=False, soft_wrap=True)
     with _bars(console) as bars:
         spec, source, validator = _read_data(settings, dataset, bars)
@@ -100,23 +101,6 @@ def train(
     console.print(
         f"Next: structseg predict IMAGE.nii.gz --model {shlex.quote(str(weights))} --out RESULTS"
     )
-
-
-def _check_folder(out: Path, *, resume: bool) -> None:
-    from napari_structseg.errors import ConfigError, WeightsError
-    from napari_structseg.training.trainer import BEST_NAME, CHECKPOINT_NAME, WEIGHTS_NAME
-
-    there = [name for name in (CHECKPOINT_NAME, WEIGHTS_NAME, BEST_NAME) if (out / name).exists()]
-    if there and not resume:
-        raise ConfigError(
-            f"{out} already holds a run ({', '.join(there)}). Continue it with --resume, or choose "
-            "another folder for --out."
-        )
-    if resume and CHECKPOINT_NAME not in there:
-        raise WeightsError(
-            f"There is no {CHECKPOINT_NAME} in {out} to resume from. Start without --resume, or "
-            "name the folder of the run to continue."
-        )
 
 
 def _bars(console: Console) -> Bars:

@@ -2,7 +2,11 @@
 
 from napari_structseg.evaluation.calibration import Reliability, brier_score, reliability
 from napari_structseg.evaluation.dice import Overlap, dice_per_class, mean_dice, overlap
-from napari_structseg.evaluation.energy import diversity, energy_distance
+from napari_structseg.evaluation.energy import (
+    diversity,
+    energy_distance,
+    generalised_energy_distance,
+)
 from napari_structseg.evaluation.matching import matched_iou
 from napari_structseg.evaluation.modes import (
     mode_frequencies,
@@ -24,6 +28,7 @@ __all__ = [
     "dice_per_class",
     "diversity",
     "energy_distance",
+    "generalised_energy_distance",
     "matched_iou",
     "mean_dice",
     "mode_frequencies",
