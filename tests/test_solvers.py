@@ -51,7 +51,7 @@ class TestMeanField(SolverContract):
         return labels
 
 
-def swept(logits, settings):
+def swept(logits, settings, image=None):
     """The definition, on its own: each site in turn takes the label of least energy."""
     unary = logits.double().numpy()
     labels = unary.argmax(axis=0)
@@ -60,7 +60,7 @@ def swept(logits, settings):
             energies = []
             for label in range(len(unary)):
                 labels[site] = label
-                energies.append(energy(unary, labels, None, settings.beta))
+                energies.append(energy(unary, labels, image, settings.beta))
             labels[site] = int(np.argmin(energies))
     return labels.astype(np.uint8)
 
@@ -110,12 +110,14 @@ def test_the_session_shows_any_solver() -> None:
         torch.ones(4, *shape),
     )
     settings = PottsSettings(beta=0.4, sweeps=2)
-    work = RefinedWork(distribution, PottsICM(), lambda _controls: settings, 0.5)
+    data = torch.randn((1, *shape), generator=generator).numpy()
+    image = Image(data, Geometry.from_affine(shape, np.eye(4)), ("T1",))
+    work = RefinedWork(distribution, PottsICM(), lambda _controls: settings, 0.5, image)
     shown = np.full(shape, 255, np.uint8)
     for sample in (0, 2):
         controls = Controls(sample=sample, iterations=1)
         problem = ChosenLogits(distribution).problem(controls)
-        wanted = swept(problem.logits(whole(shape)), settings)
+        wanted = swept(problem.logits(whole(shape)), settings, image)
         request = Request(controls, View(1, 2))
         seen = list(work.visible(1, request))
         final = [one for one in seen if isinstance(one, SliceLabels)][-1]

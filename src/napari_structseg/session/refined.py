@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LogitDistribution, Region, slabs, whole
+from napari_structseg.image import Image
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
@@ -55,6 +56,8 @@ class RefinedWork:
         The solver's settings among the controls.
     voxel_volume_ml
         Volume of a voxel in mL.
+    image
+        What was segmented, for solvers that look at it.
     """
 
     def __init__(
@@ -63,8 +66,9 @@ class RefinedWork:
         solver: Solver[Settings],
         settings_of: Callable[[Controls], Settings],
         voxel_volume_ml: float,
+        image: Image | None = None,
     ) -> None:
-        chosen = ChosenLogits(distribution)
+        chosen = ChosenLogits(distribution, image)
 
         def solve(request: Request) -> Solution:
             return solver.solve(
