@@ -100,8 +100,8 @@ class ModelRun:
         self._image = image
         self._device = device
         self._first = first
-        self._roi = roi
-        self._window = window
+        self.roi = roi
+        self.window = window
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         if not synchronous:
@@ -152,8 +152,8 @@ class ModelRun:
             None if maps else self.model,
             resolve_device(self._device),
             probabilities=maps,
-            roi=None if maps else self._roi,
-            window=None if maps else self._window,
+            roi=None if maps else self.roi,
+            window=None if maps else self.window,
         )
         if self._stop.is_set():
             raise Cancelled(_CANCELLED)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
 from napari_structseg.devices import free_memory
 from napari_structseg.distributions import LogitDistribution, whole
+from napari_structseg.errors import InputError
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ClassSpec, ModelSpec
 from napari_structseg.prediction.other_prior import OtherPrior, open_prior
+from napari_structseg.prediction.region_of_interest import embedded
 from napari_structseg.prediction.specs import MapSpec, Spec
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.refinement import refinement_bytes
@@ -79,7 +83,8 @@ class Exploration:
         self.layer = layer
         self.layers = layers
         self._own_prior = outcome.prior
-        self._is_complete = is_complete
+        self.path = outcome.path
+        self.is_complete = is_complete
         self.other_prior: OtherPrior | None = None
         self.prior = outcome.prior
         self.is_stochastic = outcome.distribution.is_stochastic
@@ -87,6 +92,8 @@ class Exploration:
         # Those that results are still to come for.
         self._requests: dict[int, Request] = {}
         self._asked: Request | None = None
+        # What was asked for last, also while nothing is painted.
+        self.wanted: Request | None = None
         # None stands for: nothing more to come.
         self._results: Inbox[Result | None] | None = None
         self._errors: Inbox[Exception] | None = None
@@ -172,6 +179,7 @@ class Exploration:
                 self.layers.refresh_thumbnail()
                 rest()
 
+        self.layers.segmentation.whole = self.whole_labels
         self._results = Inbox(handle)
         self._errors = Inbox(lambda errors: fail(errors[-1]))
         self.engine.result.connect(self._results.put)
@@ -190,8 +198,32 @@ class Exploration:
         self._asked = None
         self.engine.invalidate()
 
+    def whole_labels(self) -> npt.NDArray[np.uint8] | None:
+        """Wait for all labels that are chosen, on the image, ``(*spatial)``; None: none were yet.
+
+        Raises
+        ------
+        InputError
+            If the model has not segmented the whole image yet.
+        """
+        if self.wanted is None:
+            return None
+        if not self.is_complete:
+            raise InputError(
+                f"The model has not segmented all of {self.image.name!r} yet. Save or duplicate "
+                "the segmentation when the run has finished."
+            )
+        return self.on_image(self.engine.whole_labels(self.wanted).result())
+
+    def on_image(self, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Labels of what was segmented, where it lies in the image."""
+        placed: npt.NDArray[np.uint8] = embedded(labels, self.region, self.image.spatial_shape)
+        return placed
+
     def close(self) -> None:
         """Stop for good, without waiting for the worker."""
+        if self.layers.segmentation.whole == self.whole_labels:
+            self.layers.segmentation.whole = None
         self.stop()
         self.engine.close()
 
@@ -218,6 +250,7 @@ class Exploration:
         restore
             Whether layers that the user deleted come back.
         """
+        self.wanted = request
         self.layers.show(request.show, restore=restore)
         self.layers.mark_changes(request.changes is not Changes.NONE, restore=restore)
         if self._results is None or request == self._asked:
@@ -245,7 +278,7 @@ class Exploration:
             distribution,
             self.image.voxel_volume_ml,
             prior=self.prior,
-            slice_only=not self._is_complete,
+            slice_only=not self.is_complete,
         )
         rest_at_exit(engine)
         return engine

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_structseg.controls import Controls
 from napari_structseg.errors import StructSegError
@@ -21,6 +22,7 @@ from napari_structseg.session.state import LatentPosition, Mean, Sample
 from napari_structseg.widgets.binding import follow, let_go
 from napari_structseg.widgets.dock_layout import DockLayout
 from napari_structseg.widgets.exploration import Exploration, are_alike
+from napari_structseg.widgets.panels.save_dialog import open_save_dialog, suggested_name
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.shortcuts import BoundShortcuts
 from napari_structseg.widgets.viewer.layers import ResultLayers
@@ -55,6 +57,7 @@ class ExploreWidget(DockLayout):
         self._prior_model: str | None = None
         self._contrast: Any = None
         self._is_closed = False
+        self.save_dialog: QFileDialog | None = None
         self._keys = BoundShortcuts(napari_viewer, self)
         self._connect()
         self.source.set_state(self._session.runs.state)
@@ -105,6 +108,15 @@ class ExploreWidget(DockLayout):
         """Take back the last undo."""
         self.status.say("Redone" if self._session.history.redo() else "Nothing to redo")
 
+    def save(self) -> None:
+        """Ask where to save what is chosen, and save it there."""
+        exploration = self._exploration
+        if exploration is not None:
+            path = exploration.layer.source.path
+            name = suggested_name(exploration.image.name, self.state.controls)
+            folder = None if path is None else Path(path).parent
+            self.save_dialog = open_save_dialog(self, name, folder, self._save_as)
+
     def shut_down(self) -> None:
         """Let go of the viewer, for good; with its last dock, all work stops. The layers stay."""
         if self._is_closed:
@@ -144,6 +156,7 @@ class ExploreWidget(DockLayout):
         self.source.run_requested.connect(self.run)
         self.source.cancel_requested.connect(runs.cancel)
         self.spread.said.connect(self.status.say)
+        self.status.save_requested.connect(self.save)
         for signal, hear in (
             (controller.adopted, self._on_adopted),
             (controller.asked, self._on_asked),
@@ -228,7 +241,15 @@ class ExploreWidget(DockLayout):
             "goes on, please report it with the log that napari prints."
         )
 
+    def _save_as(self, path: str) -> None:
+        try:
+            self._session.saving.save(path)
+        except StructSegError as error:
+            self._show_error(error)
+
     def _show_state(self, _changed: object = None) -> None:
+        shown = self._exploration
+        self.status.save_button.setEnabled(shown is not None and shown.is_complete)
         self.show_state(is_exploring=self.is_exploring())
 
     def _say_chosen(self, chosen: Mean | Sample | LatentPosition) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -170,6 +171,33 @@ class Explorer:
         labels = np.zeros(shown.image.spatial_shape, np.uint8)
         labels[shown.region] = whole.result()
         return labels
+
+    def save(self, path: str | os.PathLike[str]) -> list[Path]:
+        """Save the whole segmentation of what is chosen; return when it is written.
+
+        Parameters
+        ----------
+        path
+            Ends in .nii or .nii.gz. A record of how it was made (.json) and a table of volumes
+            (.csv) are written beside it.
+
+        Returns
+        -------
+        paths
+            What was written, the segmentation first.
+
+        Raises
+        ------
+        InputError
+            If there is nothing to save yet, or the files cannot be written.
+        """
+        saving = self._open().saving
+        saving.save(Path(path))
+        pump_until(lambda: not saving.is_busy())
+        if saving.last.error is not None:
+            self._open().controller.error = None
+            raise saving.last.error
+        return list(saving.last.paths)
 
     def show_distribution(
         self,

@@ -11,6 +11,7 @@ from napari_structseg.session.history import History
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.runs import Runs
+from napari_structseg.widgets.saving import Saving
 
 
 class Session:
@@ -31,18 +32,21 @@ class Session:
         self.runs = Runs(self.controller)
         self.history = History(state)
         self.controller.adopted.connect(self._on_adopted)
+        self.saving = Saving(self.controller)
         self.docks: list[QWidget] = []
 
     def is_busy(self) -> bool:
-        """Whether a run is on, or anything is still to be computed or painted."""
+        """Whether a run is on, or anything is still to be computed, painted or saved."""
         current = self.controller.current
-        return self.runs.job is not None or (current is not None and current.is_busy())
+        is_at_work = self.runs.job is not None or self.saving.is_busy()
+        return is_at_work or (current is not None and current.is_busy())
 
     def leave(self, dock: QWidget) -> None:
         """Take a dock away; with the last one, all work stops."""
         self.docks.remove(dock)
         if not self.docks:
             self.history.close()
+            self.saving.close()
             self.runs.close()
             self.controller.close()
             del _SESSIONS[_itself(self.viewer)]

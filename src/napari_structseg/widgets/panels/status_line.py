@@ -20,6 +20,7 @@ class StatusLine(QWidget):
     """
 
     help_requested = Signal()
+    save_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -36,11 +37,19 @@ class StatusLine(QWidget):
         )
         self.help_button = SmallButton("?", "Keyboard shortcuts")
         self.help_button.clicked.connect(self.help_requested.emit)
+        self.save_button = SmallButton(
+            "Save…",
+            "Save the whole segmentation that is chosen, as NIfTI on the image's own voxel grid, "
+            "with a record of how it was made and a table of volumes beside it.",
+        )
+        self.save_button.clicked.connect(self.save_requested.emit)
+        self.save_button.setEnabled(False)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
         row.addWidget(self.hint)
         row.addWidget(self.timing, 1)
+        row.addWidget(self.save_button)
         row.addWidget(self.help_button)
 
     def say(self, hint: str) -> None:

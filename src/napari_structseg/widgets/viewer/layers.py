@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels, Layer, Vectors
+from napari.layers import Layer, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_structseg.distributions import Region
@@ -34,6 +34,7 @@ from napari_structseg.widgets.parts.colors import (
     uncertainty_colormap,
 )
 from napari_structseg.widgets.viewer.line_mesh import line_arrays, write_lines
+from napari_structseg.widgets.viewer.segmentation import Labels
 from napari_structseg.widgets.viewer.viewing import layer_transform
 
 # In a layer's metadata: it is the plugin's, and no image to run a model on.

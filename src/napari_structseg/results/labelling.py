@@ -1,0 +1,267 @@
+"""One labelling that is kept: the file, what made it, and a table of its volumes.
+
+The command line writes a folder of results with one recipe. Here a user keeps the one picture that
+is chosen: ``NAME.nii.gz``, and beside it ``NAME.json`` and ``NAME.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_structseg.controls import MEAN, Controls
+from napari_structseg.errors import InputError
+from napari_structseg.image import Image
+from napari_structseg.io.atomic import atomic_path
+from napari_structseg.io.checks import file_stem, is_nifti_path
+from napari_structseg.io.nifti import write_volume
+from napari_structseg.io.references import (
+    FileReference,
+    ModelReference,
+    Sha256,
+    refer_to,
+    voxel_hash,
+)
+from napari_structseg.models import ClassSpec
+from napari_structseg.prediction.region_of_interest import RegionOfInterest
+from napari_structseg.results.recipe import installed_versions
+from napari_structseg.results.request import PredictionRequest
+
+_RANGE_PERCENT = (5, 95)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a labelling comes from.
+
+    Attributes
+    ----------
+    image_path
+        File of the image; None: it came from no file.
+    model
+        Name or path of the model; None: a distribution that was handed over.
+    model_path
+        Its file.
+    prior
+        Name or path of another model whose MRF refined the labels.
+    roi, window, device
+        What the run was asked for besides.
+    until_converged
+        Whether mean field ended once converged, which no command asks for.
+    has_prior
+        Whether there is an MRF at all.
+    """
+
+    image_path: Path | None = None
+    model: str | None = None
+    model_path: Path | None = None
+    prior: str | None = None
+    roi: RegionOfInterest | None = None
+    window: tuple[float, float] | None = None
+    device: str = "cpu"
+    until_converged: bool = False
+    has_prior: bool = False
+
+
+class LabellingRecord(BaseModel):
+    """What made a labelling. Written as JSON beside it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    file: str = Field(description="Name of the labelling's file.")
+    voxels: Sha256 = Field(description="SHA-256 of its voxels, in the order of read_image.")
+    classes: tuple[ClassSpec, ...] = Field(description="Name and colour of label 0, 1, ...")
+    image: str = Field(description="What the image is called.")
+    image_file: FileReference | None = Field(description="None: it came from no file.")
+    model: ModelReference | None = Field(description="None: the distribution was handed over.")
+    prior: str | None = Field(description="Another model whose MRF refined the labels.")
+    controls: Controls
+    roi: RegionOfInterest | None
+    window: tuple[float, float] | None
+    device: str
+    until_converged: bool
+    versions: dict[str, str]
+    command: tuple[str, ...] | None = Field(
+        description="A command that makes the same labels; None: no command does."
+    )
+    command_file: str | None = Field(description="The file of its results that holds them.")
+
+
+def check_name(path: Path) -> Path:
+    """Refuse a name that no labelling can be written to, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        If it does not end in .nii or .nii.gz, or there is no such folder.
+    """
+    if not is_nifti_path(path):
+        raise InputError(
+            f"A name that ends in .nii.gz or .nii was expected, but it is {path.name!r}. Add "
+            ".nii.gz."
+        )
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent}. Make it, or choose another one.")
+    return path
+
+
+def write_labelling(
+    path: Path,
+    labels: npt.NDArray[np.uint8],
+    image: Image,
+    classes: Sequence[ClassSpec],
+    *,
+    controls: Controls,
+    origin: Origin,
+    volumes_over_samples: npt.NDArray[np.float64] | None = None,
+) -> list[Path]:
+    """Write a labelling, what made it, and its volumes.
+
+    Parameters
+    ----------
+    path
+        Ends in .nii or .nii.gz; see :func:`check_name`.
+    labels
+        Of the whole image, ``(*spatial)``.
+    image
+        What was segmented.
+    classes
+        Of the model, in label order.
+    controls
+        By which the labels were made.
+    origin
+        What they were made from.
+    volumes_over_samples
+        mL of samples of the same distribution, ``(N, C)``; None: not known.
+
+    Returns
+    -------
+    paths
+        The labelling first, then the table, then the record. Each is whole or not there.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written.
+    """
+    check_name(path)
+    stem = path.parent / file_stem(path)
+    record_path, table_path = (stem.parent / f"{stem.name}{end}" for end in (".json", ".csv"))
+    record = _record(path, labels, image, classes, controls=controls, origin=origin)
+    table = volume_table(labels, image, classes, volumes_over_samples)
+    write_volume(path, labels, image.geometry, dtype=np.uint8, description="napari-structseg")
+    for target, text in ((table_path, table), (record_path, record.model_dump_json(indent=2))):
+        with atomic_path(target) as temporary:
+            temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    return [path, table_path, record_path]
+
+
+def volume_table(
+    labels: npt.NDArray[np.uint8],
+    image: Image,
+    classes: Sequence[ClassSpec],
+    volumes_over_samples: npt.NDArray[np.float64] | None = None,
+) -> str:
+    """Volumes of every class as CSV.
+
+    mL are left empty where the voxel size is not known, the range where the samples are not.
+    """
+    counts = np.bincount(labels.ravel(), minlength=len(classes))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    low, high = _RANGE_PERCENT
+    writer.writerow(("label", "class", "voxels", "ml", f"ml_p{low}", f"ml_p{high}", "samples"))
+    knows_size = image.has_spacing
+    for label, one in enumerate(classes):
+        voxels = int(counts[label])
+        row: list[object] = [label, one.name, voxels]
+        row.append(f"{voxels * image.voxel_volume_ml:.4f}" if knows_size else "")
+        if knows_size and volumes_over_samples is not None and len(volumes_over_samples):
+            ends = np.percentile(volumes_over_samples[:, label], _RANGE_PERCENT)
+            row += [*(f"{end:.4f}" for end in ends), len(volumes_over_samples)]
+        else:
+            row += ["", "", ""]
+        writer.writerow(row)
+    return stream.getvalue()
+
+
+def _record(
+    path: Path,
+    labels: npt.NDArray[np.uint8],
+    image: Image,
+    classes: Sequence[ClassSpec],
+    *,
+    controls: Controls,
+    origin: Origin,
+) -> LabellingRecord:
+    model = None
+    if origin.model is not None and origin.model_path is not None:
+        reference = refer_to(origin.model_path)
+        model = ModelReference(model=origin.model, **reference.model_dump())
+    command, command_file = _command(classes, controls, origin)
+    return LabellingRecord(
+        file=path.name,
+        voxels=voxel_hash(labels),
+        classes=tuple(classes),
+        image=image.name,
+        image_file=None if origin.image_path is None else refer_to(origin.image_path),
+        model=model,
+        prior=origin.prior,
+        controls=controls,
+        roi=origin.roi,
+        window=origin.window,
+        device=origin.device,
+        until_converged=origin.until_converged,
+        versions=installed_versions(),
+        command=command,
+        command_file=command_file,
+    )
+
+
+def _command(
+    classes: Sequence[ClassSpec], controls: Controls, origin: Origin
+) -> tuple[tuple[str, ...] | None, str | None]:
+    """The command that makes the same labels, and the file of its results that holds them."""
+    stops_early = origin.until_converged and controls.refines
+    if origin.image_path is None or origin.model is None or controls.latent or stops_early:
+        return None, None
+    names = [one.name for one in classes]
+    is_map = is_nifti_path(origin.model)
+    mrf: dict[str, object] = {}
+    if origin.has_prior:
+        mrf = {
+            "iterations": controls.iterations,
+            "mrf_strength": controls.mrf_strength,
+            "damping": controls.damping,
+            "update": controls.update_rule,
+            "nudges": {(names[one.first], names[one.second]): one.amount for one in controls.nudges}
+            or None,
+        }
+    request = PredictionRequest.model_validate(
+        {
+            "images": (origin.image_path,),
+            "out": Path("result"),
+            "model": None if is_map else origin.model,
+            "probabilities": (Path(origin.model),) if is_map else (),
+            "prior": origin.prior,
+            "roi": origin.roi,
+            "window": origin.window,
+            "samples": controls.sample,
+            "seed": controls.seed,
+            "temperature": controls.temperature,
+            "class_scale": dict(zip(names, controls.class_scale, strict=False)) or None,
+            "device": origin.device,
+            **mrf,
+        }
+    )
+    name = "mean" if controls.sample == MEAN else f"sample-{controls.sample:03d}"
+    return ("structseg", "predict", *request.arguments()), f"{name}.nii.gz"

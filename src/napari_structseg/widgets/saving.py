@@ -1,0 +1,206 @@
+"""Saving what is chosen: one whole labelling, never a mixture of what was looked at."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from psygnal import Signal
+
+from napari_structseg.errors import Cancelled, InputError, StructSegError
+from napari_structseg.results.labelling import Origin, check_name, write_labelling
+from napari_structseg.session.messages import Request, Result, VolumeSpread
+from napari_structseg.session.resolve import of_all_samples
+from napari_structseg.session.whole import WholeLabels
+from napari_structseg.widgets.controller import Controller
+from napari_structseg.widgets.exploration import Exploration
+from napari_structseg.widgets.threads.inbox import Inbox
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What came of saving.
+
+    Attributes
+    ----------
+    paths
+        The files that were written, the labelling first.
+    error
+        Why there are none.
+    """
+
+    paths: tuple[Path, ...] = ()
+    error: Exception | None = None
+
+
+class Saving:
+    """Saves what is chosen in one viewer, in the background.
+
+    ``finished(saved)`` is emitted in the main thread, and kept as :attr:`last`.
+
+    Parameters
+    ----------
+    controller
+        Knows what is chosen.
+    """
+
+    finished = Signal(object)
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._spread: VolumeSpread | None = None
+        self.last = Saved()
+        self._work: WholeLabels | None = None
+        self._writer: threading.Thread | None = None
+        self._inbox: Inbox[_Progress | Saved] = Inbox(self._receive)
+        controller.received.connect(self._note_spread)
+        controller.adopted.connect(self._forget_spread)
+
+    def is_busy(self) -> bool:
+        """Whether something is being saved."""
+        return self._work is not None
+
+    def save(self, path: str | Path) -> None:
+        """Save the labels of the whole image that are chosen now, whatever is chosen meanwhile.
+
+        Parameters
+        ----------
+        path
+            Ends in .nii or .nii.gz; a record and a table of volumes are written beside it.
+
+        Raises
+        ------
+        InputError
+            If there is nothing to save yet, something is being saved, or the name cannot be used.
+        """
+        controller = self._controller
+        exploration, request = controller.current, controller.request
+        if exploration is None or request is None:
+            raise InputError("There is no segmentation to save yet. Press Run first.")
+        if not exploration.is_complete:
+            raise InputError("The model still runs. Save when the whole image is segmented.")
+        if self._work is not None:
+            raise InputError("Another segmentation is being saved. Wait until it is written.")
+        target = check_name(Path(path))
+        spread = self._spread_of(request)
+        self._work = exploration.engine.whole_labels(request)
+        self._work.progressed.connect(self._on_progress)
+        controller.said.emit(f"Saving {target.name}…")
+        write = partial(self._write, target, exploration, request, spread)
+        # The engine's thread goes on rendering while the file is written.
+        self._work.add_done_callback(partial(self._start_writing, write))
+
+    def cancel(self) -> None:
+        """Give up, unless the file is being written already."""
+        if self._work is not None:
+            self._work.cancel()
+
+    def close(self) -> None:
+        """Give up, and tell nobody; a file that is being written is finished."""
+        self._controller.received.disconnect(self._note_spread)
+        self._controller.adopted.disconnect(self._forget_spread)
+        self.cancel()
+        self._inbox.close()
+        if self._writer is not None:
+            self._writer.join()
+
+    def _start_writing(self, write: partial[None], work: WholeLabels) -> None:
+        self._writer = threading.Thread(target=write, args=(work,), name="structseg-save")
+        self._writer.start()
+
+    def _write(
+        self,
+        path: Path,
+        exploration: Exploration,
+        request: Request,
+        spread: VolumeSpread | None,
+        work: WholeLabels,
+    ) -> None:
+        try:
+            paths = write_labelling(
+                path,
+                exploration.on_image(work.result()),
+                exploration.image,
+                exploration.spec.classes,
+                controls=request.controls,
+                origin=_origin(exploration, request),
+                volumes_over_samples=None if spread is None else spread.volumes_ml,
+            )
+        except Exception as error:
+            if not isinstance(error, StructSegError):
+                logger.exception("saving failed")
+            self._inbox.put(Saved(error=error))
+        else:
+            self._inbox.put(Saved(tuple(paths)))
+
+    def _on_progress(self, done: int, total: int) -> None:
+        self._inbox.put(_Progress(done, total))
+
+    def _receive(self, items: Sequence[_Progress | Saved]) -> None:
+        for item in items:
+            if isinstance(item, Saved):
+                self._end(item)
+            elif item is items[-1] and item.total:
+                percent = 100 * item.done // item.total
+                self._controller.said.emit(f"Computing the whole segmentation: {percent} %")
+
+    def _end(self, saved: Saved) -> None:
+        self._work, self.last = None, saved
+        if saved.paths:
+            names = ", ".join(path.name for path in saved.paths)
+            self._controller.said.emit(f"Saved {names}")
+        elif isinstance(saved.error, Cancelled):
+            self._controller.said.emit("Nothing was saved: cancelled")
+        elif saved.error is not None:
+            self._controller.said.emit("Nothing was saved")
+            self._controller.failed.emit(saved.error)
+        self.finished.emit(saved)
+
+    def _note_spread(self, results: Sequence[Result]) -> None:
+        for result in results:
+            if isinstance(result, VolumeSpread):
+                self._spread = result
+
+    def _forget_spread(self, _exploration: object, _is_continued: bool) -> None:
+        self._spread = None
+
+    def _spread_of(self, request: Request) -> VolumeSpread | None:
+        """The volumes of samples, where they are of the distribution that is saved."""
+        spread = self._spread
+        if spread is None or request.controls.refines != spread.refined:
+            return None
+        return (
+            spread
+            if of_all_samples(spread.request.controls) == of_all_samples(request.controls)
+            else None
+        )
+
+
+def _origin(exploration: Exploration, request: Request) -> Origin:
+    run, source = exploration.run, exploration.layer.source.path
+    if run is None:
+        return Origin(until_converged=request.stop_when_converged)
+    path = None if source is None else Path(source)
+    return Origin(
+        image_path=path if path is not None and path.is_file() else None,
+        model=run.model,
+        model_path=exploration.path,
+        prior=exploration.prior_model,
+        roi=run.roi,
+        window=run.window,
+        device=str(exploration.engine.distribution.device),
+        until_converged=request.stop_when_converged,
+        has_prior=exploration.prior is not None,
+    )
