@@ -16,14 +16,17 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from napari_structseg.controls import make_controls
 from napari_structseg.devices import free_memory, precise_sum
-from napari_structseg.distributions import Noise
+from napari_structseg.distributions import Noise, PointLogits
 from napari_structseg.image import Image
 from napari_structseg.io.weights import load_weights
 from napari_structseg.models import HeadSpec, IntensitySpec
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.prediction.slices import SlicePredictor
+from napari_structseg.priors import PriorSpec, build_prior
+from napari_structseg.refine.refinement import Refinement
 from tiny_models import tiny_model
 
 WINDOW = IntensitySpec(kind="window", low=0, high=1)
@@ -112,6 +115,18 @@ def test_directions_of_slices(tmp_path: Path) -> None:
     stack = made.predict(image((2, 18, 14)))
     with OnADevice():
         stack.directions()
+
+
+@pytest.mark.parametrize("update", ["parallel", "coloured"])
+def test_mean_field_with_an_energy(update: str) -> None:
+    torch.manual_seed(0)
+    prior = build_prior(PriorSpec(kind="energy"), 2, 3).requires_grad_(False)
+    distribution = PointLogits(torch.randn(3, 9, 8))
+    controls = make_controls(["a", "b", "c"], iterations=3, update=update)
+    expected = Refinement(distribution, prior).render_volume(controls)
+    with OnADevice():
+        labels = Refinement(distribution, prior).render_volume(controls)
+    assert (labels == expected).all()
 
 
 def test_sums() -> None:

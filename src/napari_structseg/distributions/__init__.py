@@ -1,6 +1,6 @@
 """Distributions over logits, and the noise their samples are made of."""
 
-from napari_structseg.distributions.base import LogitDistribution
+from napari_structseg.distributions.base import LatentDistribution, LogitDistribution
 from napari_structseg.distributions.combination import Combination
 from napari_structseg.distributions.finite import FiniteSet
 from napari_structseg.distributions.latent import LatentDecoder, LatentNormal
@@ -15,6 +15,7 @@ __all__ = [
     "Combination",
     "FiniteSet",
     "LatentDecoder",
+    "LatentDistribution",
     "LatentNormal",
     "LogitDistribution",
     "LowRankNormal",

@@ -76,3 +76,23 @@ class LogitDistribution(Protocol):
         Its samples are those of the whole distribution for the same noise.
         """
         ...
+
+
+@runtime_checkable
+class LatentDistribution(LogitDistribution, Protocol):
+    """A distribution with a latent space to choose a position in, where ``n_latents`` is not 0."""
+
+    def directions(self, region: Region | None = None) -> tuple[Tensor, Tensor]:
+        """Latent directions by how much they change the segmentation, and how much.
+
+        Parameters
+        ----------
+        region
+            Where to look; None: everywhere.
+
+        Returns
+        -------
+        directions, strength
+            As :meth:`LatentDecoder.directions`.
+        """
+        ...

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from napari_structseg.distributions.base import LogitDistribution
-from napari_structseg.distributions.latent import LatentDecoder, principal_directions
+from napari_structseg.distributions.base import LatentDistribution, LogitDistribution
+from napari_structseg.distributions.latent import principal_directions
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region, whole
 from napari_structseg.distributions.sampling import SampledDistribution
@@ -112,7 +112,7 @@ class SliceStack(SampledDistribution):
         slices, plane = self._cut(region)
         grams = []
         for one in slices:
-            if not isinstance(one, LatentDecoder):
+            if not (one.n_latents and isinstance(one, LatentDistribution)):
                 raise TypeError(f"{type(one).__name__} has no latent space")
             directions, strength = one.directions(plane)
             scaled = (directions * strength[:, None]).cpu().double()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_structseg.devices import precise_sum
 from napari_structseg.errors import InputError
 from napari_structseg.priors import MarkovPrior, Update, contraction_bound
 from napari_structseg.refine.label_history import LabelArray
@@ -165,21 +166,21 @@ class SiteUpdates:
         """Terms of the free energy of the sites before an update, ``(n,)``."""
         message = 0.5 * self._settings.strength * at.message
         terms = -torch.special.entr(at.old) - at.old * (unary + message)
-        result: npt.NDArray[np.float64] = terms.sum(dim=0).double().cpu().numpy()
+        result: npt.NDArray[np.float64] = terms.sum(dim=0).cpu().double().numpy()
         return result
 
     def energy_at_start(self, unary: Tensor, message: Tensor) -> float:
         """Free energy of a slab where nothing is known, from arrays ``(K, Y, X)``."""
         n_classes, *plane = unary.shape
         mean = (unary + 0.5 * self._settings.strength * message).mean(dim=0)
-        return -math.prod(plane) * math.log(n_classes) - float(mean.sum(dtype=torch.float64))
+        return -math.prod(plane) * math.log(n_classes) - precise_sum(mean)
 
     def _energy_change(self, at: UpdateInput, unary: Tensor, new: Tensor) -> float:
         """What the free energy changes by: no two sites of a colour are neighbours."""
         message = self._settings.strength * at.message
         before = -torch.special.entr(at.old) - at.old * (unary + message)
         after = -torch.special.entr(new) - new * (unary + message)
-        return float((after - before).sum(dtype=torch.float64))
+        return precise_sum(after - before)
 
 
 def _bound(prior: MarkovPrior) -> float:

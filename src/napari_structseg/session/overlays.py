@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from napari_structseg.distributions import LatentDecoder, Region, SliceStack
+from napari_structseg.distributions import LatentDistribution, Region
 from napari_structseg.render.contours import Segments, class_margin, contour_segments
 from napari_structseg.render.lattice import lattice_region
 from napari_structseg.render.rendering import LabelArray, Renderer, render_labels
@@ -87,7 +87,7 @@ def thumbnails(
     return pictures
 
 
-def latent_space(decoder: LatentDecoder | SliceStack, generation: int) -> LatentSpace:
+def latent_space(decoder: LatentDistribution, generation: int) -> LatentSpace:
     """What moves the segmentation most, looked at on a lattice of voxels."""
     region = lattice_region(decoder.spatial_shape, _LATENT_VOXELS)
     directions, strength = decoder.directions(region)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from napari_structseg.distributions import LatentDecoder, LogitDistribution, SliceStack, slabs
+from napari_structseg.distributions import LatentDistribution, LogitDistribution, slabs
 from napari_structseg.errors import InputError
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.render.rendering import SLAB_VOXELS, Renderer
@@ -124,8 +124,8 @@ class Work:
         if self._slice_only:
             return
         if (
-            isinstance(distribution, LatentDecoder | SliceStack)
-            and distribution.n_latents
+            distribution.n_latents
+            and isinstance(distribution, LatentDistribution)
             and self._ledger.wants(Part.LATENT, request)
         ):
             self._ledger.note(Part.LATENT, request)
