@@ -234,7 +234,7 @@ def test_volumes(exploring) -> None:
         ]
         assert np.allclose(row.plot.volumes_ml, wanted)
         assert "mL" in row.volume.text()
-        assert "median" in row.volume.toolTip()
+        assert "median" in row.interval.toolTip()
 
 
 def test_a_deterministic_model(dock) -> None:

@@ -196,12 +196,17 @@ def test_keys(exploring, qtbot) -> None:
 
 def test_no_range_of_the_model_alone_is_shown_beside_refined_volumes(exploring) -> None:
     widget = exploring.widget
-    assert not widget.spread.prior_note.isHidden()
+    caption = widget.spread.caption
     for _ in range(2):
+        assert caption.text() == "with neighbours: no range"
         assert all(row.volume.text() and not row.interval.text() for row in widget.spread.rows)
         widget.neighbours.iteration_slider.set_value(0)
-        assert widget.spread.prior_note.isHidden()
+        assert "no range" not in caption.text()
         exploring.settle()
+        assert caption.text() == "5–95 % of 20 samples"
         assert all(row.volume.text() and row.interval.text() for row in widget.spread.rows)
         widget.neighbours.iteration_slider.set_value(2)
+        # At once, not when the refined volumes come.
+        assert not any(row.interval.text() for row in widget.spread.rows)
+        assert not any(row.volume.is_current for row in widget.spread.rows)
         exploring.settle()

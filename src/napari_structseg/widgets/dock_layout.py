@@ -94,7 +94,7 @@ class DockLayout(QWidget):
             self.latent_section,
             self.hypotheses_section,
             Section("Show", self.show_panel, self.view_row),
-            Section("Spread", self.spread, self.spread.reset_button),
+            Section("Spread", self.spread, self.spread.caption, self.spread.reset_button),
             Section("Neighbours", self.neighbours, self.neighbours.reset_button),
         )
         for name, section in zip(_NAMES, self.sections, strict=True):
@@ -144,13 +144,10 @@ class DockLayout(QWidget):
         if isinstance(result, SliceLabels):
             self.status.slice_seconds = result.seconds
         elif isinstance(result, ClassVolumes):
-            if result.refined:
-                # The range is of the model alone: no other one comes while the MRF refines.
-                self.spread.forget_volumes()
-            self.spread.show_volumes(result.volumes_ml)
+            self.spread.show_volumes(result)
             self.status.volume_seconds = result.seconds
         elif isinstance(result, VolumeSpread):
-            self.spread.show_spread(result.volumes_ml, is_exact=result.exact)
+            self.spread.show_spread(result)
         elif isinstance(result, LatentSpace):
             self.latent.show_space(result.directions, result.strength)
         elif isinstance(result, SampleModes):

@@ -217,11 +217,7 @@ class ExploreWidget(DockLayout):
         )
 
     def _on_asked(self, request: Request) -> None:
-        self.spread.say_refined(
-            request.controls.refines
-            and self._exploration is not None
-            and self._exploration.is_stochastic
-        )
+        self.spread.show_request(request)
         wanted = self.state.display.show
         if request.show is not wanted:
             name = wanted.value.capitalize()

@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_structseg.controls import TEMPERATURE_MAX, Controls
 from napari_structseg.models import ClassSpec
-from napari_structseg.session.messages import Show
+from napari_structseg.session.messages import ClassVolumes, Request, Show, VolumeSpread
+from napari_structseg.session.resolve import KEYS, Part
 from napari_structseg.session.state import ExplorerState, Mean
 from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.parts.class_row import ClassRow, Measure
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
 from napari_structseg.widgets.parts.section import Note, SmallButton
 
+_UPDATING = "updating…"
+_NO_RANGE = "with neighbours: no range"
+_NO_RANGE_TIP = "Volumes are those with neighbours. Of these no range over samples is known."
+
 
 class SpreadPanel(QWidget):
     """One slider for all classes together, and one row for each.
 
     The rows are in label order but for the background, which is last. The button that resets
-    everything is :attr:`reset_button`, for the header above.
+    everything is :attr:`reset_button`, and what is said of the ranges :attr:`caption`, both for
+    the header above.
+
+    Volumes are kept with the request that they answer: what is of other labels than those wanted
+    now is greyed.
 
     Parameters
     ----------
@@ -49,10 +56,12 @@ class SpreadPanel(QWidget):
         self.reset_button.clicked.connect(self.reset)
         self.note = Note("This model is deterministic: its segmentation has no spread to change.")
         self.note.setVisible(False)
-        self.prior_note = Note(
-            "Volumes are those with neighbours. Of these no range over samples is known."
-        )
-        self.prior_note.setVisible(False)
+        self.caption = Note()
+        self.caption.setWordWrap(False)
+        self._request: Request | None = None
+        self._volumes: ClassVolumes | None = None
+        self._spread: VolumeSpread | None = None
+        self._is_stochastic = True
         first = QHBoxLayout()
         first.setContentsMargins(0, 0, 0, 0)
         first.setSpacing(8)
@@ -67,7 +76,6 @@ class SpreadPanel(QWidget):
         layout.addWidget(self.note)
         layout.addLayout(first)
         layout.addLayout(self._rows_layout)
-        layout.addWidget(self.prior_note)
         bind(self, state.controls, "temperature", self.temperature_slider.show_value)
         bind(self, state.controls, "class_scale", self._show_scale)
 
@@ -96,25 +104,29 @@ class SpreadPanel(QWidget):
         for row in (*self.rows[1:], self.rows[0]):
             row.scale.setEnabled(is_stochastic)
             self._rows_layout.addWidget(row)
+        self._is_stochastic = is_stochastic
         self.note.setVisible(not is_stochastic)
         self.temperature_slider.setEnabled(is_stochastic)
         self.reset_button.setEnabled(is_stochastic)
         self._show_scale()
 
-    def show_volumes(self, volumes_ml: npt.NDArray[np.float64]) -> None:
-        """Volumes of the segmentation shown, ``(C,)``."""
-        for row, volume in zip(self.rows, volumes_ml, strict=True):
-            row.show_volume(float(volume))
+    def show_request(self, request: Request) -> None:
+        """What is wanted from now on; volumes of anything else are out of date."""
+        before = self._currency()
+        self._request = request
+        # While a slider moves, nothing more than that goes out of date.
+        if self._currency() != before:
+            self._write()
 
-    def say_refined(self, is_refined: bool) -> None:
-        """Say that the volumes shown are after an MRF, and that they have no range therefore."""
-        if self.prior_note.isHidden() == is_refined:
-            self.prior_note.setVisible(is_refined)
+    def show_volumes(self, volumes: ClassVolumes) -> None:
+        """Volumes of a segmentation."""
+        self._volumes = volumes
+        self._write()
 
-    def show_spread(self, volumes_ml: npt.NDArray[np.float64], *, is_exact: bool) -> None:
-        """Volumes of samples, ``(N, C)``."""
-        for row, volumes in zip(self.rows, volumes_ml.T, strict=True):
-            row.show_spread(volumes, is_exact=is_exact)
+    def show_spread(self, spread: VolumeSpread) -> None:
+        """Volumes of samples."""
+        self._spread = spread
+        self._write()
 
     def set_measure(self, measure: Measure) -> None:
         """Write volumes, or areas, so from now on."""
@@ -123,8 +135,10 @@ class SpreadPanel(QWidget):
 
     def forget_volumes(self) -> None:
         """Show none until new ones come."""
+        self._request = self._volumes = self._spread = None
         for row in self.rows:
             row.clear()
+        self._write()
 
     def step_temperature(self, distance: float) -> None:
         """Change the temperature by so much."""
@@ -136,6 +150,43 @@ class SpreadPanel(QWidget):
         with self._state.together():
             self._state.controls.temperature = 1.0
             self._state.controls.class_scale = (1.0,) * len(self.rows)
+
+    def _write(self) -> None:
+        """Volumes, their ranges, and which of them are out of date."""
+        has_volumes, has_range, is_refined = self._currency()
+        spread = None if is_refined else self._spread
+        for label, row in enumerate(self.rows):
+            if self._volumes is not None:
+                row.show_volume(float(self._volumes.volumes_ml[label]), is_current=has_volumes)
+            row.show_spread(
+                None if spread is None else spread.volumes_ml[:, label],
+                is_exact=spread is None or spread.exact,
+                is_current=has_range,
+            )
+        says = []
+        if is_refined and self._is_stochastic:
+            says.append(_NO_RANGE)
+        elif spread is not None:
+            says.append(f"5–95 % of {spread.request.n_samples} samples")
+        if (self._volumes and not has_volumes) or (spread and not has_range):
+            says.append(_UPDATING)
+        self.caption.setText(" · ".join(says))
+        self.caption.setToolTip(_NO_RANGE_TIP if is_refined and self._is_stochastic else "")
+
+    def _currency(self) -> tuple[bool, bool, bool]:
+        """Whether volumes and ranges are up to date; whether an MRF refines what is wanted."""
+        return (
+            self._is_current(Part.CLASS_VOLUMES, self._volumes),
+            self._is_current(Part.SPREAD, self._spread),
+            # The range would be of another distribution then.
+            self._request is not None and KEYS[Part.SPREAD](self._request) is None,
+        )
+
+    def _is_current(self, part: Part, shown: ClassVolumes | VolumeSpread | None) -> bool:
+        # Values that stay the same are not sent again: what they depend on tells.
+        if shown is None or self._request is None:
+            return shown is not None
+        return KEYS[part](shown.request) == KEYS[part](self._request)
 
     def _show_scale(self, _scale: object = None) -> None:
         for row, scale in zip(self.rows, self._scale, strict=True):

@@ -12,13 +12,18 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidge
 
 from napari_structseg.controls import CLASS_SCALE_MAX, Controls
 from napari_structseg.models import ClassSpec
-from napari_structseg.widgets.parts.colors import display_name
+from napari_structseg.widgets.parts.colors import (
+    display_name,
+    faint_color,
+    muted_color,
+    text_color,
+)
 from napari_structseg.widgets.parts.legend import draw_empty_swatch, draw_swatch
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
-from napari_structseg.widgets.parts.section import Caption
 from napari_structseg.widgets.plots.volume_plot import VolumePlot
 
 _PERCENTILES = (5, 50, 95)
+_OUTDATED = "Not up to date: it is being counted."
 _FONT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange)
 
 
@@ -69,11 +74,8 @@ class ClassRow(QWidget):
         self.swatch = _Swatch(None if is_transparent else color)
         self.name = QLabel(display_name(spec))
         self.name.setIndent(0)
-        self.volume = QLabel("")
-        self.volume.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.interval = Caption("")
-        self.interval.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.interval.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.volume = Figure()
+        self.interval = Figure(is_secondary=True)
         self.plot = VolumePlot(color if not is_transparent else QColor(128, 128, 128))
         self.scale = ScaleSlider(
             -CLASS_SCALE_MAX,
@@ -109,29 +111,58 @@ class ClassRow(QWidget):
         self._measure = measure
         self._fit_text()
 
-    def show_volume(self, volume_ml: float | None) -> None:
-        """Show the volume of the segmentation shown; None: not known."""
-        self.volume.setText("" if volume_ml is None else self._measure.write(volume_ml))
-        self.plot.show_mark(volume_ml)
+    def show_volume(self, volume_ml: float | None, *, is_current: bool = True) -> None:
+        """Show the volume of the segmentation shown.
 
-    def show_spread(self, volumes_ml: npt.NDArray[np.float64], *, is_exact: bool) -> None:
-        """Show the volumes of samples, ``(N,)``."""
+        Parameters
+        ----------
+        volume_ml
+            None: it is not known.
+        is_current
+            Whether it is that of the labels that are wanted now; otherwise it is greyed.
+        """
+        text = "" if volume_ml is None else self._measure.write(volume_ml)
+        tip = f"{self._measure.name} of the segmentation that is shown."
+        self.volume.show_text(text, tip if text else "", is_current=is_current)
+        self.plot.show_mark(volume_ml if is_current else None)
+
+    def show_spread(
+        self,
+        volumes_ml: npt.NDArray[np.float64] | None,
+        *,
+        is_exact: bool = True,
+        is_current: bool = True,
+    ) -> None:
+        """Show the volumes of samples.
+
+        Parameters
+        ----------
+        volumes_ml
+            ``(N,)``; None: there are none to show.
+        is_exact
+            Whether every voxel was counted.
+        is_current
+            Whether they are those of the controls now; otherwise the range is greyed.
+        """
+        if volumes_ml is None:
+            self.interval.show_text("", "")
+            self.plot.clear_samples()
+            return
         low, middle, high = (float(one) for one in np.percentile(volumes_ml, _PERCENTILES))
         self.plot.show_volumes(volumes_ml)
         write, scale = self._measure.write, self._measure.per_ml
-        self.interval.setText(f"{format_ml(scale * low)}–{format_ml(scale * high)}")
         how = "" if is_exact else " (estimated on a lattice of voxels)"
         tip = (
             f"{self._measure.name} over {len(volumes_ml)} samples{how}: 5 % {write(low)}, "
             f"median {write(middle)}, 95 % {write(high)}."
         )
-        for widget in (self.volume, self.interval, self.name):
-            widget.setToolTip(tip)
+        text = f"{format_ml(scale * low)}–{format_ml(scale * high)}"
+        self.interval.show_text(text, tip, is_current=is_current)
 
     def clear(self) -> None:
         """Forget the volumes."""
-        self.volume.setText("")
-        self.interval.setText("")
+        self.show_volume(None)
+        self.show_spread(None)
         self.plot.clear_volumes()
 
     def _fit_text(self) -> None:
@@ -140,6 +171,39 @@ class ClassRow(QWidget):
         for label, widest in ((self.volume, widest_volume), (self.interval, "0,000–0,000")):
             label.ensurePolished()
             label.setFixedWidth(label.fontMetrics().horizontalAdvance(widest) + 6)
+
+
+class Figure(QLabel):
+    """A number that says whether it is up to date: greyed, and in its tooltip.
+
+    Parameters
+    ----------
+    is_secondary
+        Whether it is quieter than other text also when it is up to date.
+    """
+
+    def __init__(self, *, is_secondary: bool = False, parent: QWidget | None = None) -> None:
+        super().__init__("", parent)
+        self._is_secondary = is_secondary
+        self.is_current = True
+        self.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+
+    def show_text(self, text: str, tip: str, *, is_current: bool = True) -> None:
+        """Show a number and what it is of."""
+        self.is_current = is_current
+        self.setText(text)
+        self.setToolTip(tip if is_current else f"{_OUTDATED} {tip}")
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw the number; what is out of date is hardly more than a shadow."""
+        painter = QPainter(self)
+        if not self.is_current:
+            painter.setPen(faint_color(self))
+        else:
+            painter.setPen((muted_color if self._is_secondary else text_color)(self))
+        painter.drawText(self.contentsRect(), int(self.alignment()), self.text())
 
 
 class _Swatch(QWidget):

@@ -22,6 +22,7 @@ _MAP_OPACITY = 0.9
 # Where on the scale an uncertainty map is fully there; below it fades into the image.
 _MAP_OPAQUE_FROM = 0.3
 _MUTED = 0.62
+_FAINT = 0.35
 _LINE = 0.18
 _OWN = 0.7
 
@@ -68,6 +69,11 @@ def text_color(widget: QWidget) -> QColor:
 def muted_color(widget: QWidget) -> QColor:
     """A quieter colour for secondary text."""
     return _faded(widget, _MUTED)
+
+
+def faint_color(widget: QWidget) -> QColor:
+    """A colour for what is about to be replaced."""
+    return _faded(widget, _FAINT)
 
 
 def line_color(widget: QWidget) -> QColor:

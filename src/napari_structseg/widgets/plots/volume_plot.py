@@ -79,11 +79,16 @@ class VolumePlot(pg.GraphicsView):  # type: ignore[misc] # pyqtgraph publishes n
             self._mark.setValue(volume_ml)
             self._draw()
 
+    def clear_samples(self) -> None:
+        """Show no samples; the mark stays."""
+        if self._volumes is not None:
+            self._volumes = None
+            self._curve.setData([], [])
+
     def clear_volumes(self) -> None:
         """Show nothing."""
-        self._volumes = None
+        self.clear_samples()
         self._limits = None
-        self._curve.setData([], [])
         self._mark.setVisible(False)
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:

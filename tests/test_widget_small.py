@@ -1,0 +1,62 @@
+"""What a user met in a real window, each in the real dock."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dock_helpers import dock, exploring  # noqa: F401 -- fixtures
+
+
+def test_volumes_of_another_sample_are_greyed_at_once(exploring) -> None:
+    widget = exploring.widget
+    rows, caption = widget.spread.rows, widget.spread.caption
+    assert caption.text() == "5–95 % of 20 samples"
+    assert all(row.volume.is_current and row.interval.is_current for row in rows)
+    before = [row.volume.text() for row in rows]
+    widget.strip.select(2)
+    assert [row.volume.text() for row in rows] == before
+    assert not any(row.volume.is_current for row in rows)
+    assert all("Not up to date" in row.volume.toolTip() for row in rows)
+    # The range is of all samples, whichever is chosen.
+    assert all(row.interval.is_current for row in rows)
+    assert caption.text() == "5–95 % of 20 samples · updating…"
+    exploring.settle()
+    assert all(row.volume.is_current for row in rows)
+    assert not any("Not up to date" in row.volume.toolTip() for row in rows)
+    counts = np.bincount(exploring.labels.reshape(-1), minlength=4)
+    for count, row in zip(counts, rows, strict=True):
+        assert row.plot.mark_ml == pytest.approx(count * 2 / 1000)
+    # Back before anything is counted: what is there is right, and nothing is sent again.
+    widget.strip.select(3)
+    widget.strip.select(2)
+    assert all(row.volume.is_current for row in rows)
+    widget.spread.temperature_slider.set_value(2)
+    assert not any(row.volume.is_current or row.interval.is_current for row in rows)
+    exploring.settle()
+    assert all(row.volume.is_current and row.interval.is_current for row in rows)
+
+
+def test_what_is_out_of_date_looks_so(exploring) -> None:
+    row = exploring.widget.spread.rows[1]
+    row.resize(row.sizeHint())
+
+    def brightest() -> int:
+        picture = row.volume.grab().toImage()
+        points = [(x, y) for x in range(picture.width()) for y in range(picture.height())]
+        return max(picture.pixelColor(x, y).lightness() for x, y in points)
+
+    row.show_volume(1.0)
+    current = brightest()
+    row.show_volume(1.0, is_current=False)
+    assert brightest() < current - 40
+
+
+def test_forgotten_volumes_leave_no_tooltip(exploring) -> None:
+    spread = exploring.widget.spread
+    spread.forget_volumes()
+    for row in spread.rows:
+        assert not any(
+            (row.volume.text(), row.interval.text(), row.volume.toolTip(), row.interval.toolTip())
+        )
+    assert not spread.caption.text()
