@@ -18,6 +18,7 @@ from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.models.spec import IntensitySpec
+from napari_structseg.prediction.boxes import inside, nonzero_box, shifted
 from napari_structseg.prediction.intensity_windows import fitting_window, value_range
 from napari_structseg.prediction.kinds import background_maps, voxel_bytes
 from napari_structseg.prediction.latent_prior import (
@@ -144,9 +145,9 @@ class Predictor(ImagePredictor):
         cropped, box, tiles = self._tiled(image, cancelled)
         n_first = len(tiles)
         if first is not None:
-            inside = _inside(first, box)
-            tiles.sort(key=lambda tile: not tile.touches(inside))
-            n_first = sum(tile.touches(inside) for tile in tiles)
+            visible = inside(first, box)
+            tiles.sort(key=lambda tile: not tile.touches(visible))
+            n_first = sum(tile.touches(visible) for tile in tiles)
         # Networks see volumes in RAS orientation, as in training.
         flips = [axis - image.ndim for axis in image.geometry.axes_against_ras]
         try:
@@ -195,7 +196,7 @@ class Predictor(ImagePredictor):
         """The image as the network sees it, cropped to its data, that box, and its tiles."""
         data = normalise(image.data, self._intensity(image))
         data = resample(data, self._grid_shape(image), cancelled=cancelled)
-        box = _nonzero_box(data, 2 * self._stride)
+        box = nonzero_box(data, 2 * self._stride)
         tiles = make_tiles([part.stop - part.start for part in box], self._tile, self._overlap)
         return data[(slice(None), *box)], box, tiles
 
@@ -223,9 +224,9 @@ class Predictor(ImagePredictor):
             parameters = self.network.tile_parameters(patch[None]).flip(flips)
             wrong = parameters.first_not_finite()
             if wrong is not None:
-                raise self._not_finite(wrong, _shifted(tile.region, box))
-            inside = (patch != 0).any(dim=0).flip(flips) if self.spec.zero_is_background else None
-            maps.add(_shifted(tile.region, box), parameters, tile.weight.to(self.device), inside)
+                raise self._not_finite(wrong, shifted(tile.region, box))
+            counts = (patch != 0).any(dim=0).flip(flips) if self.spec.zero_is_background else None
+            maps.add(shifted(tile.region, box), parameters, tile.weight.to(self.device), counts)
 
     def _not_finite(self, what: str, region: Region) -> WeightsError:
         """What is said of a network that gives NaN or infinity; it would look like background."""
@@ -292,37 +293,3 @@ def prior_for(network: SegmentationNetwork, image: Image) -> MarkovPrior | None:
     if network.prior is None:
         return None
     return mirrored(network.prior, image.geometry.axes_against_ras).eval().requires_grad_(False)
-
-
-def _nonzero_box(data: Tensor, least: int) -> Region:
-    """Bounding box of voxels that are not 0 in every channel; everything if there are none.
-
-    It is grown to at least ``least`` voxels an axis where the image has them: a network cannot
-    normalise the features of a patch that its coarsest level sees as a single voxel.
-    """
-    nonzero = (data != 0).any(dim=0)
-    box = []
-    for axis, size in enumerate(nonzero.shape):
-        others = [other for other in range(nonzero.ndim) if other != axis]
-        found = torch.nonzero(nonzero.amax(dim=others))
-        start, stop = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, size)
-        length = min(max(stop - start, least), size)
-        start = min(max(0, start - (length - (stop - start)) // 2), size - length)
-        box.append(slice(start, start + length))
-    return tuple(box)
-
-
-def _inside(region: Region, box: Region) -> Region:
-    """A region in the coordinates of a box; empty where they do not meet."""
-    return tuple(
-        slice(max(part.start - base.start, 0), part.stop - base.start)
-        for part, base in zip(region, box, strict=True)
-    )
-
-
-def _shifted(region: Region, box: Region) -> Region:
-    """A region in the coordinates of a box, in those of the image."""
-    return tuple(
-        slice(part.start + base.start, part.stop + base.start)
-        for part, base in zip(region, box, strict=True)
-    )
