@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -330,7 +331,9 @@ def test_a_prior_that_needs_too_much_memory_changes_nothing(exploring) -> None:
     huge = Exploration(
         exploring.viewer,
         widget._controller.current.run,
-        RunOutcome(PointLogits(torch.zeros(4, 1, 1, 1).expand(4, *shape)), None, *SAID),
+        RunOutcome(
+            PointLogits(torch.zeros(4, 1, 1, 1).expand(4, *shape), checked=True), None, *SAID
+        ),
         Image.from_array(np.broadcast_to(np.uint8(1), shape)),
         layers.beside,
         layers,
@@ -341,3 +344,24 @@ def test_a_prior_that_needs_too_much_memory_changes_nothing(exploring) -> None:
     assert huge.prior is None
     assert huge.prior_model is None
     huge.close()
+
+
+def test_weights_of_a_prior_are_read_away_from_the_window(exploring) -> None:
+    """The main thread goes on at once: what is chosen takes effect when events are handled."""
+    reading: list[str] = []
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            reading.append(record.threadName)
+
+    named = tuple(ClassSpec(name=f"Klasse {one}", color="#123456") for one in range(4))
+    path = tiny_model(exploring.folder / "german.safetensors", prior=PriorSpec(), classes=named)
+    logger, heard = logging.getLogger("napari_structseg.prediction.other_prior"), Heard()
+    logger.addHandler(heard)
+    exploring.widget.state.source.prior = str(path)
+    assert exploring.widget.is_busy()
+    assert exploring.widget._controller.current.prior is None
+    exploring.settle()
+    logger.removeHandler(heard)
+    assert reading == ["structseg-background"]
+    assert np.array_equal(exploring.labels, refined(exploring, path))

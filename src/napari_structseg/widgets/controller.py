@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
@@ -12,12 +13,14 @@ from psygnal import Signal
 from napari_structseg.controls import Controls
 from napari_structseg.errors import StructSegError
 from napari_structseg.io.weights import shipped_models
+from napari_structseg.prediction.other_prior import OtherPrior
 from napari_structseg.prediction.specs import Spec
 from napari_structseg.refine.changes import Changes
 from napari_structseg.session.messages import Request, Result, Show
 from napari_structseg.session.resolve import resolve
 from napari_structseg.session.state import ExplorerState, Mean
 from napari_structseg.widgets.exploration import Exploration, are_alike
+from napari_structseg.widgets.threads.background import Background
 from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
 
 _NOT_SEGMENTED = "This slice was not marked: nothing is segmented here"
@@ -53,6 +56,7 @@ class Controller:
         self.viewer = viewer
         self.state = state
         self.current: Exploration | None = None
+        self._loading: Background[OtherPrior] | None = None
         # The last one, until it is told to whoever waits.
         self.error: Exception | None = None
         self.failed.connect(self._remember)
@@ -83,6 +87,11 @@ class Controller:
         return image_layer_of(self.viewer, self.state.source)
 
     @property
+    def is_loading(self) -> bool:
+        """Whether the prior of another model is being read."""
+        return self._loading is not None
+
+    @property
     def request(self) -> Request | None:
         """What the state asks for now; None: nothing was computed yet."""
         return None if self.current is None else resolve(self.state, self.current.scene)
@@ -90,6 +99,8 @@ class Controller:
     def close(self) -> None:
         """Let go of the viewer and stop all work, for good. The layers stay."""
         self.state.settled.disconnect(self._on_settled)
+        if self._loading is not None:
+            self._loading.close()
         for events, hear in (
             (self._dims_events(), self._on_dims),
             (self._list_events(), self._on_layers),
@@ -224,12 +235,34 @@ class Controller:
         exploration, model = self.current, self.state.source.prior
         if exploration is None or model == exploration.prior_model:
             return
+        if self._loading is not None:
+            self._loading.close()
+            self._loading = None
+        if model is None:
+            self._take_prior(exploration, None)
+            return
+        # Weights are read from a file: not in the thread that paints.
+        self.said.emit("Loading the MRF…")
+        self._loading = Background(
+            partial(exploration.open_prior, model), partial(self._take_prior, exploration)
+        )
+
+    def _take_prior(self, exploration: Exploration, other: OtherPrior | Exception | None) -> None:
+        """Refine with a prior that was read, if it is still wanted."""
+        self._loading = None
+        if exploration is not self.current:
+            return
         before = exploration.spec
-        if not self.use_prior(exploration, model):
+        try:
+            if isinstance(other, Exception):
+                raise other
+            exploration.take_prior(other)
+        except Exception as error:  # noqa: BLE001 -- what a thread has met, or memory: it is shown
+            self.failed.emit(error)
             self.state.source.prior = exploration.prior_model
             return
         self.failed.emit(None)
-        other = exploration.other_prior
+        self.said.emit("")
         if other is not None and other.spec.class_names != exploration.spec.class_names:
             self.said.emit(f"Classes by order: {', '.join(other.spec.class_names)}")
         if exploration.spec != before:

@@ -130,10 +130,28 @@ class Exploration:
             If what mean field computes would not fit into memory. Nothing has changed then, as
             after every error.
         """
-        other, prior = None, self._own_prior
-        if model is not None:
+        self.take_prior(None if model is None else self.open_prior(model))
+
+    def open_prior(self, model: str) -> OtherPrior:
+        """Read the prior of another model, see :meth:`use_prior`; from any thread."""
+        return open_prior(model, self.spec, self.engine.distribution.device)
+
+    def take_prior(self, other: OtherPrior | None) -> None:
+        """Refine with another model's prior that was read, see :meth:`use_prior`.
+
+        Parameters
+        ----------
+        other
+            None: the model's own prior, if it has one.
+
+        Raises
+        ------
+        MemoryLimitError
+            If what mean field computes would not fit into memory. Nothing has changed then.
+        """
+        prior = self._own_prior
+        if other is not None:
             distribution = self.engine.distribution
-            other = open_prior(model, self.spec, distribution.device)
             prior = other.on(self.image)
             check_memory(
                 refinement_bytes(self.spec.n_classes, distribution.spatial_shape),

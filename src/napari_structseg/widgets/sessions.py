@@ -37,9 +37,10 @@ class Session:
 
     def is_busy(self) -> bool:
         """Whether a run is on, or anything is still to be computed, painted or saved."""
+        if self.runs.job is not None or self.controller.is_loading or self.saving.is_busy():
+            return True
         current = self.controller.current
-        is_at_work = self.runs.job is not None or self.saving.is_busy()
-        return is_at_work or (current is not None and current.is_busy())
+        return current is not None and current.is_busy()
 
     def leave(self, dock: QWidget) -> None:
         """Take a dock away; with the last one, all work stops."""
