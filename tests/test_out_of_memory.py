@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from napari_structseg.cli import app, main
 from napari_structseg.priors import PriorSpec
 from nifti_files import save
 from tiny_models import tiny_model
@@ -59,3 +61,34 @@ def test_no_traceback_however_little_is_left(tmp_path: Path) -> None:
     for folder in tmp_path.iterdir():
         if folder.is_dir():
             assert not [path for path in folder.iterdir() if path.suffix not in (".gz", ".json")]
+
+
+def with_numpy() -> None:
+    np.empty(1 << 60, np.uint8)
+
+
+def with_torch() -> None:
+    torch.empty(1 << 60)
+
+
+def otherwise() -> None:
+    raise RuntimeError("a mistake in the program")
+
+
+@pytest.mark.parametrize("allocate", [with_numpy, with_torch])
+def test_what_no_check_foresaw_is_a_message(allocate, capsys) -> None:
+    app.command(allocate, name="exhaust")
+    try:
+        assert main(["exhaust"]) == 2
+    finally:
+        del app["exhaust"]
+    assert "There is not enough memory to go on" in capsys.readouterr().err
+
+
+def test_mistakes_of_the_program_keep_their_traceback() -> None:
+    app.command(otherwise, name="mistake")
+    try:
+        with pytest.raises(RuntimeError, match="a mistake in the program"):
+            main(["mistake"])
+    finally:
+        del app["mistake"]
