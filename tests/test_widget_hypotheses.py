@@ -17,7 +17,7 @@ from napari_structseg.session.messages import Modes
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.panels.hypotheses_panel import HypothesesPanel
 from napari_structseg.widgets.panels.sample_strip import COLUMNS, MAX_SAMPLES
-from napari_structseg.widgets.parts.class_row import Measure
+from napari_structseg.widgets.parts.measure import Measure
 
 CLASSES = (
     ClassSpec(name="Background", color="#000000"),
@@ -73,7 +73,8 @@ def test_rows_say_how_frequent_and_how_large(panel) -> None:
         ("Large", "17 %", "0.10 mL"),
     ]
     assert panel.note.isHidden()
-    assert panel.caption.text().startswith("12 samples · silhouette 0.9")
+    assert panel.caption.text().startswith("12 samples · well apart")
+    assert "Here it is 0.9" in panel.caption.toolTip()
     tip = panel.rows[1].toolTip()
     assert "3 of 12 samples" in tip
     assert "95 % interval" in tip

@@ -186,15 +186,15 @@ def test_temperature_scales_the_prior(panel, heard, state) -> None:
 
 
 def test_the_axes_are_two(panel) -> None:
-    panel.show_space(np.eye(N_LATENTS)[[1, 0, 2]], np.array([2.0, 1.0, 0]))
-    assert panel.across_box.currentText() == "Direction 1 · 80 %"
-    assert panel.up_box.currentText() == "Direction 2 · 20 %"
+    panel.show_space(np.eye(N_LATENTS)[[1, 0, 2]], np.array([2.0, 1.0, 0.5]))
+    assert panel.across_box.currentText() == "Direction 1 · 76 %"
+    assert panel.up_box.currentText() == "Direction 2 · 19 %"
     panel.across_box.setCurrentIndex(1)
     assert panel.up_box.currentIndex() == 0
     panel.up_box.setCurrentIndex(2)
     assert panel.across_box.currentIndex() == 1
     # The same space again, after a failure: what was chosen stays chosen.
-    panel.show_space(np.eye(N_LATENTS)[[1, 0, 2]], np.array([2.0, 1.0, 0]))
+    panel.show_space(np.eye(N_LATENTS)[[1, 0, 2]], np.array([2.0, 1.0, 0.5]))
     assert (panel.across_box.currentIndex(), panel.up_box.currentIndex()) == (1, 2)
 
 
@@ -332,3 +332,31 @@ def test_a_double_click_that_trembles_is_none_the_less_the_mean(panel, heard, st
     assert heard == [MEAN, 2, MEAN]
     drag(pad, place, place + QPointF(9, 0), pressed=double_click)
     assert heard[-1] == state.controls.latent != ()
+
+
+def test_an_axis_that_changes_nothing_is_not_offered(qtbot) -> None:
+    state = ExplorerState()
+    state.display.n_thumbnails = 0
+    panel = LatentPanel(state)
+    qtbot.addWidget(panel)
+    panel.set_model(N_LATENTS)
+    panel.show_space(np.eye(N_LATENTS), np.array([0.5, 0.3, 0.0]))
+    offered = [panel.up_box.itemText(index) for index in range(panel.up_box.count())]
+    assert len(offered) == 2
+    assert not any("· 0 %" in text for text in offered)
+    assert not panel.up_box.isHidden()
+    assert panel.line_note.isHidden()
+    # One dimension is used: a line, and nothing to move in across it.
+    panel.show_space(np.eye(N_LATENTS), np.array([0.5, 0.004, 0.0]))
+    assert panel.up_box.isHidden()
+    assert not panel.line_note.isHidden()
+    assert panel.pad.is_line
+    middle = QPointF(panel.pad.width() / 2, panel.pad.height() / 2)
+    drag(panel.pad, middle + QPointF(30, 0), middle + QPointF(30, -40))
+    position = state.controls.latent
+    assert position[0] > 0.5
+    assert position[1:] == (0, 0)
+    assert "," not in panel.where.text()
+    image = QImage(panel.pad.size(), QImage.Format.Format_RGB32)
+    panel.pad.render(image)
+    assert panel.pad.coordinates[1] == 0

@@ -22,7 +22,8 @@ from napari_structseg.priors import EnergyPrior
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
 from napari_structseg.session.state import ExplorerState
-from napari_structseg.widgets.panels.neighbours_panel import CHANGES, UPDATES, NeighboursPanel
+from napari_structseg.widgets.panels.neighbours_panel import NeighboursPanel
+from napari_structseg.widgets.panels.neighbours_words import CHANGES, UPDATES
 from napari_structseg.widgets.parts.section import Section
 from napari_structseg.widgets.plots.compatibility_picture import CompatibilityPicture
 from tiny_models import CLASSES

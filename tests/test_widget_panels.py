@@ -14,7 +14,7 @@ from napari_structseg.controls import MEAN
 from napari_structseg.distributions import Noise
 from napari_structseg.session.messages import Show
 from napari_structseg.widgets.panels.sample_strip import COLUMNS, MAX_SAMPLES
-from napari_structseg.widgets.parts.class_row import format_ml
+from napari_structseg.widgets.parts.measure import format_ml
 from napari_structseg.widgets.parts.thumbnail import overlay
 from napari_structseg.widgets.shortcuts import SHORTCUTS
 from tiny_models import CLASSES, tiny_model

@@ -72,6 +72,7 @@ class Controller:
         # Told first, before any panel: what was typed for another model or image is forgotten.
         state.source.events.model.connect(self._forget_window)
         state.source.events.image.connect(self._forget_window)
+        state.source.events.image.connect(self._forget_spacing)
         state.settled.connect(self._on_settled)
         for emitter in self._dims_events():
             emitter.connect(self._on_dims)
@@ -157,6 +158,8 @@ class Controller:
         """
         request = self.request
         if self.current is not None and request is not None:
+            opacities = self.state.display.opacities(self.current.spec.n_classes)
+            self.current.layers.set_opacities(opacities)
             self.current.look(request, restore=restore)
             self.asked.emit(request)
 
@@ -187,6 +190,7 @@ class Controller:
         if is_new:
             controls.take(Controls(seed=controls.seed, class_scale=(1.0,) * spec.n_classes))
             display.latent_axes = (0, 1)
+            display.hidden_classes, display.class_opacity = frozenset(), ()
         if is_new or exploration.prior_model != self._prior_model:
             defaults = Controls(iterations=exploration.iterations or 0)
             fields = ("iterations", "mrf_strength", "damping", "update_rule", "nudges")
@@ -296,6 +300,9 @@ class Controller:
 
     def _forget_window(self, _name: object = None) -> None:
         self.state.source.intensity_window = None
+
+    def _forget_spacing(self, _name: object = None) -> None:
+        self.state.source.spacing = None
 
     def _on_dims(self, _event: object = None) -> None:
         # The user moved to another slice: nothing to bring deleted layers back for.

@@ -13,6 +13,7 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_structseg.controls import Controls
+from napari_structseg.distributions import region_shape
 from napari_structseg.errors import StructSegError
 from napari_structseg.prediction.other_prior import fitting_priors
 from napari_structseg.prediction.specs import Spec
@@ -23,10 +24,11 @@ from napari_structseg.widgets.binding import follow, let_go
 from napari_structseg.widgets.dock_layout import DockLayout
 from napari_structseg.widgets.exploration import Exploration, are_alike
 from napari_structseg.widgets.panels.save_dialog import open_save_dialog, suggested_name
+from napari_structseg.widgets.parts.measure import Measure, measure_of
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.shortcuts import BoundShortcuts
 from napari_structseg.widgets.viewer.layers import ResultLayers
-from napari_structseg.widgets.viewer.pictures import measure_of, pictures_of
+from napari_structseg.widgets.viewer.pictures import pictures_of
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +171,7 @@ class ExploreWidget(DockLayout):
             (self.state.controls.events.chosen, self._say_chosen),
             (self.state.controls.events.iterations, self._say_iterations),
             (self.state.source.events.image, self._show_state),
+            (self.state.source.events.spacing, self._show_measure),
         ):
             follow(self, signal, hear)
         self._viewer.dims.events.order.connect(self._show_thumbnails)
@@ -182,7 +185,7 @@ class ExploreWidget(DockLayout):
             self._show_state()
             return
         spec, is_stochastic = exploration.spec, exploration.is_stochastic
-        measure = measure_of(exploration.image, exploration.layer, exploration.region)
+        measure = self._measure(exploration)
         is_new = self._spec is None or not are_alike(spec, self._spec)
         if is_new:
             self.spread.set_classes(spec.classes, is_stochastic=is_stochastic)
@@ -202,6 +205,17 @@ class ExploreWidget(DockLayout):
             self.spread.forget_volumes()
             self.status.forget_times()
         self._show_state()
+
+    def _measure(self, exploration: Exploration) -> Measure:
+        sizes = region_shape(exploration.image.spatial_shape, exploration.region)
+        return measure_of(exploration.image, sizes, self.state.source.spacing)
+
+    def _show_measure(self, _spacing: object = None) -> None:
+        """Write sizes in another unit: the user has typed a voxel size."""
+        if self._exploration is not None:
+            measure = self._measure(self._exploration)
+            self.spread.set_measure(measure)
+            self.hypotheses.set_measure(measure)
 
     def _show_prior(self, exploration: Exploration) -> None:
         """Show the weights of a prior, and list those that fit."""

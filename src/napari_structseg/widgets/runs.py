@@ -7,6 +7,7 @@ from typing import Any
 from psygnal import Signal
 
 from napari_structseg.errors import StructSegError
+from napari_structseg.image import Image
 from napari_structseg.session.runner import RunOutcome
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.exploration import Exploration
@@ -48,7 +49,7 @@ class Runs:
         if self.job is not None or layer is None or model is None:
             return False
         try:
-            image = image_of_layer(layer)
+            image = _with_typed_spacing(image_of_layer(layer), source.spacing)
             spec = spec_of(model)
             is_of_slices = spec is not None and spec.dimensions == 2 and layer.ndim == 3
             roi = marked_roi(controller.viewer, layer, source) if is_of_slices else None
@@ -178,3 +179,10 @@ class Runs:
         if self.job is not None and event.value is self.job.layer:
             self.cancel()
             self._controller.said.emit("The image was closed: its run is cancelled")
+
+
+def _with_typed_spacing(image: Image, typed: tuple[float, ...] | None) -> Image:
+    """An image with the voxel size that the user has typed, where it does not say its own."""
+    if image.has_spacing or typed is None or len(typed) != image.ndim:
+        return image
+    return image.with_spacing(typed)

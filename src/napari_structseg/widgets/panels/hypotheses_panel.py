@@ -17,9 +17,9 @@ from napari_structseg.session.hypotheses import samples_key
 from napari_structseg.session.messages import Modes
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, follow, quiet
-from napari_structseg.widgets.parts.class_row import Measure
 from napari_structseg.widgets.parts.fields import CalmCombo
 from napari_structseg.widgets.parts.hypothesis_row import HypothesisRow
+from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 from napari_structseg.widgets.plots.distance_picture import DistancePicture
 
@@ -92,6 +92,12 @@ class HypothesesPanel(QWidget):
         self.forget()
         if not is_stochastic:
             self._say("This model is deterministic: there is but one hypothesis.")
+
+    def set_measure(self, measure: Measure) -> None:
+        """Write sizes so from now on."""
+        self._measure = measure
+        for row in self.rows:
+            row.set_measure(measure)
 
     def forget(self) -> None:
         """Show no modes until new ones come."""
@@ -173,16 +179,17 @@ class HypothesesPanel(QWidget):
             self._say("")
         else:
             self._say(_GRADUAL if hypotheses.distances.any() else _ALIKE.format(n=n))
-        parts = [f"{n} samples"]
+        parts, said = [f"{n} samples"], ""
         if hypotheses.silhouette is not None:
             width = hypotheses.silhouette
             words = next((text for least, text in _STRENGTHS if width > least), _HARDLY)
-            parts.append(f"silhouette {width:.2f}, {words}")
+            parts.append(words)
+            said = f" Here it is {width:.2f}."
         if not hypotheses.exact:
             parts.append("estimated")
         self.caption.setText(" · ".join(parts))
         estimated = "" if hypotheses.exact else " Distances and sizes are estimated on a lattice."
-        self.caption.setToolTip(_SILHOUETTE + estimated)
+        self.caption.setToolTip(_SILHOUETTE + said + estimated)
         self.caption.setVisible(True)
 
     def _say(self, text: str) -> None:

@@ -19,6 +19,9 @@ _TIP = (
     "Each point is a segmentation: drag to move through the latent space, click a dot for its "
     "sample, double-click for the mean."
 )
+# Of all changes of probabilities: what is less is written as 0 %, and changes nothing to be seen.
+_LEAST_SHARE = 0.005
+_ONE = "One direction of the latent space changes the segmentation; the others change nothing."
 _AXIS_TIP = (
     "Direction of the latent space, the one that changes the segmentation most first, with its "
     "share of the change."
@@ -41,6 +44,7 @@ class LatentPanel(QWidget):
         self._state = state
         self._directions: Vector = np.zeros((0, 0))
         self._n_latents = 0
+        self._n_offered = 0
         self.pad = LatentPad()
         self.pad.setToolTip(_TIP)
         self.pad.moved.connect(self._on_moved)
@@ -60,6 +64,10 @@ class LatentPanel(QWidget):
             box.setAccessibleName(f"Direction {name.lower()}")
             words.addWidget(label)
             words.addWidget(box)
+        self.up_label = label
+        self.line_note = Note(_ONE)
+        self.line_note.hide()
+        words.addWidget(self.line_note)
         self.across_box.currentIndexChanged.connect(self._on_across)
         self.up_box.currentIndexChanged.connect(self._on_up)
         words.addWidget(self.where)
@@ -91,6 +99,7 @@ class LatentPanel(QWidget):
         self._directions = np.eye(n_latents)
         self.pad.set_axes(np.zeros((2, n_latents)))
         self._show_samples()
+        self._n_offered = n_latents
         self._offer([f"Latent {number}" for number in range(1, n_latents + 1)])
 
     def show_space(
@@ -108,6 +117,9 @@ class LatentPanel(QWidget):
         self._directions = directions.astype(np.float64)
         shares = strength.astype(np.float64) ** 2
         shares /= max(float(shares.sum()), np.finfo(float).tiny)
+        # The first is always there; the others where they change something.
+        self._n_offered = max(1, int(np.sum(shares >= _LEAST_SHARE)))
+        shares = shares[: self._n_offered]
         self._offer(
             [f"Direction {n} · {100 * share:.0f} %" for n, share in enumerate(shares, start=1)]
         )
@@ -148,7 +160,7 @@ class LatentPanel(QWidget):
         self._show_axes()
 
     def _show_axes(self, _axes: object = None) -> None:
-        last = max(self._n_latents - 1, 0)
+        last = max(self._n_offered - 1, 0)
         across, up = (min(axis, last) for axis in self._state.display.latent_axes)
         with quiet(self.across_box, self.up_box):
             self.across_box.setCurrentIndex(across)
@@ -156,8 +168,12 @@ class LatentPanel(QWidget):
         axes = np.zeros((2, self._n_latents))
         if self._n_latents:
             axes[0] = self._directions[across]
-        if self._n_latents > 1:
-            axes[1] = self._directions[up]
+        is_line = self._n_offered == 1
+        if self._n_offered > 1:
+            axes[1] = self._directions[up if up != across else 1 - min(across, 1)]
+        for widget in (self.up_label, self.up_box):
+            widget.setVisible(not is_line)
+        self.line_note.setVisible(is_line and self._n_latents > 1)
         self.pad.set_axes(axes)
         self._say()
 
@@ -181,7 +197,8 @@ class LatentPanel(QWidget):
 
     def _say(self) -> None:
         across, up = self.pad.coordinates
-        text = f"At {across:+.2f} σ, {up:+.2f} σ".replace("-", "−")
-        if self.pad.beside >= 0.005:
+        text = f"At {across:+.2f} σ" if self.pad.is_line else f"At {across:+.2f} σ, {up:+.2f} σ"
+        text = text.replace("-", "−")
+        if self.pad.beside >= 0.005 and not self.pad.is_line:
             text += f", {self.pad.beside:.2f} σ beside this plane"
         self.where.setText(text)

@@ -29,6 +29,7 @@ from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
+from napari_structseg.widgets.panels.neighbours_words import CHANGES, FORMULAS, UPDATES
 from napari_structseg.widgets.panels.prior_chooser import PriorChooser
 from napari_structseg.widgets.parts.choice import Choice
 from napari_structseg.widgets.parts.iteration_slider import IterationSlider
@@ -36,40 +37,6 @@ from napari_structseg.widgets.parts.scale_slider import ScaleSlider
 from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 from napari_structseg.widgets.plots.compatibility_picture import CompatibilityPicture
 from napari_structseg.widgets.plots.convergence_plot import ConvergencePlot
-
-# What the descriptions of the controls leave out.
-_FORMULAS = {
-    "iterations": "Each sets R to softmax(U + s·M(R)): what the model says of a voxel, and what "
-    "its neighbours say.",
-    "mrf_strength": "It is s in softmax(U + s·M(R)).",
-    "damping": "Each step gives w·softmax(U + s·M(R)) + (1 − w)·R; proximal steps do without.",
-    "update_rule": "",
-}
-UPDATES: dict[Update, tuple[str, str]] = {
-    "parallel": (
-        "Parallel",
-        "All voxels at once, from the same neighbours: R becomes softmax(U + s·M(R)); fast, but "
-        "it may oscillate.",
-    ),
-    "proximal": (
-        "Proximal",
-        "All voxels at once, held back where they are: R becomes softmax((U + s·M(R) + "
-        "τ·log R) / (1 + τ)), which lowers the free energy of a prior that has one.",
-    ),
-    "coloured": (
-        "Coloured",
-        "One set of voxels that are not neighbours after the other, each from the latest of "
-        "its neighbours: the free energy of a prior that has one never rises.",
-    ),
-}
-CHANGES: dict[Changes, tuple[str, str]] = {
-    Changes.NONE: ("None", "Mark no changes."),
-    Changes.START: ("Since start", "Mark the voxels whose label differs from the model's own."),
-    Changes.PREVIOUS: (
-        "Since last",
-        "Mark the voxels whose label differs from that of the iteration before.",
-    ),
-}
 
 _DEFAULT_RULE: Update = "parallel"
 
@@ -91,7 +58,7 @@ class NeighboursPanel(QWidget):
         self._classes: tuple[ClassSpec, ...] = ()
         tips = {
             name: f"{Controls.model_fields[name].description} {formula}".strip()
-            for name, formula in _FORMULAS.items()
+            for name, formula in FORMULAS.items()
         }
         self.prior_chooser = PriorChooser(state)
         self.iteration_slider = IterationSlider(
@@ -127,41 +94,42 @@ class NeighboursPanel(QWidget):
             "This model has no prior: it labels each voxel without its neighbours. Above you can "
             "choose that of another model."
         )
-        self._controls = QWidget()
-        grid = QGridLayout(self._controls)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(8)
-        grid.setVerticalSpacing(4)
-        grid.setColumnStretch(1, 1)
-        for row, (name, tip, part) in enumerate(
-            (
-                ("Iterations", tips["iterations"], self.iteration_slider),
-                ("Strength", tips["mrf_strength"], self.strength_slider),
-                ("Damping", tips["damping"], self.damping_slider),
-                ("Update", tips["update_rule"], self.update_choice),
-                ("Changes", "Which changes of labels to mark over the image.", self.changes_choice),
-            )
-        ):
-            label = QLabel(name)
-            label.setIndent(0)
-            label.setToolTip(tip)
-            grid.addWidget(label, row, 0)
-            grid.addWidget(part, row, 1)
+        self._controls = _rows(
+            ("Iterations", tips["iterations"], self.iteration_slider),
+            ("Strength", tips["mrf_strength"], self.strength_slider),
+            ("Changes", "Which changes of labels to mark over the image.", self.changes_choice),
+        )
+        self.advanced_button = SmallButton(
+            "Advanced", "How mean field computes it, and how far it has converged."
+        )
+        self.advanced_button.setCheckable(True)
+        self._inner_controls = _rows(
+            ("Damping", tips["damping"], self.damping_slider),
+            ("Update", tips["update_rule"], self.update_choice),
+        )
+        self.advanced = QWidget()
+        inner = QVBoxLayout(self.advanced)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.setSpacing(6)
+        inner.addWidget(self._inner_controls)
+        inner.addWidget(self.plot)
         last = QHBoxLayout()
         last.setContentsMargins(0, 0, 0, 0)
         last.setSpacing(8)
         last.addWidget(self.stop_box)
         last.addWidget(self.progress, 1)
         last.addWidget(self.weights_button)
+        last.addWidget(self.advanced_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
         for widget in (self.prior_chooser, self.note, self._controls):
             layout.addWidget(widget)
         layout.addLayout(last)
-        layout.addWidget(self.plot)
-        layout.addWidget(self.warning)
+        layout.addWidget(self.advanced)
         layout.addWidget(self.picture)
+        # Last of all: it comes and goes while a slider above it is moved.
+        layout.addWidget(self.warning)
         self._connect()
         self.set_model((), iterations=None)
 
@@ -191,7 +159,13 @@ class NeighboursPanel(QWidget):
         has_prior = iterations is not None
         self.iteration_slider.set_default(iterations or 0)
         self.note.setVisible(not has_prior)
-        for widget in (self._controls, self.stop_box, self.reset_button):
+        for widget in (
+            self._controls,
+            self._inner_controls,
+            self.advanced_button,
+            self.stop_box,
+            self.reset_button,
+        ):
             widget.setEnabled(has_prior)
         self._show_iterations()
         self.plot.setVisible(has_prior)
@@ -264,6 +238,7 @@ class NeighboursPanel(QWidget):
         bind(self, display, "stop_when_converged", self._show_stop)
         bind(self, display, "changes", self._show_changes)
         bind(self, display, "open_sections", self._show_weights)
+        bind(self, display, "open_sections", self._show_advanced)
         self.iteration_slider.changed.connect(self._on_iterations)
         self.strength_slider.changed.connect(self._on_strength)
         self.damping_slider.changed.connect(self._on_damping)
@@ -272,6 +247,7 @@ class NeighboursPanel(QWidget):
         self.stop_box.toggled.connect(self._on_stop)
         self.picture.nudges_changed.connect(self._on_nudges)
         self.weights_button.toggled.connect(self._on_weights)
+        self.advanced_button.toggled.connect(self._on_advanced)
         self.reset_button.clicked.connect(self.reset)
 
     def _show_iterations(self, _iterations: object = None) -> None:
@@ -321,5 +297,31 @@ class NeighboursPanel(QWidget):
             self.weights_button.setChecked(is_open)
         self.picture.setVisible(is_open)
 
+    def _show_advanced(self, open_sections: frozenset[str]) -> None:
+        is_open = "advanced" in open_sections
+        with quiet(self.advanced_button):
+            self.advanced_button.setChecked(is_open)
+        self.advanced.setVisible(is_open)
+
+    def _on_advanced(self, is_open: bool) -> None:
+        self._state.display.fold("advanced", is_open=is_open)
+
     def _on_weights(self, is_open: bool) -> None:
         self._state.display.fold("weights", is_open=is_open)
+
+
+def _rows(*rows: tuple[str, str, QWidget]) -> QWidget:
+    """Controls below each other: the name, the tip and the widget of each."""
+    page = QWidget()
+    grid = QGridLayout(page)
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setHorizontalSpacing(8)
+    grid.setVerticalSpacing(4)
+    grid.setColumnStretch(1, 1)
+    for row, (name, tip, part) in enumerate(rows):
+        label = QLabel(name)
+        label.setIndent(0)
+        label.setToolTip(tip)
+        grid.addWidget(label, row, 0)
+        grid.addWidget(part, row, 1)
+    return page

@@ -26,10 +26,12 @@ from napari_structseg.io.weights import shipped_models
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.panels.intensity_window_row import WindowRow
+from napari_structseg.widgets.panels.spacing_row import SpacingRow
 from napari_structseg.widgets.panels.where_chooser import WhereChooser
 from napari_structseg.widgets.parts.combo import NarrowCombo
 from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
 from napari_structseg.widgets.viewer.specs import spec_of
+from napari_structseg.widgets.viewer.viewing import has_size
 
 # What is chosen by a dialog: its title, and the files it lists.
 _MAPS, _FROM_FILE = "Probability map…", "From file…"
@@ -37,7 +39,7 @@ _DIALOGS = {
     _MAPS: ("Choose class probabilities", "Class probabilities (*.nii *.nii.gz)"),
     _FROM_FILE: ("Choose a model", "Models (*.safetensors)"),
 }
-_ROWS = ("Image", "Model", "Where", "Window", "Device")
+_ROWS = ("Image", "Voxels", "Model", "Where", "Window", "Device")
 _PADDING = 10
 
 
@@ -88,6 +90,8 @@ class SourcePanel(QWidget):
         self.progress.setStyleSheet("QProgressBar { border: none; }")
         self.where = WhereChooser(viewer, state)
         self.window_row = WindowRow(state)
+        self.spacing_row = SpacingRow()
+        self.spacing_row.spacing_typed.connect(self._on_spacing)
         self.file_dialog: QFileDialog | None = None
         self._followed: list[ImageLayer] = []
         self._lay_out()
@@ -98,6 +102,7 @@ class SourcePanel(QWidget):
         bind(self, state.source, "model", self._show_model)
         bind(self, state.source, "device", self._show_device)
         bind(self, state.source, "image", self._show_image)
+        bind(self, state.source, "spacing", self.spacing_row.show_spacing)
         self.model_box.activated.connect(self._on_model)
         self.image_box.currentIndexChanged.connect(self._on_image)
         self.device_box.currentIndexChanged.connect(self._on_device)
@@ -138,6 +143,7 @@ class SourcePanel(QWidget):
             self.model_box,
             self.where,
             self.window_row,
+            self.spacing_row,
             self.device_box,
         ):
             box.setEnabled(state is RunState.READY)
@@ -235,14 +241,21 @@ class SourcePanel(QWidget):
         is_for_slices = spec is not None and spec.dimensions == 2
         is_for_slices = is_for_slices and layer is not None and layer.ndim == 3
         uses_window = spec is not None and spec.intensity.kind == "window"
+        needs_spacing = layer is not None and layer.ndim in (2, 3) and not has_size(layer)
+        if layer is not None:
+            self.spacing_row.set_axes(layer.ndim)
         self.where.set_model(spec if is_for_slices else None, layer)
         self.window_row.set_model(spec.intensity if spec and uses_window else None, layer)
         for label, row, is_shown in (
+            (self._labels["Voxels"], self.spacing_row, needs_spacing),
             (self._labels["Where"], self.where, is_for_slices),
             (self._labels["Window"], self.window_row, uses_window),
         ):
             label.setVisible(is_shown)
             row.setVisible(is_shown)
+
+    def _on_spacing(self, spacing: tuple[float, ...] | None) -> None:
+        self._source.spacing = spacing
 
     def _on_model(self, index: int) -> None:
         dialog = _DIALOGS.get(self.model_box.itemText(index))
@@ -280,6 +293,7 @@ class SourcePanel(QWidget):
             self.model_box,
             self.device_box,
             self.run_button,
+            self.spacing_row.field,
             *self.where.controls,
             *self.window_row.controls,
             *self._labels.values(),
@@ -296,7 +310,7 @@ class SourcePanel(QWidget):
         for row_index, label in enumerate(self._labels.values()):
             label.setIndent(0)
             grid.addWidget(label, row_index, 0, Qt.AlignmentFlag.AlignTop)
-        choosers = (self.image_box, self.model_box, self.where, self.window_row)
+        choosers = (self.image_box, self.spacing_row, self.model_box, self.where, self.window_row)
         for row_index, chooser in enumerate(choosers):
             grid.addWidget(chooser, row_index, 1)
         row = QHBoxLayout()

@@ -14,7 +14,9 @@ from napari_structseg.session.messages import ClassVolumes, Request, Show, Volum
 from napari_structseg.session.resolve import KEYS, Part
 from napari_structseg.session.state import ExplorerState, Mean
 from napari_structseg.widgets.binding import bind
-from napari_structseg.widgets.parts.class_row import ClassRow, Measure
+from napari_structseg.widgets.panels.class_looks import ClassLooks
+from napari_structseg.widgets.parts.class_row import ClassRow, Columns
+from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
 from napari_structseg.widgets.parts.section import Note, SmallButton
 
@@ -46,6 +48,7 @@ class SpreadPanel(QWidget):
         super().__init__(parent)
         self._state = state
         self.rows: tuple[ClassRow, ...] = ()
+        self._looks = ClassLooks((), state.display)
         tip = Controls.model_fields["temperature"].description or ""
         label = QLabel("Temperature")
         label.setIndent(0)
@@ -69,7 +72,7 @@ class SpreadPanel(QWidget):
         first.addWidget(self.temperature_slider, 1)
         self._rows_layout = QVBoxLayout()
         self._rows_layout.setContentsMargins(0, 0, 0, 0)
-        self._rows_layout.setSpacing(4)
+        self._rows_layout.setSpacing(2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
@@ -78,6 +81,8 @@ class SpreadPanel(QWidget):
         layout.addLayout(self._rows_layout)
         bind(self, state.controls, "temperature", self.temperature_slider.show_value)
         bind(self, state.controls, "class_scale", self._show_scale)
+        bind(self, state.display, "hidden_classes", self._show_looks)
+        bind(self, state.display, "class_opacity", self._show_looks)
 
     @property
     def is_default(self) -> bool:
@@ -96,8 +101,10 @@ class SpreadPanel(QWidget):
             self._rows_layout.removeWidget(row)
             row.hide()
             row.deleteLater()
+        columns = Columns()
         self.rows = tuple(
-            ClassRow(spec, is_transparent=label == 0) for label, spec in enumerate(classes)
+            ClassRow(spec, is_transparent=label == 0, columns=columns)
+            for label, spec in enumerate(classes)
         )
         for label, row in enumerate(self.rows):
             row.changed.connect(partial(self._on_scale, label))
@@ -108,6 +115,7 @@ class SpreadPanel(QWidget):
         self.note.setVisible(not is_stochastic)
         self.temperature_slider.setEnabled(is_stochastic)
         self.reset_button.setEnabled(is_stochastic)
+        self._looks = ClassLooks(self.rows, self._state.display)
         self._show_scale()
 
     def show_request(self, request: Request) -> None:
@@ -155,9 +163,11 @@ class SpreadPanel(QWidget):
         """Volumes, their ranges, and which of them are out of date."""
         has_volumes, has_range, is_refined = self._currency()
         spread = None if is_refined else self._spread
+        is_sample = not isinstance(self._state.controls.chosen, Mean)
         for label, row in enumerate(self.rows):
             if self._volumes is not None:
-                row.show_volume(float(self._volumes.volumes_ml[label]), is_current=has_volumes)
+                volume = float(self._volumes.volumes_ml[label])
+                row.show_volume(volume, is_current=has_volumes, is_sample=is_sample)
             row.show_spread(
                 None if spread is None else spread.volumes_ml[:, label],
                 is_exact=spread is None or spread.exact,
@@ -187,6 +197,9 @@ class SpreadPanel(QWidget):
         if shown is None or self._request is None:
             return shown is not None
         return KEYS[part](shown.request) == KEYS[part](self._request)
+
+    def _show_looks(self, _changed: object = None) -> None:
+        self._looks.show()
 
     def _show_scale(self, _scale: object = None) -> None:
         for row, scale in zip(self.rows, self._scale, strict=True):

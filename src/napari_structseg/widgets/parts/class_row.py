@@ -1,55 +1,82 @@
-"""One class in the dock: its colour, name, volume, volume's distribution, and scale."""
+"""One class in the dock: how it is drawn, its name, volume, volume's distribution, and scale."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QEvent, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QPainter, QPaintEvent
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Signal
+from qtpy.QtGui import QColor, QResizeEvent
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_structseg.controls import CLASS_SCALE_MAX, Controls
+from napari_structseg.controls import CLASS_SCALE_MAX
 from napari_structseg.models import ClassSpec
-from napari_structseg.widgets.parts.colors import (
-    display_name,
-    faint_color,
-    muted_color,
-    text_color,
-)
-from napari_structseg.widgets.parts.legend import draw_empty_swatch, draw_swatch
+from napari_structseg.widgets.parts.class_look import ROOM, EyeButton, OpacityButton
+from napari_structseg.widgets.parts.colors import display_name
+from napari_structseg.widgets.parts.figure import Figure
+from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
+from napari_structseg.widgets.parts.section import ShortName, SteadyCaption
 from napari_structseg.widgets.plots.volume_plot import VolumePlot
 
 _PERCENTILES = (5, 50, 95)
-_OUTDATED = "Not up to date: it is being counted."
+_SCALE_TIP = (
+    "Spread of {name}: 0 is none, 1 is the model's own, more exaggerates how samples differ, less "
+    "than 0 turns a sample into its opposite."
+)
+# At the right end of the scale: what more spread does to the volume.
+_MORE = {"": "more", "larger": "more ▲", "smaller": "more ▼"}
+# Between parts of a row, and of all its gaps with the eye and the swatch, in pixels.
+_GAP = 4
+_FIXED = 2 * ROOM.width() + 5 * _GAP
+# Of a column beside its text, in pixels.
+_BESIDE = 6
+# A sample whose volume is nearer to the median than this share of the range is not called larger.
+_MUCH = 0.1
 _FONT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange)
 
 
-@dataclass(frozen=True)
-class Measure:
-    """How sizes are written.
+class Columns:
+    """Widths of the columns of numbers, the same in all rows; they grow and never clip.
 
-    Attributes
-    ----------
-    unit
-        Of volume, or of area for an image with two axes.
-    per_ml
-        What a volume in mL is multiplied with.
-    name
-        What it is a size of.
+    Rows that stand below each other share one.
     """
 
-    unit: str = "mL"
-    per_ml: float = 1.0
-    name: str = "Volume"
+    def __init__(self) -> None:
+        self._names: list[QLabel] = []
+        self._labels: list[tuple[QLabel, QLabel]] = []
+        self._plots: list[VolumePlot] = []
+        self._widths = (0, 0)
 
-    def write(self, volume_ml: float) -> str:
-        """A volume with its unit."""
-        if volume_ml == 0:
-            return f"0 {self.unit}"
-        return f"{format_ml(self.per_ml * volume_ml)} {self.unit}"
+    def add(self, name: QLabel, volume: QLabel, interval: QLabel, plot: VolumePlot) -> None:
+        """Keep what is in a row aligned with the others."""
+        self._names.append(name)
+        self._labels.append((volume, interval))
+        self._plots.append(plot)
+
+    def share(self, width: int) -> None:
+        """Give the plots of rows of this width, in pixels, what names and numbers leave over."""
+        name = max(one.minimumSizeHint().width() for one in self._names)
+        left = width - name - sum(self._widths) - _FIXED
+        for plot in self._plots:
+            plot.set_width(left)
+
+    def begin(self, *widest: str) -> None:
+        """Start again with the widths of these two texts, as after another font or unit."""
+        self._widths = (0, 0)
+        self.fit(*widest)
+
+    def fit(self, *texts: str) -> None:
+        """Make room for two texts: columns do not move while numbers change within it."""
+        if not self._labels:
+            return
+        metrics = self._labels[0][0].fontMetrics()
+        needed = tuple(metrics.horizontalAdvance(text) + _BESIDE for text in texts)
+        widths = (max(self._widths[0], needed[0]), max(self._widths[1], needed[1]))
+        if widths != self._widths:
+            self._widths = widths
+            for labels in self._labels:
+                for label, width in zip(labels, widths, strict=True):
+                    label.setFixedWidth(width)
 
 
 class ClassRow(QWidget):
@@ -60,44 +87,76 @@ class ClassRow(QWidget):
     spec
         The class.
     is_transparent
-        Whether the label layer does not show it.
+        Whether it is never drawn, as the background: then its volume is of no interest either.
+    columns
+        Shared with the rows that it is aligned with.
     """
 
     changed = Signal(float)
+    shown_changed = Signal(bool)
+    opacity_changed = Signal(float)
 
     def __init__(
-        self, spec: ClassSpec, *, is_transparent: bool = False, parent: QWidget | None = None
+        self,
+        spec: ClassSpec,
+        *,
+        is_transparent: bool = False,
+        columns: Columns | None = None,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         color = QColor(spec.color)
+        name = display_name(spec)
+        self._is_transparent = is_transparent
         self._measure = Measure()
-        self.swatch = _Swatch(None if is_transparent else color)
-        self.name = QLabel(display_name(spec))
-        self.name.setIndent(0)
+        self._columns = Columns() if columns is None else columns
+        self._volume_ml: float | None = None
+        self._is_sample = False
+        self._percentiles: tuple[float, float, float] | None = None
+        self._how = ""
+        self._is_volume_current = self._is_range_current = True
+        self.eye = EyeButton(name)
+        self.eye.toggled.connect(self._on_eye)
+        self.swatch = OpacityButton(name, None if is_transparent else color)
+        self.swatch.changed.connect(self.opacity_changed.emit)
+        self.name = ShortName(name)
         self.volume = Figure()
         self.interval = Figure(is_secondary=True)
         self.plot = VolumePlot(color if not is_transparent else QColor(128, 128, 128))
+        self._columns.add(self.name, self.volume, self.interval, self.plot)
         self.scale = ScaleSlider(
             -CLASS_SCALE_MAX,
             CLASS_SCALE_MAX,
             name=f"Scale of {spec.name}",
-            tip=Controls.model_fields["class_scale"].description or "",
+            tip=_SCALE_TIP.format(name=name),
             color=None if is_transparent else color,
         )
         self.scale.changed.connect(self.changed.emit)
+        policy = self.eye.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.eye.setSizePolicy(policy)
+        for widget in (self.eye, self.volume, self.interval, self.plot):
+            widget.setVisible(not is_transparent)
+        self.less = SteadyCaption("less", "less")
+        self.more = SteadyCaption(_MORE[""], _MORE["larger"])
+        self.scale.add_ends(self.less, self.more)
         top = QHBoxLayout()
         top.setContentsMargins(0, 0, 0, 0)
-        top.setSpacing(6)
-        top.addWidget(self.swatch)
-        top.addWidget(self.name, 1)
-        top.addWidget(self.volume)
-        top.addWidget(self.interval)
-        top.addWidget(self.plot)
+        top.setSpacing(_GAP)
+        for part in (self.eye, self.swatch):
+            top.addWidget(part)
+        # Without numbers, the scale stands beside the name.
+        top.addWidget(self.name, 0 if is_transparent else 1)
+        for number in (self.volume, self.interval, self.plot):
+            top.addWidget(number)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addLayout(top)
-        layout.addWidget(self.scale)
+        if is_transparent:
+            top.addWidget(self.scale, 1)
+        else:
+            layout.addWidget(self.scale)
         self._fit_text()
 
     def changeEvent(self, event: QEvent | None) -> None:
@@ -106,25 +165,47 @@ class ClassRow(QWidget):
         if event is not None and event.type() in _FONT_EVENTS:
             self._fit_text()
 
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Give the plot what is left over."""
+        super().resizeEvent(event)
+        self._columns.share(self.width())
+
     def set_measure(self, measure: Measure) -> None:
         """Write volumes so from now on."""
         self._measure = measure
         self._fit_text()
+        self._write()
 
-    def show_volume(self, volume_ml: float | None, *, is_current: bool = True) -> None:
+    def show_look(self, opacity: float, *, is_shown: bool) -> None:
+        """Show how the class is drawn, and say nothing of it."""
+        blocked = self.eye.blockSignals(True)
+        self.eye.setChecked(is_shown)
+        self.eye.blockSignals(blocked)
+        self.eye.update()
+        self.swatch.show_look(opacity, is_shown=is_shown)
+
+    def show_volume(
+        self, volume_ml: float | None, *, is_current: bool = True, is_sample: bool = False
+    ) -> None:
         """Show the volume of the segmentation shown.
 
         Parameters
         ----------
         volume_ml
-            None: it is not known.
+            In mL; None: it is not known.
         is_current
             Whether it is that of the labels that are wanted now; otherwise it is greyed.
+        is_sample
+            Whether it is a sample, which more or less spread changes.
         """
-        text = "" if volume_ml is None else self._measure.write(volume_ml)
-        tip = f"{self._measure.name} of the segmentation that is shown."
-        self.volume.show_text(text, tip if text else "", is_current=is_current)
+        if self._is_transparent:
+            return
+        self._volume_ml = volume_ml
+        self._is_sample = is_sample and is_current
+        self._is_volume_current = is_current
         self.plot.show_mark(volume_ml if is_current else None)
+        self._write()
+        self._say_direction()
 
     def show_spread(
         self,
@@ -144,20 +225,20 @@ class ClassRow(QWidget):
         is_current
             Whether they are those of the controls now; otherwise the range is greyed.
         """
-        if volumes_ml is None:
-            self.interval.show_text("", "")
-            self.plot.clear_samples()
+        if self._is_transparent:
             return
-        low, middle, high = (float(one) for one in np.percentile(volumes_ml, _PERCENTILES))
-        self.plot.show_volumes(volumes_ml)
-        write, scale = self._measure.write, self._measure.per_ml
-        how = "" if is_exact else " (estimated on a lattice of voxels)"
-        tip = (
-            f"{self._measure.name} over {len(volumes_ml)} samples{how}: 5 % {write(low)}, "
-            f"median {write(middle)}, 95 % {write(high)}."
-        )
-        text = f"{format_ml(scale * low)}–{format_ml(scale * high)}"
-        self.interval.show_text(text, tip, is_current=is_current)
+        self._percentiles = None
+        self._is_range_current = is_current
+        if volumes_ml is None:
+            self.plot.clear_samples()
+        else:
+            low, middle, high = (float(one) for one in np.percentile(volumes_ml, _PERCENTILES))
+            self._percentiles = (low, middle, high)
+            how = "" if is_exact else " (estimated on a lattice of voxels)"
+            self._how = f"over {len(volumes_ml)} samples{how}"
+            self.plot.show_volumes(volumes_ml)
+        self._write()
+        self._say_direction()
 
     def clear(self) -> None:
         """Forget the volumes."""
@@ -165,66 +246,56 @@ class ClassRow(QWidget):
         self.show_spread(None)
         self.plot.clear_volumes()
 
+    @property
+    def direction(self) -> str:
+        """What more spread does to the volume of the sample shown: larger, smaller, or nothing."""
+        if not self._is_sample or self._volume_ml is None or self._percentiles is None:
+            return ""
+        low, middle, high = self._percentiles
+        away = self._volume_ml - middle
+        if self.scale.value < 0:
+            # Past its opposite: less than 0 has turned the sample over.
+            away = -away
+        if abs(away) <= _MUCH * (high - low):
+            return ""
+        return "larger" if away > 0 else "smaller"
+
+    def _write(self) -> None:
+        """Write the numbers in the unit of now."""
+        measure, volume_ml = self._measure, self._volume_ml
+        text = "" if volume_ml is None else measure.write(volume_ml)
+        tip = f"{measure.name} of the segmentation that is shown." if text else ""
+        self.volume.show_text(text, tip, is_current=self._is_volume_current)
+        if self._percentiles is None:
+            self.interval.show_text("", "")
+        else:
+            low, middle, high = self._percentiles
+            tip = (
+                f"{measure.name} {self._how}: 5 % {measure.write(low)}, "
+                f"median {measure.write(middle)}, 95 % {measure.write(high)}."
+            )
+            text = f"{measure.number(low)}–{measure.number(high)}"
+            self.interval.show_text(text, tip, is_current=self._is_range_current)
+        self._columns.fit(self.volume.text(), self.interval.text())
+        self._columns.share(self.width())
+
+    def _say_direction(self) -> None:
+        tip = _SCALE_TIP.format(name=self.name.text())
+        direction = self.direction
+        if direction:
+            other = "smaller" if direction == "larger" else "larger"
+            tip += f" For what is shown now: to the right it gets {direction}, to the left {other}."
+        if self.scale.slider.toolTip() != tip:
+            for widget in (self.scale.slider, self.scale.box):
+                widget.setToolTip(tip)
+        self.more.setText(_MORE[direction])
+
+    def _on_eye(self, is_shown: bool) -> None:
+        self.swatch.show_look(self.swatch.opacity, is_shown=is_shown)
+        self.shown_changed.emit(is_shown)
+
     def _fit_text(self) -> None:
-        """Columns that do not move when numbers change."""
-        widest_volume = f"00,000 {self._measure.unit}"
-        for label, widest in ((self.volume, widest_volume), (self.interval, "0,000–0,000")):
+        for label in (self.volume, self.interval):
             label.ensurePolished()
-            label.setFixedWidth(label.fontMetrics().horizontalAdvance(widest) + 6)
-
-
-class Figure(QLabel):
-    """A number that says whether it is up to date: greyed, and in its tooltip.
-
-    Parameters
-    ----------
-    is_secondary
-        Whether it is quieter than other text also when it is up to date.
-    """
-
-    def __init__(self, *, is_secondary: bool = False, parent: QWidget | None = None) -> None:
-        super().__init__("", parent)
-        self._is_secondary = is_secondary
-        self.is_current = True
-        self.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-
-    def show_text(self, text: str, tip: str, *, is_current: bool = True) -> None:
-        """Show a number and what it is of."""
-        self.is_current = is_current
-        self.setText(text)
-        self.setToolTip(tip if is_current else f"{_OUTDATED} {tip}")
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw the number; what is out of date is hardly more than a shadow."""
-        painter = QPainter(self)
-        if not self.is_current:
-            painter.setPen(faint_color(self))
-        else:
-            painter.setPen((muted_color if self._is_secondary else text_color)(self))
-        painter.drawText(self.contentsRect(), int(self.alignment()), self.text())
-
-
-class _Swatch(QWidget):
-    """The colour of a class; a frame for one that is not shown."""
-
-    def __init__(self, color: QColor | None, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._color = color
-        self.setFixedSize(QSize(12, 12))
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        if self._color is None:
-            draw_empty_swatch(painter, QRectF(self.rect()), self)
-        else:
-            draw_swatch(painter, QRectF(self.rect()), self._color, self)
-
-
-def format_ml(volume_ml: float) -> str:
-    """A volume with about three digits: 0.42, 3.14, 27.2, 655, 1,432."""
-    if volume_ml >= 100:
-        return f"{volume_ml:,.0f}"
-    return f"{volume_ml:.1f}" if volume_ml >= 10 else f"{volume_ml:.2f}"
+        self._columns.begin(f"00,000 {self._measure.unit}", "0,000–0,000")
+        self._columns.fit(self.volume.text(), self.interval.text())

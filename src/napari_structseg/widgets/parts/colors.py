@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from napari.utils import Colormap
-from napari.utils.colormaps import ensure_colormap
+from napari.utils.colormaps import DirectLabelColormap, ensure_colormap
 from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QWidget
 
@@ -32,6 +32,14 @@ def label_colors(classes: Sequence[ClassSpec]) -> RGBA:
     colors = np.array([QColor(one.color).getRgbF() for one in classes], np.float32)
     colors[0, 3] = 0
     return colors
+
+
+def label_colormap(colors: RGBA, opacities: Sequence[float]) -> DirectLabelColormap:
+    """Of a labels layer: each label in its colour, ``(C, 4)``, and so opaque, ``(C,)``."""
+    alphas = colors[:, 3] * np.asarray(opacities, np.float32)
+    table: dict[int | None, RGBA] = dict(enumerate(np.column_stack([colors[:, :3], alphas])))
+    table[None] = np.zeros(4, np.float32)
+    return DirectLabelColormap(color_dict=table)
 
 
 def display_name(spec: ClassSpec) -> str:

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QAbstractButton, QSizePolicy, QWidget
 from napari_structseg.models import ClassSpec
 from napari_structseg.render.contours import contour_segments
 from napari_structseg.render.hypotheses import Mode
-from napari_structseg.widgets.parts.class_row import Measure
 from napari_structseg.widgets.parts.colors import (
     display_name,
     edge_color,
@@ -21,6 +20,7 @@ from napari_structseg.widgets.parts.colors import (
     muted_color,
     text_color,
 )
+from napari_structseg.widgets.parts.measure import Measure
 
 _HEIGHT = 58
 _PICTURE = QSize(66, 50)
@@ -58,6 +58,7 @@ class HypothesisRow(QAbstractButton):
         self.mode = mode
         self.is_stale = False
         self._measure = measure
+        self._classes = tuple(classes)
         self._colors = [QColor(one.color) for one in classes]
         self._grey: QImage | None = None
         self._outlines: list[tuple[QColor, QPainterPath]] = []
@@ -111,6 +112,12 @@ class HypothesisRow(QAbstractButton):
             (self._colors[label], _outline(labels == label))
             for label in range(1, len(self._colors))
         ]
+        self.update()
+
+    def set_measure(self, measure: Measure) -> None:
+        """Write sizes so from now on."""
+        self._measure = measure
+        self.setToolTip(_tip(self.mode, self._classes, measure))
         self.update()
 
     def set_stale(self, is_stale: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,6 +63,11 @@ class Legend(QWidget):
         self._n_outlines = n_outlines
         self.update()
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What the two ends of the bar of a map mean."""
+        return ("all agree", "none") if self._show is Show.AGREEMENT else ("certain", "uncertain")
+
     def sizeHint(self) -> QSize:
         """One line of text."""
         return QSize(240, self.fontMetrics().height() + 4)
@@ -124,9 +128,7 @@ class Legend(QWidget):
         ]
 
     def _draw_bar(self, painter: QPainter) -> None:
-        is_agreement = self._show is Show.AGREEMENT
-        largest = math.log(max(2, len(self._classes)))
-        low, high = ("all agree", "none") if is_agreement else ("certain", f"{largest:.2f} nats")
+        low, high = self.ends
         metrics = self.fontMetrics()
         painter.setPen(muted_color(self))
         rect = QRectF(self.rect())

@@ -131,12 +131,17 @@ class NumberSlider(QWidget):
             widget.setAccessibleName(name)
             widget.valueChanged.connect(self.set_value)
         self.set_default(default)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(6)
-        row.addWidget(self.slider, 1)
-        row.addWidget(self.box)
-        row.addWidget(self.reset_button)
+        self._row = QHBoxLayout(self)
+        self._row.setContentsMargins(0, 0, 0, 0)
+        self._row.setSpacing(6)
+        self._row.addWidget(self.slider, 1)
+        self._row.addWidget(self.box)
+        self._row.addWidget(self.reset_button)
+
+    def add_ends(self, low: QWidget, high: QWidget) -> None:
+        """Put widgets at the two ends of the slider, for example what they mean."""
+        self._row.insertWidget(0, low)
+        self._row.insertWidget(2, high)
 
     @property
     def value(self) -> float:

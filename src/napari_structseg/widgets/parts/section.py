@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QPainter, QPaintEvent
+from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -14,11 +14,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_structseg.widgets.parts.colors import line_color, muted_color
+from napari_structseg.widgets.parts.colors import line_color, muted_color, text_color
+
+# Letters of a name that are seen in any case; pixels beside a text, against rounding.
+_LETTERS = 10
+_SPARE = 6
 
 
-class Caption(QLabel):
-    """One line of secondary text that is elided, never clipped."""
+class ElidedLabel(QLabel):
+    """One line of text that is elided, never clipped."""
 
     def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
         super().__init__(text, parent)
@@ -30,14 +34,66 @@ class Caption(QLabel):
         return QSize(self.fontMetrics().averageCharWidth() * 4, super().minimumSizeHint().height())
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw the text in the quiet shade of the theme's colour."""
+        """Draw as much as there is room for."""
         painter = QPainter(self)
-        painter.setPen(muted_color(self))
+        painter.setPen(self.color())
         rect = self.contentsRect()
         shown = self.fontMetrics().elidedText(
             self.text(), Qt.TextElideMode.ElideRight, rect.width()
         )
         painter.drawText(rect, int(self.alignment()), shown)
+
+    def color(self) -> QColor:
+        """Of the text."""
+        return text_color(self)
+
+
+class ShortName(ElidedLabel):
+    """A name that gives way to the numbers beside it, down to its first letters."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Room for some letters, or for all of a shorter name."""
+        metrics = self.fontMetrics()
+        room = min(metrics.horizontalAdvance(self.text()), _LETTERS * metrics.averageCharWidth())
+        return QSize(room + _SPARE, super().minimumSizeHint().height())
+
+    def sizeHint(self) -> QSize:
+        """No more than that: what is left over comes by stretching."""
+        return self.minimumSizeHint()
+
+
+class Caption(ElidedLabel):
+    """One line of secondary text, in the quiet shade of the theme's colour."""
+
+    def color(self) -> QColor:
+        """Of the text."""
+        return muted_color(self)
+
+
+class SteadyCaption(Caption):
+    """A word that is as wide as the widest that may stand in its place.
+
+    Parameters
+    ----------
+    text
+        What it says now.
+    widest
+        The widest that it may say.
+    """
+
+    def __init__(self, text: str, widest: str, parent: QWidget | None = None) -> None:
+        self._widest = widest
+        super().__init__(text, parent)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+
+    def minimumSizeHint(self) -> QSize:
+        """Room for the widest."""
+        width = self.fontMetrics().horizontalAdvance(self._widest)
+        return QSize(width + _SPARE, super().minimumSizeHint().height())
+
+    def sizeHint(self) -> QSize:
+        """The same."""
+        return self.minimumSizeHint()
 
 
 class Note(QLabel):

@@ -28,11 +28,11 @@ _FEWEST, _MOST = 2, 7
 _MARGIN = 0.06
 # Of the legend's width, for the values each entry may have.
 _SHARES = (0.33, 0.36, 0.31)
-_SHORT = {"Energy": "F"}
+_SHORT = {"Residual": "Step", "Energy": "F"}
 _ENERGY = QColor("#3f7fe0")
 _TIP = (
-    "Over the iterations of mean field: the residual, the largest change of a probability; the "
-    "fraction of voxels whose label changed; both on a logarithmic axis."
+    "Over the iterations: Step, the largest change of a probability (the residual of mean field); "
+    "Changed, the fraction of voxels whose label changed; both on a logarithmic axis."
 )
 _ENERGY_TIP = (
     " F, the free energy in nats, on an axis of its own: lower is nearer to the posterior."

@@ -32,6 +32,8 @@ _EXTENT = 3.3
 _EXTENT_PER_TEMPERATURE = 2.2
 _DOT = 3.0
 _KNOB = 6.0
+# Half of the length of the marks at 1 and 2 standard deviations, where there is one axis.
+_TICK = 8.0
 _KNOB_COLOR = QColor("#3a86e8")
 # How near in pixels a dot is hit, and how far it must be dragged to leave it.
 _NEAR = 7.0
@@ -86,14 +88,19 @@ class LatentPad(QWidget):
         rest = self._position - self._axes.T @ (self._axes @ self._position)
         return self._temperature * float(np.linalg.norm(rest))
 
+    @property
+    def is_line(self) -> bool:
+        """Whether it has one axis, and no height to move in."""
+        return not self._axes[1].any()
+
     def set_axes(self, axes: Vector) -> None:
         """Paint other directions.
 
         Parameters
         ----------
         axes
-            Orthogonal unit vectors across and up, ``(2, L)``; the second is zero where the
-            space has but one dimension.
+            Orthogonal unit vectors across and up, ``(2, L)``; the second is zero where only one
+            direction changes anything: then there is a line to move along.
         """
         self._axes = axes
         self.update()
@@ -204,13 +211,22 @@ class LatentPad(QWidget):
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(line_color(self), 1))
         painter.drawLine(QLineF(frame.left(), centre.y(), frame.right(), centre.y()))
-        painter.drawLine(QLineF(centre.x(), frame.top(), centre.x(), frame.bottom()))
+        if not self.is_line:
+            painter.drawLine(QLineF(centre.x(), frame.top(), centre.x(), frame.bottom()))
         font = self.font()
         font.setPixelSize(10)
         painter.setFont(font)
         for offsets in (1, 2):
             radius = offsets * self._temperature * self._unit
             painter.setPen(QPen(muted_color(self), 1, Qt.PenStyle.DashLine))
+            if self.is_line:
+                for side in (-radius, radius):
+                    top, bottom = QPointF(side, -_TICK), QPointF(side, _TICK)
+                    painter.drawLine(QLineF(centre + top, centre + bottom))
+                if self._temperature > 0:
+                    below = centre + QPointF(radius - _TICK, 2.5 * _TICK)
+                    painter.drawText(below, f"{offsets} σ")
+                continue
             painter.drawEllipse(centre, radius, radius)
             if self._temperature > 0:
                 # On the circle, where no axis is.

@@ -13,6 +13,7 @@ from napari_structseg.widgets.parts.colors import edge_color, text_color
 
 # Beside a line of text.
 _SIZE = QSize(84, 24)
+_NARROWEST = 28
 _POINTS = 96
 _FILL_OPACITY = 0.45
 # Of the axis left free beside the samples, and how empty it may get before it is fitted anew:
@@ -48,7 +49,9 @@ class VolumePlot(pg.GraphicsView):  # type: ignore[misc] # pyqtgraph publishes n
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setStyleSheet("background: transparent; padding: 0px;")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.setFixedSize(_SIZE)
+        self.setFixedHeight(_SIZE.height())
+        self.setMinimumWidth(0)
+        self.setMaximumWidth(_SIZE.width())
         self._take_theme()
 
     @property
@@ -90,6 +93,18 @@ class VolumePlot(pg.GraphicsView):  # type: ignore[misc] # pyqtgraph publishes n
         self.clear_samples()
         self._limits = None
         self._mark.setVisible(False)
+
+    def set_width(self, width: int) -> None:
+        """Be no wider than this, in pixels; too narrow to be read, it makes way altogether."""
+        self.setMaximumWidth(min(width, _SIZE.width()) if width >= _NARROWEST else 0)
+
+    def sizeHint(self) -> QSize:
+        """As wide as it may be."""
+        return QSize(self.maximumWidth(), _SIZE.height())
+
+    def minimumSizeHint(self) -> QSize:
+        """It makes way for numbers."""
+        return QSize(0, _SIZE.height())
 
     def wheelEvent(self, event: QWheelEvent | None) -> None:
         """Scroll the dock, not the plot."""

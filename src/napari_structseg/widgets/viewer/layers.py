@@ -12,7 +12,6 @@ import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer, Vectors
-from napari.utils.colormaps import DirectLabelColormap
 
 from napari_structseg.distributions import Region
 from napari_structseg.geometry import Geometry
@@ -22,6 +21,7 @@ from napari_structseg.models import ClassSpec
 from napari_structseg.session.messages import (
     ChangedLabels,
     Lines,
+    LineSet,
     MapRegion,
     Show,
     SlabLabels,
@@ -30,6 +30,8 @@ from napari_structseg.session.messages import (
 from napari_structseg.widgets.parts.colors import (
     LABEL_OPACITY,
     change_colormap,
+    display_name,
+    label_colormap,
     label_colors,
     uncertainty_colormap,
 )
@@ -72,6 +74,7 @@ class ResultLayers:
     ) -> None:
         self._viewer = viewer
         self.beside = beside
+        self._geometry = geometry
         shape = tuple(beside.data.shape)
         common: dict[str, Any] = {
             "scale": beside.scale,
@@ -120,6 +123,8 @@ class ResultLayers:
         self._is_marking = False
         self._redrawn = 0.0
         self._hidden: tuple[Layer, ...] = ()
+        self._opacities: tuple[float, ...] = ()
+        self._line_sets: tuple[LineSet, ...] = ()
         self.set_classes(classes)
 
     @property
@@ -130,24 +135,43 @@ class ResultLayers:
 
     def fit(self, layer: Layer, image: Image) -> bool:
         """Whether they can show another result on a layer."""
-        return self.beside is layer and self.segmentation.data.shape == image.spatial_shape
+        known = self._geometry
+        is_as_large = known.has_spacing == image.has_spacing and known.spacing == image.spacing
+        has_shape = self.segmentation.data.shape == image.spatial_shape
+        return self.beside is layer and has_shape and is_as_large
 
     def set_classes(self, classes: Sequence[ClassSpec]) -> None:
         """Take the colours of a model's classes, and empty the layers."""
         self._colors = label_colors(classes)
-        colors: dict[int | None, Any] = dict(enumerate(self._colors))
-        colors[None] = np.zeros(4)
-        self.segmentation.colormap = DirectLabelColormap(color_dict=colors)
+        self._opacities = (1.0,) * len(classes)
+        self._color_labels()
+        # napari's status bar says it at the pointer.
+        self.segmentation.features = {"class": [display_name(one) for one in classes]}
         self._entropy_max = math.log(len(classes))
         self.segmentation.data[:] = 0
         self.segmentation.refresh(extent=False, highlight=False)
         self.uncertainty.data[:] = 0
+        self._line_sets = ()
         write_lines(self.lines, (), self._colors)
         if self.changes is not None:
             self.changes.data[:] = 0
             _repaint(self.changes)
         self._showing = None
         self._map: Show | None = None
+
+    def set_opacities(self, opacities: Sequence[float]) -> None:
+        """Draw each class so opaque, in labels, outlines and contours; no label changes.
+
+        Parameters
+        ----------
+        opacities
+            In label order, each from 0, which hides it, to 1.
+        """
+        if tuple(opacities) == self._opacities:
+            return
+        self._opacities = tuple(opacities)
+        self._color_labels()
+        write_lines(self.lines, self._line_sets, self._colors, self._opacities)
 
     def show(self, show: Show, *, restore: bool) -> None:
         """Show one kind of result: its layer is visible, the others are hidden.
@@ -260,13 +284,17 @@ class ResultLayers:
 
     def write_lines(self, result: Lines) -> None:
         """Outlines or contours of the visible slice."""
-        write_lines(self.lines, result.sets, self._colors)
+        self._line_sets = tuple(result.sets)
+        write_lines(self.lines, self._line_sets, self._colors, self._opacities)
 
     def refresh_thumbnail(self) -> None:
         """Draw the visible layer's icon in the layer list: for when there is time."""
         if self._showing is not None:
             layer = self._layer_of(self._showing)
             layer.refresh(data_displayed=False, extent=False, highlight=False)
+
+    def _color_labels(self) -> None:
+        self.segmentation.colormap = label_colormap(self._colors, self._opacities)
 
     def _layer_of(self, show: Show) -> Layer:
         if show is Show.LABELS:

@@ -21,7 +21,12 @@ _DASHES = (6, 9)
 _DOTS = (2, 4)
 
 
-def write_lines(layer: Vectors, sets: Sequence[LineSet], colors: npt.NDArray[np.float32]) -> None:
+def write_lines(
+    layer: Vectors,
+    sets: Sequence[LineSet],
+    colors: npt.NDArray[np.float32],
+    opacities: Sequence[float] = (),
+) -> None:
     """Replace the lines of a layer.
 
     Parameters
@@ -32,8 +37,12 @@ def write_lines(layer: Vectors, sets: Sequence[LineSet], colors: npt.NDArray[np.
         The new lines, in voxels.
     colors
         Colour of each label, ``(C, 4)``.
+    opacities
+        How opaque each label is drawn, ``(C,)``; empty: all in full.
     """
-    styled = [_styled(one, colors[one.label]) for one in sets]
+    styled = [
+        _styled(one, colors[one.label], opacities[one.label] if opacities else 1) for one in sets
+    ]
     segments = [part for part, _ in styled]
     count = sum(len(part) for part in segments)
     capacity = _capacity(count)
@@ -67,7 +76,7 @@ def _capacity(count: int) -> int:
 
 
 def _styled(
-    lines: LineSet, color: npt.NDArray[np.float32]
+    lines: LineSet, color: npt.NDArray[np.float32], opacity: float
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Segments to draw and their colour: the style tells levels of confidence apart."""
     color = np.array([*color[:3], 1], np.float32)
@@ -78,4 +87,5 @@ def _styled(
         drawn, of = _DASHES if lines.level > 0.5 else _DOTS
         segments = segments[np.arange(len(segments)) % of < drawn]
         color[3] = 1 if lines.level > 0.5 else _OUTER_OPACITY
+    color[3] *= opacity
     return segments, color

@@ -1,9 +1,6 @@
-"""Thumbnails as the canvas shows their slice, and the unit in which sizes are written."""
+"""Thumbnails as the canvas shows their slice."""
 
 from __future__ import annotations
-
-import math
-from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +11,7 @@ from napari_structseg.distributions import Region, region_shape
 from napari_structseg.image import Image
 from napari_structseg.session.messages import ModeThumbnails, Thumbnails
 from napari_structseg.session.placement import view_outside
-from napari_structseg.widgets.parts.class_row import Measure
-from napari_structseg.widgets.viewer.viewing import grey_picture, has_size, is_transposed
+from napari_structseg.widgets.viewer.viewing import grey_picture, is_transposed
 
 Picture = npt.NDArray[np.uint8]
 
@@ -60,15 +56,3 @@ def pictures_of(
         labels = {sample: one.T for sample, one in labels.items()}
         return labels, grey.T, height / width
     return labels, grey, width / height
-
-
-def measure_of(image: Image, layer: ImageLayer, region: Region) -> Measure:
-    """How sizes are written: in mL, or where what is segmented is a slice, in mm² or pixels."""
-    sizes = region_shape(image.spatial_shape, region)
-    is_thick = [size > 1 for size in sizes]
-    if sum(is_thick) == 3:
-        return Measure()
-    if not has_size(layer):
-        return Measure("px", 1 / image.voxel_volume_ml, "Area")
-    area = math.prod(compress(image.spacing, is_thick))
-    return Measure("mm²", area / image.voxel_volume_ml, "Area")
