@@ -376,7 +376,7 @@ def test_info_shows_the_prior(model: Path, tmp_path: Path, capsys) -> None:
     assert "MRF-UNet network; 3 iterations of mean field; 1,812 parameters" in printed
     assert main(["info", str(model), "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
-    assert described["prior"] == {"kind": "network", "iterations": 3}
+    assert described["prior"] == {"kind": "network", "iterations": 3, "max_filters": None}
     assert described["prior_parameters"] == 1812
     plain = tiny_model(tmp_path / "plain.safetensors")
     assert main(["info", str(plain)]) == 0
