@@ -71,6 +71,19 @@ def test_the_first_region_is_final_before_the_rest(tmp_path: Path) -> None:
     assert torch.equal(early, final.distribution.mean(first))
 
 
+@pytest.mark.parametrize(("axis", "position", "n_tiles"), [(0, 2, 9), (0, 13, 18), (2, 2, 9)])
+def test_the_first_region_is_there_after_exactly_the_tiles_that_touch_it(
+    tmp_path: Path, axis: int, position: int, n_tiles: int
+) -> None:
+    network, spec = load_weights(tiny_model(tmp_path / "m.safetensors"))
+    image = make_image((40, 40, 40))
+    first = slice_region(image.spatial_shape, axis, position)
+    steps = list(Predictor(network, spec).stream(image, first))
+    assert steps[-1].total == 27
+    there = [step.done for step in steps if step.distribution is not None]
+    assert there == list(range(n_tiles, 28))
+
+
 def test_outside_the_box_of_nonzero_voxels_is_background(tmp_path: Path) -> None:
     network, spec = load_weights(tiny_model(tmp_path / "m.safetensors"))
     data = np.zeros((24, 24, 24), np.float32)

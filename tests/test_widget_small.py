@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dock_helpers import dock, exploring  # noqa: F401 -- fixtures
+from napari_structseg.session.messages import Show
 
 
 def test_volumes_of_another_sample_are_greyed_at_once(exploring) -> None:
@@ -60,3 +61,29 @@ def test_forgotten_volumes_leave_no_tooltip(exploring) -> None:
             (row.volume.text(), row.interval.text(), row.volume.toolTip(), row.interval.toolTip())
         )
     assert not spread.caption.text()
+
+
+def opacities(exploring) -> set[float]:
+    """Of the lines that are drawn, not of the unused ones."""
+    found = np.asarray(exploring.widget.layers.lines.edge_color)[:, 3]
+    return {round(float(one), 2) for one in found if one}
+
+
+def test_the_chosen_sample_is_outlined_stronger(exploring) -> None:
+    exploring.viewer.dims.set_current_step(0, 6)
+    widget = exploring.widget
+    widget.show_panel.choose(Show.OUTLINES)
+    exploring.settle()
+    legend = widget.show_panel.legend
+    assert legend.names[0] == "Samples 1–5:"
+    assert len(opacities(exploring)) == 1
+    for sample in (3, 7):
+        widget.strip.select(sample)
+        exploring.settle()
+        assert legend.names[0] == f"Samples 1–5, {sample} stronger:"
+        assert max(opacities(exploring)) == 1
+        assert len(opacities(exploring)) == 2
+    # It is drawn over the others.
+    lines = widget.layers.lines
+    drawn = np.asarray(lines.edge_color)[:, 3]
+    assert drawn[drawn > 0][-1] == 1

@@ -8,14 +8,14 @@ from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QSizePolicy, 
 
 from napari_structseg.models import ClassSpec
 from napari_structseg.session.messages import Show
-from napari_structseg.session.state import ExplorerState
+from napari_structseg.session.state import ExplorerState, LatentPosition, Sample
 from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.parts.legend import Legend
 
 EXPLANATIONS = {
     Show.LABELS: "The segmentation: the class with the largest logit at each voxel.",
     Show.OUTLINES: "The outlines of the first samples over each other: where they part, the "
-    "boundary is uncertain.",
+    "boundary is uncertain. The sample that is chosen is among them, and drawn stronger.",
     Show.CONTOURS: "Confidence contours: inside the inner one are voxels that have the label in "
     "95 % of the samples, outside the outer one those that have it in fewer than 5 %.",
     Show.ENTROPY: "Entropy of the class probabilities, averaged over samples: 0 where the class "
@@ -61,6 +61,7 @@ class ShowPanel(QWidget):
         layout.addLayout(row)
         layout.addWidget(self.legend)
         bind(self, state.display, "show", self._mark)
+        bind(self, state.controls, "chosen", self._explain)
 
     def choose(self, show: Show) -> None:
         """Show something else, if the model has it."""
@@ -86,7 +87,10 @@ class ShowPanel(QWidget):
             show for show, button in self.buttons.items() if button.isChecked()
         )
 
-    def _explain(self) -> None:
-        show = self._state.display.show
-        self.legend.explain(show, self._classes, self._n_outlines)
+    def _explain(self, _chosen: object = None) -> None:
+        show, chosen = self._state.display.show, self._state.controls.chosen
+        strong = str(chosen.number) if isinstance(chosen, Sample) else ""
+        if isinstance(chosen, LatentPosition):
+            strong = "the position"
+        self.legend.explain(show, self._classes, self._n_outlines, strong)
         self.legend.setToolTip(EXPLANATIONS[show])

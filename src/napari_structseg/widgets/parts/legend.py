@@ -45,8 +45,11 @@ class Legend(QWidget):
         self._show = Show.LABELS
         self._classes: tuple[ClassSpec, ...] = ()
         self._n_outlines = 0
+        self._chosen = ""
 
-    def explain(self, show: Show, classes: Sequence[ClassSpec], n_outlines: int) -> None:
+    def explain(
+        self, show: Show, classes: Sequence[ClassSpec], n_outlines: int, chosen: str = ""
+    ) -> None:
         """Say what is shown.
 
         Parameters
@@ -57,16 +60,26 @@ class Legend(QWidget):
             Of the model, in label order.
         n_outlines
             How many samples are outlined.
+        chosen
+            What else is outlined, or which of them, and drawn stronger; empty: none is.
         """
         self._show = show
         self._classes = tuple(classes)
         self._n_outlines = n_outlines
+        self._chosen = chosen
         self.update()
 
     @property
     def ends(self) -> tuple[str, str]:
         """What the two ends of the bar of a map mean."""
         return ("all agree", "none") if self._show is Show.AGREEMENT else ("certain", "uncertain")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is written beside marks, in order; none for a map."""
+        if self._show in (Show.ENTROPY, Show.AGREEMENT):
+            return ()
+        return tuple(entry.name for entry in self._entries())
 
     def sizeHint(self) -> QSize:
         """One line of text."""
@@ -115,8 +128,9 @@ class Legend(QWidget):
         if self._show is Show.LABELS:
             return [_Entry(display_name(one), QColor(one.color)) for one in classes]
         if self._show is Show.OUTLINES:
+            strong = f", {self._chosen} stronger" if self._chosen else ""
             return [
-                _Entry(f"Samples 1–{self._n_outlines}:"),
+                _Entry(f"Samples 1–{self._n_outlines}{strong}:"),
                 *(_Entry(display_name(one), QColor(one.color)) for one in classes),
             ]
         color = muted_color(self)

@@ -15,6 +15,8 @@ from napari_structseg.session.messages import LineSet
 # there is room for a multiple of this many, and the rest has no length and no colour.
 _BLOCK = 4096
 _OUTLINE_OPACITY = 0.75
+# Of the other samples where one is chosen, which is opaque; all lines of a layer are as wide.
+_BEHIND_OPACITY = 0.4
 _OUTER_OPACITY = 0.8
 # Dashes of the inner contour and dots of the outer one: segments drawn, of how many.
 _DASHES = (6, 9)
@@ -40,9 +42,12 @@ def write_lines(
     opacities
         How opaque each label is drawn, ``(C,)``; empty: all in full.
     """
-    styled = [
-        _styled(one, colors[one.label], opacities[one.label] if opacities else 1) for one in sets
-    ]
+    has_chosen = any(one.is_chosen for one in sets)
+    styled = []
+    # What comes last is drawn over the others.
+    for one in sorted(sets, key=lambda one: one.is_chosen):
+        opacity = opacities[one.label] if opacities else 1
+        styled.append(_styled(one, colors[one.label], opacity, has_chosen=has_chosen))
     segments = [part for part, _ in styled]
     count = sum(len(part) for part in segments)
     capacity = _capacity(count)
@@ -76,13 +81,17 @@ def _capacity(count: int) -> int:
 
 
 def _styled(
-    lines: LineSet, color: npt.NDArray[np.float32], opacity: float
+    lines: LineSet, color: npt.NDArray[np.float32], opacity: float, *, has_chosen: bool
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Segments to draw and their colour: the style tells levels of confidence apart."""
+    """Segments to draw and their colour.
+
+    The style tells levels of confidence apart, and the chosen sample from the others.
+    """
     color = np.array([*color[:3], 1], np.float32)
     segments = lines.segments
     if lines.level is None:
-        color[3] = _OUTLINE_OPACITY
+        others = _BEHIND_OPACITY if has_chosen else _OUTLINE_OPACITY
+        color[3] = 1 if lines.is_chosen else others
     elif lines.level != 0.5:
         drawn, of = _DASHES if lines.level > 0.5 else _DOTS
         segments = segments[np.arange(len(segments)) % of < drawn]
