@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_structseg.training.augmentation import sampling_points
 from napari_structseg.training.config import AugmentationConfig
-from napari_structseg.training.deformation import random_diffeomorphism
+from napari_structseg.training.input.augmentation import sampling_points
+from napari_structseg.training.input.deformation import random_diffeomorphism
 
 SIZES = [(16, 16), (40, 9), (8, 8, 8), (20, 24, 12)]
 

@@ -22,9 +22,9 @@ from napari_structseg.models import (
 )
 from napari_structseg.models.head_spec import Family, Loss
 from napari_structseg.models.kinds.latent import LatentSpec
-from napari_structseg.prediction.kinds import FAMILIES, background_maps, voxel_bytes
+from napari_structseg.prediction.maps.kinds import FAMILIES, background_maps, voxel_bytes
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.objective import _LOSSES
+from napari_structseg.training.objectives.objective import _LOSSES
 
 # What a file of an earlier version holds, whatever the kind.
 ALL_FIELDS = {

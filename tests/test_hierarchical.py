@@ -22,7 +22,7 @@ from napari_structseg.models import (
 )
 from napari_structseg.testing.distributions import LogitDistributionContract, MomentsOf
 from napari_structseg.training.config import OptimiserConfig, TrainConfig
-from napari_structseg.training.latent_losses import (
+from napari_structseg.training.objectives.latent_losses import (
     elbo_loss,
     hardest_voxels,
     summed_cross_entropy,

@@ -14,8 +14,6 @@ from napari_structseg.distributions import LowRankNormal, Noise, PointLogits
 from napari_structseg.render.lattice import Lattice, lattice_region
 from napari_structseg.render.rendering import Renderer, render_labels
 from napari_structseg.session.engine import Engine
-from napari_structseg.session.hypotheses import HypothesisWork
-from napari_structseg.session.ledger import Ledger
 from napari_structseg.session.messages import (
     Modes,
     ModeThumbnails,
@@ -26,6 +24,8 @@ from napari_structseg.session.messages import (
     View,
     VolumeSpread,
 )
+from napari_structseg.session.work.hypotheses import HypothesisWork
+from napari_structseg.session.work.ledger import Ledger
 
 SHAPE = (48, 40)
 N = 60

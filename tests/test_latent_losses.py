@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from napari_structseg.models.latent import Reconstruction
-from napari_structseg.training.geco import Geco
-from napari_structseg.training.latent_losses import (
+from napari_structseg.training.objectives.geco import Geco
+from napari_structseg.training.objectives.latent_losses import (
     elbo_loss,
     heads_loss,
     members_cross_entropy,

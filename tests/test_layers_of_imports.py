@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,22 @@ def test_nothing_below_the_widgets_names_qt_or_napari(module: str) -> None:
         pytest.skip("may use Qt and napari")
     outside = {name.partition(".")[0] for name in imports_of(MODULES[module])}
     assert not outside & WINDOWED
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    names = {module.removesuffix(".__init__"): path for module, path in MODULES.items()}
+    inside = {
+        name: {
+            one.removeprefix(f"{PACKAGE}.")
+            for one in imports_of(path)
+            if one.startswith(f"{PACKAGE}.") and one.removeprefix(f"{PACKAGE}.") in names
+        }
+        - {name}
+        for name, path in names.items()
+    }
+    # It raises a CycleError that names the circle.
+    order = tuple(TopologicalSorter(inside).static_order())
+    assert set(order) == set(names)
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from napari_structseg.models import LogitParameters
 from napari_structseg.models.heads import StochasticHead
-from napari_structseg.training.losses import cross_entropy, sample_logits, ssn_loss
+from napari_structseg.training.objectives.losses import cross_entropy, sample_logits, ssn_loss
 
 
 def parameters(

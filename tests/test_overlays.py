@@ -16,7 +16,7 @@ from napari_structseg.render.contours import class_margin, contour_segments
 from napari_structseg.render.rendering import Renderer, render_labels
 from napari_structseg.render.summaries import noises_of
 from napari_structseg.session.messages import LineSet, Request, Show, View
-from napari_structseg.session.overlays import (
+from napari_structseg.session.work.overlays import (
     CONFIDENCE_LEVELS,
     contour_sets,
     outline_sets,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from napari_structseg.data.cases import PreparedCase
-from napari_structseg.training.augmentation import change_intensities, sampling_points
 from napari_structseg.training.config import AugmentationConfig, TrainConfig
-from napari_structseg.training.patches import ImagePatches
+from napari_structseg.training.input.augmentation import change_intensities, sampling_points
+from napari_structseg.training.input.patches import ImagePatches
 
 NOTHING = AugmentationConfig()
 EVERYTHING = AugmentationConfig(

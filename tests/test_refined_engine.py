@@ -14,9 +14,9 @@ from napari_structseg.distributions import LowRankNormal, Noise, PointLogits
 from napari_structseg.errors import ConfigError
 from napari_structseg.priors import EnergyPrior, MarkovPrior, NetworkPrior, nudged, refine
 from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.iterations.trajectory import NOTICEABLE
 from napari_structseg.refine.mean_field import AHEAD
 from napari_structseg.refine.refinement import Refinement
-from napari_structseg.refine.trajectory import NOTICEABLE
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
     ChangedLabels,

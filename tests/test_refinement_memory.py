@@ -11,7 +11,7 @@ from napari_structseg.distributions import LowRankNormal
 from napari_structseg.priors import EnergyPrior, MarkovPrior
 from napari_structseg.refine.refinement import refinement_bytes
 from napari_structseg.session.messages import Request, View
-from napari_structseg.session.refined import refined_by_mean_field
+from napari_structseg.session.work.refined import refined_by_mean_field
 
 
 def held_bytes(thing: object, without: list[object]) -> int:

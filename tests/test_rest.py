@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_structseg.priors import MarkovPrior, NetworkPrior, refine
-from napari_structseg.refine.active_set import ActiveSet
-from napari_structseg.refine.neighbourhood import Neighbourhood
+from napari_structseg.refine.iterations.active_set import ActiveSet
+from napari_structseg.refine.iterations.neighbourhood import Neighbourhood
 from test_trajectory import head, make_logits, make_prior
 
 STILL = 3e-7

@@ -15,7 +15,7 @@ from napari_structseg.priors import NetworkPrior, nudged, refine
 from napari_structseg.refine.logits import ChosenLogits, Problem
 from napari_structseg.refine.mean_field import MeanFieldSolver
 from napari_structseg.session.messages import Request, SlabLabels, SliceLabels, View
-from napari_structseg.session.refined import RefinedWork
+from napari_structseg.session.work.refined import RefinedWork
 from napari_structseg.testing.solvers import SolverContract, finish, problem_of
 from potts_icm import PottsICM, PottsSettings, energy
 from test_trajectory import make_prior

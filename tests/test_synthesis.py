@@ -8,9 +8,9 @@ import pytest
 
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.label_maps import TISSUE_NAMES, LabelMap, tissue_table
+from napari_structseg.training.input.label_maps import TISSUE_NAMES, LabelMap, tissue_table
+from napari_structseg.training.input.synthesis import BrainSynthesis, SynthesisSettings
 from napari_structseg.training.sources import build_run
-from napari_structseg.training.synthesis import BrainSynthesis, SynthesisSettings
 
 CONFIG = TrainConfig(
     name="brain",

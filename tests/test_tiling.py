@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_structseg.prediction.tiling import make_tiles
+from napari_structseg.prediction.maps.tiling import make_tiles
 
 
 @st.composite

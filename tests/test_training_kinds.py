@@ -14,7 +14,7 @@ from napari_structseg.io.weights import load_weights
 from napari_structseg.models import BackboneSpec, ClassSpec, HeadSpec, ModelSpec, build_network
 from napari_structseg.models.latent import LatentNetwork
 from napari_structseg.training.config import OptimiserConfig, TrainConfig
-from napari_structseg.training.latent_losses import normal_divergence
+from napari_structseg.training.objectives.latent_losses import normal_divergence
 from napari_structseg.training.sources import build_run
 from napari_structseg.training.trainer import Trainer
 from stacks import write_stack

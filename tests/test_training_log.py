@@ -17,8 +17,8 @@ from napari_structseg.cli import EXIT_TERMINATED
 from napari_structseg.data.splits import SPLITS
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.interrupts import Terminated
-from napari_structseg.training.batches import batches
 from napari_structseg.training.checkpoint import read_checkpoint
+from napari_structseg.training.input.batches import batches
 from napari_structseg.training.log import COLUMNS, LOG_NAME
 from napari_structseg.training.schedule import learning_rate
 from napari_structseg.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME, Progress

@@ -24,8 +24,8 @@ from napari_structseg.models import (
 from napari_structseg.priors import NetworkPrior, PriorSpec, build_prior, refine
 from napari_structseg.training.checkpoint import read_checkpoint
 from napari_structseg.training.config import LossConfig, PriorConfig, TrainConfig, read_config
-from napari_structseg.training.losses import cross_entropy, prior_cross_entropy
-from napari_structseg.training.objective import Objective, drawn_iterations
+from napari_structseg.training.objectives.losses import cross_entropy, prior_cross_entropy
+from napari_structseg.training.objectives.objective import Objective, drawn_iterations
 from napari_structseg.training.start import adopt, check_prior, start_from
 from napari_structseg.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME, Trainer
 from napari_structseg.training.validation import (

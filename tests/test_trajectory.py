@@ -20,7 +20,7 @@ from napari_structseg.priors import (
     refine,
     uniform,
 )
-from napari_structseg.refine.trajectory import MeanField, Trajectory
+from napari_structseg.refine.iterations.trajectory import MeanField, Trajectory
 
 N_CLASSES = 4
 SHAPES = [(7, 6), (4, 6, 5), (1, 5, 4), (2, 3, 3)]

@@ -53,8 +53,8 @@ from napari_structseg.training.config import (
     PriorConfig,
     TrainConfig,
 )
+from napari_structseg.training.input.patches import ImagePatches
 from napari_structseg.training.palette import palette
-from napari_structseg.training.patches import ImagePatches
 from napari_structseg.training.trainer import Trainer
 from napari_structseg.training.validation import open_labeller
 

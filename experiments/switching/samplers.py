@@ -16,8 +16,8 @@ from napari_structseg.models import (
     SegmentationNetwork,
 )
 from napari_structseg.models.encoder import mean_and_sigma
-from napari_structseg.training.latent_losses import normal_divergence
-from napari_structseg.training.losses import sample_logits
+from napari_structseg.training.objectives.latent_losses import normal_divergence
+from napari_structseg.training.objectives.losses import sample_logits
 
 
 def draw_labels(

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.models import LogitParameters
-from napari_structseg.training.losses import sample_logits, ssn_loss
+from napari_structseg.training.objectives.losses import sample_logits, ssn_loss
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]

@@ -19,7 +19,7 @@ from napari_structseg.bench.meanfield import (
     model_and_prior,
 )
 from napari_structseg.bench.memory import megabytes, peak_bytes, resident_bytes
-from napari_structseg.refine.trajectory import MeanField, Trajectory
+from napari_structseg.refine.iterations.trajectory import MeanField, Trajectory
 
 
 def measure(settings: MeanFieldSettings) -> dict[str, Any]:

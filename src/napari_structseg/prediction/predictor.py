@@ -20,7 +20,6 @@ from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.prediction.boxes import inside, nonzero_box, shifted
 from napari_structseg.prediction.intensity_windows import fitting_window, value_range
-from napari_structseg.prediction.kinds import background_maps, voxel_bytes
 from napari_structseg.prediction.latent_prior import (
     Piece,
     latent_statistics,
@@ -28,11 +27,12 @@ from napari_structseg.prediction.latent_prior import (
     piece_bytes,
     voxels_of_a_piece,
 )
-from napari_structseg.prediction.parameter_maps import ParameterMaps
+from napari_structseg.prediction.maps.kinds import background_maps, voxel_bytes
+from napari_structseg.prediction.maps.parameter_maps import ParameterMaps
+from napari_structseg.prediction.maps.tiling import Tile, make_tiles
 from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.prediction.protocol import ImagePredictor, Prediction
 from napari_structseg.prediction.stopping import stopping
-from napari_structseg.prediction.tiling import Tile, make_tiles
 from napari_structseg.priors import MarkovPrior, mirrored
 from napari_structseg.refine.refinement import refinement_bytes
 

@@ -13,10 +13,10 @@ from napari_structseg.distributions import Region, region_shape, slice_region, w
 from napari_structseg.errors import ConfigError
 from napari_structseg.priors import MarkovPrior, nudged
 from napari_structseg.refine.changes import Changes
+from napari_structseg.refine.iterations.trajectory import MeanField, Trajectory
 from napari_structseg.refine.logits import Problem
 from napari_structseg.refine.memory import refinement_bytes
 from napari_structseg.refine.solver import Progress, Step
-from napari_structseg.refine.trajectory import MeanField, Trajectory
 from napari_structseg.render.rendering import LabelArray
 
 # Iterations computed beyond those asked for, once these are there: the slider is mostly moved by a

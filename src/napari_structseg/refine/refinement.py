@@ -1,6 +1,7 @@
 """Mean field on a distribution, for the command line, for scripts and for evaluation.
 
-The dock goes through :mod:`napari_structseg.session.refined` step by step; both use one solver.
+The dock goes through :mod:`napari_structseg.session.work.refined` step by step; both use one
+solver.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from napari_structseg.controls import Controls
 from napari_structseg.distributions import LogitDistribution, Region, whole
 from napari_structseg.errors import Cancelled
 from napari_structseg.priors import MarkovPrior
+from napari_structseg.refine.iterations.trajectory import Trajectory
 from napari_structseg.refine.logits import ChosenLogits
 from napari_structseg.refine.mean_field import MeanFieldSolution, MeanFieldSolver, check_fit
 from napari_structseg.refine.memory import refinement_bytes
-from napari_structseg.refine.trajectory import Trajectory
 from napari_structseg.render.rendering import LabelArray
 
 __all__ = ["Refinement", "labels_with_prior", "refinement_bytes"]

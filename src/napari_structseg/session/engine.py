@@ -18,8 +18,8 @@ from napari_structseg.errors import StructSegError
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.session.messages import Request, Result, SliceLabels
 from napari_structseg.session.queue import RequestQueue
-from napari_structseg.session.whole import WholeLabels
-from napari_structseg.session.work import Work
+from napari_structseg.session.work.steps import Work
+from napari_structseg.session.work.whole import WholeLabels
 
 logger = logging.getLogger(__name__)
 

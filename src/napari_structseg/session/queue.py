@@ -6,7 +6,7 @@ import threading
 from collections import deque
 
 from napari_structseg.session.messages import Request, View
-from napari_structseg.session.whole import WholeLabels
+from napari_structseg.session.work.whole import WholeLabels
 
 Numbered = tuple[int, Request]
 

@@ -62,7 +62,7 @@ class ValidationScore(BaseModel):
 
 
 class GecoState(BaseModel):
-    """What GECO has learned; see :class:`~napari_structseg.training.geco.Geco`."""
+    """What GECO has learned; see :class:`~napari_structseg.training.objectives.geco.Geco`."""
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
     average: float
@@ -86,7 +86,7 @@ class CheckpointState(BaseModel):
     history
         Validation scores so far.
     geco
-        Of :class:`~napari_structseg.training.geco.Geco`; None without.
+        Of :class:`~napari_structseg.training.objectives.geco.Geco`; None without.
     channels, classes
         Names from the data; None in a checkpoint that does not record them.
     """

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from napari_structseg.errors import MemoryLimitError, StructSegError
 from napari_structseg.models import SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.objective import Objective
+from napari_structseg.training.objectives.objective import Objective
 from napari_structseg.training.schedule import learning_rate, weight_decay
 
 logger = logging.getLogger(__name__)

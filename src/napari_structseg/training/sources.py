@@ -23,13 +23,13 @@ from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.nifti import read_image
 from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
-from napari_structseg.training.batches import PatchSource
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.footprint import check_patches
-from napari_structseg.training.label_maps import TISSUE_NAMES, LabelMap
+from napari_structseg.training.input.batches import PatchSource
+from napari_structseg.training.input.label_maps import TISSUE_NAMES, LabelMap
+from napari_structseg.training.input.patches import ImagePatches
+from napari_structseg.training.input.synthesis import BrainSynthesis
 from napari_structseg.training.palette import palette
-from napari_structseg.training.patches import ImagePatches
-from napari_structseg.training.synthesis import BrainSynthesis
 from napari_structseg.training.validation import (
     Validator,
     validate_on_cases,

@@ -17,7 +17,6 @@ from napari_structseg.errors import Cancelled, InputError
 from napari_structseg.interrupts import deferred_stop
 from napari_structseg.io.weights import save_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
-from napari_structseg.training.batches import PatchSource, batches
 from napari_structseg.training.checkpoint import (
     CheckpointState,
     GecoState,
@@ -29,6 +28,7 @@ from napari_structseg.training.checkpoint import (
 )
 from napari_structseg.training.config import TrainConfig, check_patch
 from napari_structseg.training.footprint import check_step
+from napari_structseg.training.input.batches import PatchSource, batches
 from napari_structseg.training.learner import Learner
 from napari_structseg.training.log import TrainingLog
 from napari_structseg.training.schedule import learning_rate

@@ -15,7 +15,7 @@ from napari_structseg.errors import Cancelled, InputError, StructSegError
 from napari_structseg.results.labelling import Origin, check_name, write_labelling
 from napari_structseg.session.messages import Request, Result, VolumeSpread
 from napari_structseg.session.resolve import of_all_samples
-from napari_structseg.session.whole import WholeLabels
+from napari_structseg.session.work.whole import WholeLabels
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.threads.inbox import Inbox

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
@@ -12,12 +12,42 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_structseg.controls import MEAN
 from napari_structseg.session.messages import Show
+from napari_structseg.widgets.panels.neighbours_panel import NeighboursPanel
+from napari_structseg.widgets.panels.sample_strip import SampleStrip
+from napari_structseg.widgets.panels.show_panel import ShowPanel
+from napari_structseg.widgets.panels.spread_panel import SpreadPanel
 from napari_structseg.widgets.parts.section import Caption
 
-if TYPE_CHECKING:
-    from napari_structseg.widgets.explore import ExploreWidget
-
 _TEMPERATURE_STEP = 0.1
+
+
+class KeyedDock(Protocol):
+    """What keys do something with."""
+
+    strip: SampleStrip
+    spread: SpreadPanel
+    neighbours: NeighboursPanel
+    show_panel: ShowPanel
+
+    def is_exploring(self) -> bool:
+        """Whether keys do anything yet."""
+        ...
+
+    def step_hypothesis(self, distance: int) -> None:
+        """Show the mode so many on."""
+        ...
+
+    def reset(self) -> None:
+        """Every slider back to its default."""
+        ...
+
+    def undo(self) -> None:
+        """The sliders as they were."""
+        ...
+
+    def redo(self) -> None:
+        """Take back the last undo."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,7 +69,7 @@ class Shortcut:
     key: str
     symbol: str
     says: str
-    act: Callable[[ExploreWidget], None]
+    act: Callable[[KeyedDock], None]
 
 
 # Shift and a letter, or Shift and an arrow: napari's own keys for viewer, labels, image and
@@ -87,7 +117,7 @@ class BoundShortcuts:
     A key that the user, or another plugin, has bound in this viewer already is left alone.
     """
 
-    def __init__(self, viewer: ViewerModel, dock: ExploreWidget) -> None:
+    def __init__(self, viewer: ViewerModel, dock: KeyedDock) -> None:
         self._viewer = viewer
         self._dock = dock
         self._bound: list[str] = []
@@ -134,7 +164,7 @@ class ShortcutList(QWidget):
         grid.setColumnStretch(3, 1)
 
 
-def _key_handler(shortcut: Shortcut, dock: ExploreWidget) -> Callable[[ViewerModel], None]:
+def _key_handler(shortcut: Shortcut, dock: KeyedDock) -> Callable[[ViewerModel], None]:
     # A function: napari asks for its name, which a partial has not.
     def press(_viewer: ViewerModel) -> None:
         if dock.is_exploring():

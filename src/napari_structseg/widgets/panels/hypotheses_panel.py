@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from napari_structseg.controls import Controls
 from napari_structseg.models import ClassSpec
 from napari_structseg.render.hypotheses import Hypotheses
-from napari_structseg.session.hypotheses import samples_key
 from napari_structseg.session.messages import Modes
 from napari_structseg.session.state import ExplorerState
+from napari_structseg.session.work.hypotheses import samples_key
 from napari_structseg.widgets.binding import bind, follow, quiet
 from napari_structseg.widgets.parts.fields import CalmCombo
 from napari_structseg.widgets.parts.hypothesis_row import HypothesisRow

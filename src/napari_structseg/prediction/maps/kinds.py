@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from napari_structseg.models import ModelSpec, SegmentationNetwork
-from napari_structseg.prediction.latent_maps import LatentMaps
-from napari_structseg.prediction.member_maps import MemberMaps
-from napari_structseg.prediction.parameter_maps import NormalMaps, ParameterMaps
+from napari_structseg.prediction.maps.latent_maps import LatentMaps
+from napari_structseg.prediction.maps.member_maps import MemberMaps
+from napari_structseg.prediction.maps.parameter_maps import NormalMaps, ParameterMaps
 
 # One entry for each family that a head can name.
 FAMILIES: dict[str, type[ParameterMaps]] = {

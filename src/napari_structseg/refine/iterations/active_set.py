@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_structseg.refine.neighbourhood import Neighbourhood, Plane
-from napari_structseg.refine.site_updates import dilated
+from napari_structseg.refine.iterations.neighbourhood import Neighbourhood, Plane
+from napari_structseg.refine.iterations.site_updates import dilated
 
 
 class ActiveSet:
@@ -27,7 +27,7 @@ class ActiveSet:
         The MRF on the slabs of the image.
     field
         Responsibilities after the first iteration, see
-        :class:`~napari_structseg.refine.neighbourhood.Neighbourhood`.
+        :class:`~napari_structseg.refine.iterations.neighbourhood.Neighbourhood`.
     strength
         Weight s of the MRF.
     still

@@ -9,9 +9,6 @@ from napari_structseg.errors import InputError
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.render.rendering import SLAB_VOXELS, Renderer
 from napari_structseg.render.summaries import SUMMARY_SLAB_VOXELS
-from napari_structseg.session.hypotheses import HypothesisWork
-from napari_structseg.session.ledger import Ledger
-from napari_structseg.session.maps import MapWork
 from napari_structseg.session.messages import (
     ClassVolumes,
     Request,
@@ -20,12 +17,15 @@ from napari_structseg.session.messages import (
     SliceLabels,
     Thumbnails,
 )
-from napari_structseg.session.overlays import latent_space, thumbnails
-from napari_structseg.session.plain import PlainWork
-from napari_structseg.session.refined import RefinedWork, refined_by_mean_field
 from napari_structseg.session.resolve import KEYS, Part
-from napari_structseg.session.spread import SpreadWork
-from napari_structseg.session.whole import WholeLabels
+from napari_structseg.session.work.hypotheses import HypothesisWork
+from napari_structseg.session.work.ledger import Ledger
+from napari_structseg.session.work.maps import MapWork
+from napari_structseg.session.work.overlays import latent_space, thumbnails
+from napari_structseg.session.work.plain import PlainWork
+from napari_structseg.session.work.refined import RefinedWork, refined_by_mean_field
+from napari_structseg.session.work.spread import SpreadWork
+from napari_structseg.session.work.whole import WholeLabels
 
 
 class Work:

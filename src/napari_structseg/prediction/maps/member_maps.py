@@ -16,7 +16,7 @@ from torch import Tensor
 from napari_structseg.distributions import FiniteSet, LogitDistribution, Region
 from napari_structseg.distributions.finite import mean_of_members
 from napari_structseg.models import LogitParameters, ModelSpec, SegmentationNetwork
-from napari_structseg.prediction.parameter_maps import certain_logits
+from napari_structseg.prediction.maps.parameter_maps import certain_logits
 from napari_structseg.prediction.preprocess import resample
 
 # Most of the memory, and rounded far below what training leaves open, as is a normal's factor.

@@ -17,7 +17,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from napari_structseg.training.label_maps import (
+from napari_structseg.training.input.label_maps import (
     BACKGROUND,
     CSF_LABELS,
     GREY_LABELS,

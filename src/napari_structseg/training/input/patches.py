@@ -9,13 +9,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_structseg.data.cases import PreparedCase
-from napari_structseg.training.augmentation import (
+from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.input.augmentation import (
     change_intensities,
     moves_voxels,
     random_flips,
     sampling_points,
 )
-from napari_structseg.training.config import TrainConfig
 
 Array = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from napari_structseg.distributions import Noise, slabs
 from napari_structseg.render.rendering import SLAB_VOXELS, Renderer, argmax_labels
 from napari_structseg.render.summaries import VolumeDistribution, class_volumes
-from napari_structseg.session.ledger import Ledger
-from napari_structseg.session.maps import samples_of
 from napari_structseg.session.messages import Request, Result, VolumeSpread
 from napari_structseg.session.resolve import Part
+from napari_structseg.session.work.ledger import Ledger
+from napari_structseg.session.work.maps import samples_of
 
 Volumes = npt.NDArray[np.float64]
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from napari_structseg.distributions.one_thread import team
 from napari_structseg.priors import MarkovPrior
-from napari_structseg.refine.active_set import ActiveSet
 from napari_structseg.refine.convergence import Curves
-from napari_structseg.refine.fields import Fields
-from napari_structseg.refine.label_history import LabelHistory
-from napari_structseg.refine.neighbourhood import Batch, Neighbourhood
-from napari_structseg.refine.site_updates import (
+from napari_structseg.refine.iterations.active_set import ActiveSet
+from napari_structseg.refine.iterations.fields import Fields
+from napari_structseg.refine.iterations.label_history import LabelHistory
+from napari_structseg.refine.iterations.neighbourhood import Batch, Neighbourhood
+from napari_structseg.refine.iterations.site_updates import (
     STILL,
     Accumulator,
     MeanField,

@@ -27,7 +27,7 @@ from napari_structseg.models import (
     latent_normal,
 )
 from napari_structseg.models.heads import LatentHead
-from napari_structseg.prediction.parameter_maps import certain_logits
+from napari_structseg.prediction.maps.parameter_maps import certain_logits
 from napari_structseg.prediction.preprocess import resample
 
 # Most of the memory, and rounded far below what training leaves open, as is a normal's factor.

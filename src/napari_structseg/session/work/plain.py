@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from napari_structseg.render.rendering import Renderer
 from napari_structseg.render.summaries import class_volumes
-from napari_structseg.session.ledger import Ledger, size_of
 from napari_structseg.session.messages import (
     ClassVolumes,
     Request,
@@ -20,6 +19,7 @@ from napari_structseg.session.messages import (
     SliceLabels,
 )
 from napari_structseg.session.resolve import KEYS, Part
+from napari_structseg.session.work.ledger import Ledger, size_of
 
 
 class PlainWork:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_structseg.training.deformation import random_diffeomorphism
+from napari_structseg.training.input.deformation import random_diffeomorphism
 from napari_structseg.training.sections import AugmentationConfig
 
 Array = npt.NDArray[np.float32]

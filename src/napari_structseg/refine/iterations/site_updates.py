@@ -13,8 +13,8 @@ from torch import Tensor
 from napari_structseg.devices import precise_sum
 from napari_structseg.errors import InputError
 from napari_structseg.priors import MarkovPrior, Update, contraction_bound
-from napari_structseg.refine.label_history import LabelArray
-from napari_structseg.refine.neighbourhood import Batch, Plane, Sites
+from napari_structseg.refine.iterations.label_history import LabelArray
+from napari_structseg.refine.iterations.neighbourhood import Batch, Plane, Sites
 
 # A responsibility that moves by less does not move: what it would have moved elsewhere is of the
 # order of what single precision rounds.

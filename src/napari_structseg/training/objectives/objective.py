@@ -12,15 +12,15 @@ from torch import Tensor
 
 from napari_structseg.models import LogitParameters, SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.geco import Geco
-from napari_structseg.training.latent_losses import (
+from napari_structseg.training.objectives.geco import Geco
+from napari_structseg.training.objectives.latent_losses import (
     elbo_loss,
     hardest_voxels,
     heads_loss,
     members_cross_entropy,
     summed_cross_entropy,
 )
-from napari_structseg.training.losses import cross_entropy, prior_cross_entropy, ssn_loss
+from napari_structseg.training.objectives.losses import cross_entropy, prior_cross_entropy, ssn_loss
 from napari_structseg.training.sections import PriorConfig
 
 # Streams of random numbers that must not overlap.

@@ -13,7 +13,7 @@ from psygnal import Signal
 from napari_structseg.errors import Cancelled
 from napari_structseg.render.rendering import LabelArray, Renderer
 from napari_structseg.session.messages import Request
-from napari_structseg.session.refined import RefinedWork
+from napari_structseg.session.work.refined import RefinedWork
 
 _CANCELLED = "Computing the whole segmentation was cancelled."
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.objective import PATCH_STREAM
+from napari_structseg.training.objectives.objective import PATCH_STREAM
 
 Patch = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 

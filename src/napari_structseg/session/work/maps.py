@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from napari_structseg.distributions import Noise
 from napari_structseg.render.rendering import Renderer
 from napari_structseg.render.summaries import noises_of, summarise
-from napari_structseg.session.ledger import Ledger, size_of
 from napari_structseg.session.messages import Lines, MapRegion, Request, Result, Show
-from napari_structseg.session.overlays import (
+from napari_structseg.session.resolve import LINES, Part, of_map
+from napari_structseg.session.work.ledger import Ledger, size_of
+from napari_structseg.session.work.overlays import (
     contour_sets,
     map_values,
     outline_sets,
     summarise_visible,
 )
-from napari_structseg.session.resolve import LINES, Part, of_map
 
 
 class MapWork:

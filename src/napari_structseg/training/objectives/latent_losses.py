@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_structseg.models.latent import Reconstruction
-from napari_structseg.training.geco import Geco
+from napari_structseg.training.objectives.geco import Geco
 
 
 def summed_cross_entropy(logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:

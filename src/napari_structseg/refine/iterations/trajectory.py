@@ -1,7 +1,7 @@
 """Mean field over a whole image, slab by slab, the visible one first, every iteration kept.
 
-Which slab is next is the schedule's to say (:mod:`napari_structseg.refine.schedule`), what an
-iteration of it does that of :mod:`napari_structseg.refine.slab_updates`.
+Which slab is next is for the schedule to say (:mod:`napari_structseg.refine.iterations.schedule`);
+what an iteration of it does, for :mod:`napari_structseg.refine.iterations.slab_updates`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from napari_structseg.errors import ConfigError
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence, Curves, Energies
-from napari_structseg.refine.fields import Fields
-from napari_structseg.refine.label_history import LabelArray, LabelHistory
-from napari_structseg.refine.neighbourhood import Neighbourhood, Plane
-from napari_structseg.refine.schedule import Schedule
-from napari_structseg.refine.site_updates import NOTICEABLE, MeanField
-from napari_structseg.refine.slab_updates import SlabUpdates, make_team
+from napari_structseg.refine.iterations.fields import Fields
+from napari_structseg.refine.iterations.label_history import LabelArray, LabelHistory
+from napari_structseg.refine.iterations.neighbourhood import Neighbourhood, Plane
+from napari_structseg.refine.iterations.schedule import Schedule
+from napari_structseg.refine.iterations.site_updates import NOTICEABLE, MeanField
+from napari_structseg.refine.iterations.slab_updates import SlabUpdates, make_team
 
 __all__ = ["NOTICEABLE", "UNSETTLED", "MeanField", "Trajectory"]
 

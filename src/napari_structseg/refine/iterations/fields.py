@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from napari_structseg.errors import InputError
-from napari_structseg.refine.neighbourhood import Plane
-from napari_structseg.refine.site_updates import dilated
+from napari_structseg.refine.iterations.neighbourhood import Plane
+from napari_structseg.refine.iterations.site_updates import dilated
 
 
 class Fields:

@@ -14,7 +14,6 @@ from napari_structseg.render.hypotheses import Hypotheses, find_hypotheses
 from napari_structseg.render.lattice import Lattice
 from napari_structseg.render.rendering import LabelArray, Renderer
 from napari_structseg.render.summaries import noises_of
-from napari_structseg.session.ledger import Ledger
 from napari_structseg.session.messages import (
     Modes,
     ModeThumbnails,
@@ -22,8 +21,9 @@ from napari_structseg.session.messages import (
     Result,
     SampleModes,
 )
-from napari_structseg.session.overlays import thumbnails
 from napari_structseg.session.resolve import Part, of_all_samples
+from napari_structseg.session.work.ledger import Ledger
+from napari_structseg.session.work.overlays import thumbnails
 
 # Offsets that are kept, 64 MiB: a class scale that moves draws no sample again.
 _KEPT_VALUES = 1 << 24

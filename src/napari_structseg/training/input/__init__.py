@@ -1,0 +1,1 @@
+"""What a training step sees: patches, drawn, deformed, augmented or made from label maps."""

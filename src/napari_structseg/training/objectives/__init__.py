@@ -1,0 +1,1 @@
+"""What a training step minimises: losses of every kind of model, and their weights."""
