@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from napari_structseg.cli import main
 from napari_structseg.errors import ConfigError
 from napari_structseg.io.references import file_hash
 from napari_structseg.models import ClassSpec, HeadSpec
-from napari_structseg.prediction.other_prior import fitting_priors, open_prior
+from napari_structseg.prediction.other_prior import open_prior
 from napari_structseg.priors import PriorSpec, refine
 from napari_structseg.results.recipe import read_recipe
+from napari_structseg.widgets.viewer.specs import fitting_priors
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 
@@ -164,3 +166,14 @@ def test_those_that_fit_are_listed(plain: Path, other: Path, tmp_path: Path) -> 
     assert fitting_priors(names, load_model(plain)[1]) == [str(other)]
     with pytest.raises(ConfigError):
         open_prior(str(flat), load_model(plain)[1], torch.device("cpu"))
+
+
+def test_what_fits_is_read_again_only_when_the_file_changes(plain: Path, other: Path) -> None:
+    refined, before = load_model(plain)[1], other.stat()
+    assert fitting_priors([str(other)], refined) == [str(other)]
+    # As long, and as old: nothing says that it is another file, so it is not opened.
+    other.write_bytes(b"x" * before.st_size)
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert fitting_priors([str(other)], refined) == [str(other)]
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000_000))
+    assert fitting_priors([str(other)], refined) == []

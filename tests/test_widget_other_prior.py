@@ -340,28 +340,66 @@ def test_a_prior_that_needs_too_much_memory_changes_nothing(exploring) -> None:
         is_complete=True,
     )
     with pytest.raises(MemoryLimitError, match="Refining"):
-        huge.use_prior(str(exploring.other))
+        huge.take_prior(huge.open_prior(str(exploring.other)))
     assert huge.prior is None
     assert huge.prior_model is None
     huge.close()
 
 
+class Heard(logging.Handler):
+    """In which threads the prior of a model was read: its classes have other names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: list[str | None] = []
+        self._logger = logging.getLogger("napari_structseg.prediction.other_prior")
+
+    def __enter__(self) -> Heard:
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.threads.append(record.threadName)
+
+
+def german(dock) -> Path:
+    """A model with a prior, whose classes have other names."""
+    named = tuple(ClassSpec(name=f"Klasse {one}", color="#123456") for one in range(4))
+    return tiny_model(dock.folder / "german.safetensors", prior=PriorSpec(), classes=named)
+
+
 def test_weights_of_a_prior_are_read_away_from_the_window(exploring) -> None:
     """The main thread goes on at once: what is chosen takes effect when events are handled."""
-    reading: list[str] = []
+    path = german(exploring)
+    with Heard() as heard:
+        exploring.widget.state.source.prior = str(path)
+        assert exploring.widget.is_busy()
+        assert exploring.widget._controller.current.prior is None
+        exploring.settle()
+    assert heard.threads == ["structseg-background"]
+    assert np.array_equal(exploring.labels, refined(exploring, path))
 
-    class Heard(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            reading.append(record.threadName)
 
-    named = tuple(ClassSpec(name=f"Klasse {one}", color="#123456") for one in range(4))
-    path = tiny_model(exploring.folder / "german.safetensors", prior=PriorSpec(), classes=named)
-    logger, heard = logging.getLogger("napari_structseg.prediction.other_prior"), Heard()
-    logger.addHandler(heard)
-    exploring.widget.state.source.prior = str(path)
-    assert exploring.widget.is_busy()
-    assert exploring.widget._controller.current.prior is None
-    exploring.settle()
-    logger.removeHandler(heard)
-    assert reading == ["structseg-background"]
+def test_the_next_run_reads_the_prior_itself(exploring) -> None:
+    path = german(exploring)
+    choose_file(exploring, path)
+    with Heard() as heard:
+        exploring.run()
+    assert heard.threads == ["structseg-run"]
+    assert exploring.widget.neighbours.prior_chooser.choice == str(path)
+    assert np.array_equal(exploring.labels, refined(exploring, path))
+
+
+def test_a_prior_chosen_during_the_run_is_taken_when_it_has_finished(exploring) -> None:
+    path = german(exploring)
+    exploring.widget.source.run_button.click()
+    with Heard() as heard:
+        exploring.widget.state.source.prior = str(path)
+        exploring.settle()
+    assert set(heard.threads) == {"structseg-background"}
+    assert exploring.widget._controller.current.is_complete
+    assert exploring.widget.neighbours.prior_chooser.choice == str(path)
     assert np.array_equal(exploring.labels, refined(exploring, path))

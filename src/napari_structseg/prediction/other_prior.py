@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
-from napari_structseg.errors import ConfigError, WeightsError
+from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
 from napari_structseg.io.weights import find_model, load_weights, read_spec
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.prediction.predictor import prior_for
-from napari_structseg.prediction.specs import Spec
+from napari_structseg.prediction.specs import Spec, are_alike
 from napari_structseg.priors import MarkovPrior
 
 logger = logging.getLogger(__name__)
@@ -48,6 +47,28 @@ class OtherPrior:
         if prior is None:
             raise AssertionError("a model without a prior has been refused")
         return prior
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPrior:
+    """A prior that was chosen before there is anything to refine.
+
+    Attributes
+    ----------
+    model
+        The model that it was trained with: a name or a file.
+    chosen_for
+        What gave the distribution that it was chosen for; None: whatever comes.
+    """
+
+    model: str
+    chosen_for: Spec | None = None
+
+    def open(self, refined: Spec, device: torch.device) -> OtherPrior | None:
+        """Read it, see :func:`open_prior`; None: it was chosen for something else."""
+        if self.chosen_for is not None and not are_alike(self.chosen_for, refined):
+            return None
+        return open_prior(self.model, refined, device)
 
 
 def open_prior(name: str, refined: Spec, device: torch.device) -> OtherPrior:
@@ -104,15 +125,3 @@ def check_fits(spec: ModelSpec, refined: Spec) -> None:
             f"{refined.name!r}, but that of {spec.name!r} is for {spec.n_classes} classes in "
             f"{spec.dimensions}-D. Choose another one: {advice}"
         )
-
-
-def fitting_priors(names: Iterable[str], refined: Spec) -> list[str]:
-    """Those models, by name or file, whose prior can refine what another one gives."""
-    fitting = []
-    for name in names:
-        try:
-            check_fits(read_spec(find_model(name)), refined)
-        except (ConfigError, WeightsError):
-            continue
-        fitting.append(name)
-    return fitting

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from psygnal import Signal
 
 from napari_structseg.devices import AUTO, resolve_device
@@ -16,6 +17,7 @@ from napari_structseg.errors import Cancelled, StructSegError
 from napari_structseg.image import Image
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.prediction.intensity_windows import Range
+from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.prediction.source import open_source
 from napari_structseg.prediction.specs import Spec
@@ -44,6 +46,9 @@ class RunOutcome:
         Since the start of the run, loading included.
     region
         The part of the image that the distribution is of; None: all of it.
+    other_prior
+        The prior of another model that the run was asked to read, or why it cannot be used; None:
+        it was asked for none, or for one that was chosen for something else.
     """
 
     distribution: LogitDistribution
@@ -52,6 +57,7 @@ class RunOutcome:
     path: Path
     seconds: float
     region: Region | None = None
+    other_prior: OtherPrior | Exception | None = None
 
 
 class ModelRun:
@@ -75,6 +81,8 @@ class ModelRun:
         Slices of a volume that a 2-D model is applied to.
     window
         Intensities that the model sees as 0 and 1; None: as the model says.
+    wanted_prior
+        The prior of another model, to be read as well. Where it cannot be, the run goes on.
     synchronous
         Run inside :meth:`start`.
     """
@@ -94,6 +102,7 @@ class ModelRun:
         first: Region | None = None,
         roi: RegionOfInterest | None = None,
         window: Range | None = None,
+        wanted_prior: WantedPrior | None = None,
         synchronous: bool = False,
     ) -> None:
         self.model = str(model)
@@ -102,6 +111,7 @@ class ModelRun:
         self._first = first
         self.roi = roi
         self.window = window
+        self.wanted_prior = wanted_prior
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         if not synchronous:
@@ -148,9 +158,10 @@ class ModelRun:
     def _predict(self) -> RunOutcome:
         started = time.perf_counter()
         maps = [self.model] if is_nifti_path(self.model) else []
+        device = resolve_device(self._device)
         source = open_source(
             None if maps else self.model,
-            resolve_device(self._device),
+            device,
             probabilities=maps,
             roi=None if maps else self.roi,
             window=None if maps else self.window,
@@ -159,6 +170,7 @@ class ModelRun:
             raise Cancelled(_CANCELLED)
         image = self._image
         prior, region = source.prior(image), source.region(image)
+        other = self._read_prior(source.spec, device)
         source.predictor.check(image, refined=prior is not None)
         shown = False
         for progress in source.predictor.stream(image, self._first, self._stop.is_set):
@@ -168,7 +180,7 @@ class ModelRun:
             if progress.distribution is not None:
                 seconds = time.perf_counter() - started
                 outcome = RunOutcome(
-                    progress.distribution, prior, source.spec, source.path, seconds, region
+                    progress.distribution, prior, source.spec, source.path, seconds, region, other
                 )
                 if progress.complete:
                     return outcome
@@ -176,3 +188,13 @@ class ModelRun:
                     shown = True
                     self.first_ready.emit(outcome)
         raise AssertionError("a stream ends with a complete prediction")
+
+    def _read_prior(self, refined: Spec, device: torch.device) -> OtherPrior | Exception | None:
+        if self.wanted_prior is None:
+            return None
+        try:
+            return self.wanted_prior.open(refined, device)
+        except (StructSegError, MemoryError, RuntimeError) as error:
+            # What the model gives can be shown without it.
+            logger.debug("the prior of %s cannot be used", self.wanted_prior.model, exc_info=True)
+            return error

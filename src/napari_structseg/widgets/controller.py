@@ -13,13 +13,13 @@ from psygnal import Signal
 from napari_structseg.controls import Controls
 from napari_structseg.errors import StructSegError
 from napari_structseg.io.weights import shipped_models
-from napari_structseg.prediction.other_prior import OtherPrior
-from napari_structseg.prediction.specs import Spec
+from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
+from napari_structseg.prediction.specs import Spec, are_alike
 from napari_structseg.refine.changes import Changes
 from napari_structseg.session.messages import Request, Result, Show
 from napari_structseg.session.resolve import resolve
 from napari_structseg.session.state import ExplorerState, Mean
-from napari_structseg.widgets.exploration import Exploration, are_alike
+from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.threads.background import Background
 from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
 
@@ -93,6 +93,12 @@ class Controller:
         return self._loading is not None
 
     @property
+    def wanted_prior(self) -> WantedPrior | None:
+        """The prior of another model that is chosen, and what for; None: there is none."""
+        model = self.state.source.prior
+        return None if model is None else WantedPrior(model, self._given)
+
+    @property
     def request(self) -> Request | None:
         """What the state asks for now; None: nothing was computed yet."""
         return None if self.current is None else resolve(self.state, self.current.scene)
@@ -163,25 +169,45 @@ class Controller:
             self.current.look(request, restore=restore)
             self.asked.emit(request)
 
-    def use_prior(self, exploration: Exploration, model: str | None) -> bool:
-        """Refine with another prior; False, and nothing changes, where it cannot be used."""
-        if model == exploration.prior_model:
-            return True
-        try:
-            exploration.use_prior(model)
-        except (StructSegError, MemoryError, RuntimeError) as error:
-            self.failed.emit(error)
-            return False
-        return True
+    def carry_over(
+        self, exploration: Exploration, read: OtherPrior | Exception | None
+    ) -> str | None:
+        """Refine with the prior that is chosen, where it was chosen for the same model or maps.
 
-    def carry_over(self, exploration: Exploration) -> None:
-        """Refine with the prior that is chosen, where it was chosen for the same model or maps."""
-        given = self._given
+        Parameters
+        ----------
+        exploration
+            What is to be shown next.
+        read
+            What came of reading the prior that its run was to read, or None.
+
+        Returns
+        -------
+        model
+            The model whose prior is chosen, but still has to be read; None: there is none.
+        """
+        given, wanted, run = self._given, self.state.source.prior, exploration.run
         if given is not None and not are_alike(exploration.given, given):
-            return
+            return None
         if self._spec is not None:
             exploration.take_names(self._spec.classes)
-        self.use_prior(exploration, self.state.source.prior)
+        if wanted is None:
+            return None
+        before = self.current
+        if before is not None and before.run is run and before.prior_model == wanted:
+            # It was chosen while the run went on.
+            read = before.other_prior
+        elif run is None or run.wanted_prior is None or run.wanted_prior.model != wanted:
+            return wanted
+        if read is None:
+            return wanted
+        try:
+            if isinstance(read, Exception):
+                raise read
+            exploration.take_prior(read)
+        except (StructSegError, MemoryError, RuntimeError) as error:
+            self.failed.emit(error)
+        return None
 
     def _fit_state(self, exploration: Exploration, *, is_continued: bool) -> None:
         spec, controls, display = exploration.spec, self.state.controls, self.state.display

@@ -15,10 +15,10 @@ from napari_structseg.distributions import LogitDistribution, whole
 from napari_structseg.errors import InputError
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
-from napari_structseg.models import ClassSpec, ModelSpec
+from napari_structseg.models import ClassSpec
 from napari_structseg.prediction.other_prior import OtherPrior, open_prior
 from napari_structseg.prediction.region_of_interest import embedded
-from napari_structseg.prediction.specs import MapSpec, Spec
+from napari_structseg.prediction.specs import MapSpec
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.refinement import refinement_bytes
 from napari_structseg.session.engine import Engine
@@ -110,39 +110,19 @@ class Exploration:
         """The other model whose prior is used; None: the model's own, if it has one."""
         return None if self.other_prior is None else self.other_prior.model
 
-    def use_prior(self, model: str | None) -> None:
+    def open_prior(self, model: str) -> OtherPrior:
+        """Read the prior of another model, see :func:`open_prior`; from any thread but the main."""
+        return open_prior(model, self.spec, self.engine.distribution.device)
+
+    def take_prior(self, other: OtherPrior | None) -> None:
         """Refine with another model's prior, or with the model's own; it has to be started again.
 
         A probability map takes the names of the prior's classes.
 
         Parameters
         ----------
-        model
-            Name of a shipped model, or a file; None: the model's own prior, if it has one.
-
-        Raises
-        ------
-        ConfigError
-            If the model has no prior, or one for other classes or dimensions.
-        WeightsError
-            If the model cannot be used.
-        MemoryLimitError
-            If what mean field computes would not fit into memory. Nothing has changed then, as
-            after every error.
-        """
-        self.take_prior(None if model is None else self.open_prior(model))
-
-    def open_prior(self, model: str) -> OtherPrior:
-        """Read the prior of another model, see :meth:`use_prior`; from any thread."""
-        return open_prior(model, self.spec, self.engine.distribution.device)
-
-    def take_prior(self, other: OtherPrior | None) -> None:
-        """Refine with another model's prior that was read, see :meth:`use_prior`.
-
-        Parameters
-        ----------
         other
-            None: the model's own prior, if it has one.
+            It was read with :meth:`open_prior`. None: the model's own prior, if it has one.
 
         Raises
         ------
@@ -328,10 +308,3 @@ class Exploration:
             # Results come in the order of requests.
             for generation in [one for one in self._requests if one < results[-1].generation]:
                 del self._requests[generation]
-
-
-def are_alike(one: Spec, other: Spec) -> bool:
-    """Whether two say the same of all but the window of intensities that a model is shown."""
-    if isinstance(one, ModelSpec) and isinstance(other, ModelSpec):
-        one = one.model_copy(update={"intensity": other.intensity})
-    return one == other

@@ -15,20 +15,20 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import region_shape
 from napari_structseg.errors import StructSegError
-from napari_structseg.prediction.other_prior import fitting_priors
-from napari_structseg.prediction.specs import Spec
+from napari_structseg.prediction.specs import Spec, are_alike
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import ModeThumbnails, Request, Result, Thumbnails
 from napari_structseg.session.state import LatentPosition, Mean, Sample
 from napari_structseg.widgets.binding import follow, let_go
 from napari_structseg.widgets.dock_layout import DockLayout
-from napari_structseg.widgets.exploration import Exploration, are_alike
+from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.panels.save_dialog import open_save_dialog, suggested_name
 from napari_structseg.widgets.parts.measure import Measure, measure_of
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.shortcuts import BoundShortcuts
 from napari_structseg.widgets.viewer.layers import ResultLayers
 from napari_structseg.widgets.viewer.pictures import pictures_of
+from napari_structseg.widgets.viewer.specs import fitting_priors
 
 logger = logging.getLogger(__name__)
 

@@ -65,6 +65,7 @@ class Runs:
             first=current_view(controller.viewer.dims, layer).region(image.spatial_shape),
             roi=roi,
             window=source.intensity_window if uses_window else None,
+            wanted_prior=controller.wanted_prior,
         )
         self._set_state(RunState.RUNNING)
         controller.said.emit("Loading the model…")
@@ -147,8 +148,11 @@ class Runs:
             layers,
             is_complete=is_complete,
         )
-        controller.carry_over(exploration)
+        unread = controller.carry_over(exploration, outcome.other_prior)
         controller.adopt(exploration, is_continued=is_continued)
+        if unread is not None:
+            # It was chosen since the run began: it is read like any that is chosen now.
+            controller.state.source.prior = unread
 
     def _go_back(self) -> None:
         """Drop what an unfinished run has shown."""

@@ -11,6 +11,7 @@ from napari.layers import Image as ImageLayer
 from napari_structseg.distributions import Region
 from napari_structseg.image import Image
 from napari_structseg.prediction.intensity_windows import Range
+from napari_structseg.prediction.other_prior import WantedPrior
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.session.runner import ModelRun, RunOutcome
 from napari_structseg.widgets.threads.at_exit import cancel_at_exit
@@ -54,7 +55,7 @@ class Job:
         Name of the device.
     first
         The visible slice.
-    roi, window
+    roi, window, wanted_prior
         See :class:`ModelRun`.
     """
 
@@ -68,10 +69,19 @@ class Job:
         first: Region,
         roi: RegionOfInterest | None = None,
         window: Range | None = None,
+        wanted_prior: WantedPrior | None = None,
     ) -> None:
         self.image = image
         self.layer = layer
-        self.run = ModelRun(model, image, device=device, first=first, roi=roi, window=window)
+        self.run = ModelRun(
+            model,
+            image,
+            device=device,
+            first=first,
+            roi=roi,
+            window=window,
+            wanted_prior=wanted_prior,
+        )
         self._inbox: Inbox[Callable[[], None]] = Inbox(_call_each)
 
     def start(self, listener: RunListener) -> None:

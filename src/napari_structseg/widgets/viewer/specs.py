@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from napari_structseg.errors import WeightsError
+from napari_structseg.errors import ConfigError, WeightsError
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.weights import find_model, read_spec
 from napari_structseg.models import ModelSpec
+from napari_structseg.prediction.other_prior import check_fits
+from napari_structseg.prediction.specs import Spec
 
 
 def spec_of(model: str | None) -> ModelSpec | None:
@@ -33,6 +36,21 @@ def spec_of(model: str | None) -> ModelSpec | None:
         return _read(path, status.st_mtime_ns, status.st_size)
     except (WeightsError, OSError):
         return None
+
+
+def fitting_priors(models: Iterable[str], refined: Spec) -> list[str]:
+    """Those models, by name or file, whose prior can refine what another one gives."""
+    fitting = []
+    for model in models:
+        spec = spec_of(model)
+        if spec is None:
+            continue
+        try:
+            check_fits(spec, refined)
+        except ConfigError:
+            continue
+        fitting.append(model)
+    return fitting
 
 
 @lru_cache(maxsize=64)
