@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
-from dock_helpers import dock, exploring  # noqa: F401 -- fixtures
-from napari_structseg.session.messages import Show
+from dock_helpers import brain, dock, exploring  # noqa: F401 -- fixtures
+from napari_structseg.session.messages import Result, Show, SliceLabels
+
+
+@contextmanager
+def held(exploring) -> Iterator[None]:
+    """Let the engine give the visible slice alone, and one result more, until the end."""
+    go = threading.Event()
+
+    def hold(result: Result) -> None:
+        if not isinstance(result, SliceLabels):
+            go.wait(60)
+
+    engine = exploring.widget.engine
+    engine.result.connect(hold)
+    try:
+        yield
+    finally:
+        engine.result.disconnect(hold)
+        go.set()
 
 
 def test_volumes_of_another_sample_are_greyed_at_once(exploring) -> None:
     widget = exploring.widget
-    rows, caption = widget.spread.rows, widget.spread.caption
+    # Of the background no volume is shown.
+    rows, caption = widget.spread.rows[1:], widget.spread.caption
     assert caption.text() == "5–95 % of 20 samples"
     assert all(row.volume.is_current and row.interval.is_current for row in rows)
     before = [row.volume.text() for row in rows]
-    widget.strip.select(2)
-    assert [row.volume.text() for row in rows] == before
-    assert not any(row.volume.is_current for row in rows)
-    assert all("Not up to date" in row.volume.toolTip() for row in rows)
-    # The range is of all samples, whichever is chosen.
-    assert all(row.interval.is_current for row in rows)
-    assert caption.text() == "5–95 % of 20 samples · updating…"
+    with held(exploring):
+        widget.strip.select(2)
+        assert [row.volume.text() for row in rows] == before
+        assert not any(row.volume.is_current for row in rows)
+        assert all("Not up to date" in row.volume.toolTip() for row in rows)
+        # The range is of all samples, whichever is chosen.
+        assert all(row.interval.is_current for row in rows)
+        assert caption.text() == "5–95 % of 20 samples · updating…"
     exploring.settle()
     assert all(row.volume.is_current for row in rows)
     assert not any("Not up to date" in row.volume.toolTip() for row in rows)
-    counts = np.bincount(exploring.labels.reshape(-1), minlength=4)
+    counts = np.bincount(exploring.labels.reshape(-1), minlength=4)[1:]
     for count, row in zip(counts, rows, strict=True):
         assert row.plot.mark_ml == pytest.approx(count * 2 / 1000)
     # Back before anything is counted: what is there is right, and nothing is sent again.
-    widget.strip.select(3)
-    widget.strip.select(2)
-    assert all(row.volume.is_current for row in rows)
-    widget.spread.temperature_slider.set_value(2)
-    assert not any(row.volume.is_current or row.interval.is_current for row in rows)
+    with held(exploring):
+        widget.strip.select(3)
+        assert not any(row.volume.is_current for row in rows)
+        widget.strip.select(2)
+        assert all(row.volume.is_current for row in rows)
+        widget.spread.temperature_slider.set_value(2)
+        assert not any(row.volume.is_current or row.interval.is_current for row in rows)
     exploring.settle()
     assert all(row.volume.is_current and row.interval.is_current for row in rows)
 
@@ -56,7 +82,7 @@ def test_what_is_out_of_date_looks_so(exploring) -> None:
 def test_forgotten_volumes_leave_no_tooltip(exploring) -> None:
     spread = exploring.widget.spread
     spread.forget_volumes()
-    for row in spread.rows:
+    for row in spread.rows[1:]:
         assert not any(
             (row.volume.text(), row.interval.text(), row.volume.toolTip(), row.interval.toolTip())
         )
@@ -87,3 +113,34 @@ def test_the_chosen_sample_is_outlined_stronger(exploring) -> None:
     lines = widget.layers.lines
     drawn = np.asarray(lines.edge_color)[:, 3]
     assert drawn[drawn > 0][-1] == 1
+
+
+def test_the_list_follows_the_newest_image_until_one_is_chosen(dock) -> None:
+    source, box = dock.widget.state.source, dock.widget.source.image_box
+    dock.add_image(name="first")
+    assert source.image == "first"
+    dock.choose()
+    dock.run()
+    dock.add_image(brain(seed=1), name="second")
+    assert source.image == box.currentText() == "second"
+    # What is not opened now is not followed: nor are the plugin's own layers.
+    dock.viewer.layers.move(2, 0)
+    dock.run()
+    assert source.image == "second"
+    box.setCurrentIndex(box.findData("first"))
+    dock.add_image(name="third")
+    assert source.image == box.currentText() == "first"
+    # What was chosen by hand is gone: the newest is as good as any.
+    dock.viewer.layers.remove("first")
+    dock.add_image(name="fourth")
+    assert source.image == "fourth"
+
+
+def test_an_image_that_comes_during_a_run_is_not_followed(dock) -> None:
+    dock.add_image(name="first")
+    dock.choose()
+    dock.widget.run()
+    dock.add_image(brain(seed=1), name="second")
+    assert dock.widget.state.source.image == "first"
+    dock.settle()
+    assert dock.widget.state.source.image == "first"

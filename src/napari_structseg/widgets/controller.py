@@ -63,6 +63,10 @@ class Controller:
         # Results of other images: choosing one of these brings them back.
         self._kept: list[Exploration] = []
         self._chosen: ImageLayer | None = None
+        # Until somebody chooses one, the image is the one that was opened last, unless one runs.
+        self.is_running = False
+        self._is_following = False
+        self._is_by_hand = False
         # Of what was shown last: as it is shown, and as its run gave it.
         self._spec: Spec | None = None
         self._given: Spec | None = None
@@ -246,6 +250,7 @@ class Controller:
     def _on_image(self) -> None:
         """Hide the results of another image; bring back those of the one chosen."""
         layer = self.image_layer
+        self._is_by_hand = not self._is_following
         if self._chosen is not None:
             self._chosen.events.name.disconnect(self._on_layers)
         self._chosen = layer
@@ -300,13 +305,20 @@ class Controller:
             exploration.layers.set_classes(exploration.spec.classes)
         self.adopt(exploration, is_continued=exploration.spec == before)
 
-    def _on_layers(self, _event: object = None) -> None:
+    def _on_layers(self, event: Any = None) -> None:  # noqa: ANN401 -- napari's events are untyped
         """Keep the choice of an image to what there is; let go of what is gone."""
         images = source_layers(self.viewer)
-        if self._chosen in images and self._chosen is not None:
-            self.state.source.image = self._chosen.name
-        else:
-            self.state.source.image = images[-1].name if images else None
+        chosen = self._chosen if self._chosen in images else None
+        was_by_hand = self._is_by_hand and chosen is not None
+        if event is not None and event.type == "inserted" and not self.is_running:
+            chosen = event.value if event.value in images and not was_by_hand else chosen
+        if chosen is None and images:
+            chosen = images[-1]
+        self._is_following = True
+        self.state.source.image = None if chosen is None else chosen.name
+        self._is_following = False
+        # A new name of the same layer is no other choice.
+        self._is_by_hand = was_by_hand
         for exploration in (self.current, *self._kept):
             if exploration is not None and self._is_gone(exploration):
                 exploration.close()

@@ -177,6 +177,7 @@ class Runs:
 
     def _set_state(self, state: RunState) -> None:
         self.state = state
+        self._controller.is_running = state is not RunState.READY
         self.changed.emit(state)
 
     def _on_layer_removed(self, event: Any) -> None:  # noqa: ANN401 -- napari's events are untyped
