@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakMethod
 
 from psygnal import EventedModel, SignalInstance
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QWidget
 
 # Of each widget: the signals it follows, and the methods that hear them.
@@ -36,9 +37,14 @@ def let_go(widget: QWidget) -> None:
     """Have a widget, and all within it, follow nothing any more: before Qt deletes them.
 
     Qt says itself when it deletes a widget, but in the middle of Python's garbage collection,
-    where nothing of Python can be called.
+    where nothing of Python can be called. Where a window takes the widget with it, Qt has deleted
+    it before anybody is told: then all that are gone let go.
     """
-    for owner in (widget, *widget.findChildren(QWidget)):
+    if isalive(widget):
+        owners = [widget, *widget.findChildren(QWidget)]
+    else:
+        owners = [owner for owner in list(_FOLLOWED) if not isalive(owner)]
+    for owner in owners:
         for signal, reference in _FOLLOWED.pop(owner, []):
             hear = reference()
             if hear is not None:
