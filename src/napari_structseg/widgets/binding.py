@@ -40,15 +40,19 @@ def let_go(widget: QWidget) -> None:
     where nothing of Python can be called. Where a window takes the widget with it, Qt has deleted
     it before anybody is told: then all that are gone let go.
     """
-    if isalive(widget):
+    if _is_alive(widget):
         owners = [widget, *widget.findChildren(QWidget)]
     else:
-        owners = [owner for owner in list(_FOLLOWED) if not isalive(owner)]
+        owners = [owner for owner in list(_FOLLOWED) if not _is_alive(owner)]
     for owner in owners:
         for signal, reference in _FOLLOWED.pop(owner, []):
             hear = reference()
             if hear is not None:
                 signal.disconnect(hear, missing_ok=True)
+
+
+def _is_alive(widget: QWidget) -> bool:
+    return bool(isalive(widget))  # type: ignore[no-untyped-call]
 
 
 def bind(owner: QWidget, part: EventedModel, field: str, show: Callable[..., Any]) -> None:
