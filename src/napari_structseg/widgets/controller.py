@@ -26,6 +26,7 @@ from napari_structseg.widgets.viewer.sources import image_layer_of, source_layer
 _NOT_SEGMENTED = "This slice was not marked: nothing is segmented here"
 # They compare samples, and say nothing where there is but one.
 _NEED_SAMPLES = (Show.OUTLINES, Show.CONTOURS, Show.AGREEMENT)
+_LOOKS = frozenset({"display.hidden_classes", "display.class_opacity"})
 _ASKED_BY = ("controls.", "display.")
 
 
@@ -141,6 +142,7 @@ class Controller:
         with self.state.together():
             self._fit_state(exploration, is_continued=is_continued)
         self._is_adopting = False
+        self._show_looks()
         exploration.start(self._receive, self.failed.emit, self.rested.emit)
         self.adopted.emit(exploration, is_continued)
         self.look(restore=True)
@@ -168,8 +170,6 @@ class Controller:
         """
         request = self.request
         if self.current is not None and request is not None:
-            opacities = self.state.display.opacities(self.current.spec.n_classes)
-            self.current.layers.set_opacities(opacities)
             self.current.look(request, restore=restore)
             self.asked.emit(request)
 
@@ -244,8 +244,16 @@ class Controller:
             self._on_image()
         if "source.prior" in touched:
             self._on_prior()
+        if _LOOKS & touched:
+            self._show_looks()
         if any(name.startswith(_ASKED_BY) for name in touched):
             self.look(restore=True)
+
+    def _show_looks(self) -> None:
+        """Draw each class as much as the state says."""
+        if self.current is not None:
+            opacities = self.state.display.opacities(self.current.spec.n_classes)
+            self.current.layers.set_opacities(opacities)
 
     def _on_image(self) -> None:
         """Hide the results of another image; bring back those of the one chosen."""

@@ -96,6 +96,7 @@ class LatentPanel(QWidget):
     def set_model(self, n_latents: int) -> None:
         """Take a latent space."""
         self._n_latents = n_latents
+        self._show_temperature(self._state.controls.temperature)
         self._directions = np.eye(n_latents)
         self.pad.set_axes(np.zeros((2, n_latents)))
         self._show_samples()
@@ -125,8 +126,10 @@ class LatentPanel(QWidget):
         )
 
     def _show_temperature(self, temperature: float) -> None:
-        self.pad.set_temperature(temperature)
-        self._say()
+        # Most models have no latent space, and a slider that moves waits for nothing it can spare.
+        if self._n_latents:
+            self.pad.set_temperature(temperature)
+            self._say()
 
     def _show_samples(self, _changed: object = None) -> None:
         """Show the first samples, and where the picture is from."""
