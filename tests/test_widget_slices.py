@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from napari.layers import Shapes
@@ -213,6 +216,44 @@ def test_bytes_and_what_is_neither(volume) -> None:
     assert not row.note.isHidden()
     assert "check the window" in row.note.text()
     assert volume.widget.state.source.intensity_window == (-1000, 1200)
+
+
+class Watched(np.ndarray):
+    """Remembers in which threads all of it was reduced."""
+
+    threads: ClassVar[list[str]] = []
+
+    def min(self, *args, **settings):
+        if self.size > 2**18:
+            self.threads.append(threading.current_thread().name)
+        return super().min(*args, **settings)
+
+
+@pytest.mark.parametrize(("offset", "ends"), [(0, None), (1024, (-1000, 1200))])
+def test_the_values_of_a_large_image_are_read_in_the_background(volume, offset, ends) -> None:
+    Watched.threads.clear()
+    source, row = volume.widget.source, volume.widget.source.window_row
+    data = np.tile(ct() + offset, (1, 4, 4)).view(Watched)
+    large = volume.add_image(data, name="large", contrast_limits=(-1000, 1000))
+    assert large.data is data
+    source.choose_image(large)
+    assert volume.widget.is_busy()
+    assert not source.run_button.isEnabled()
+    assert not row.low_box.isEnabled()
+    volume.settle()
+    assert Watched.threads == ["structseg-background"]
+    assert source.run_button.isEnabled()
+    assert row.low_box.isEnabled()
+    assert (row.low_box.value(), row.high_box.value()) == (-1000, 1200)
+    assert volume.widget.state.source.intensity_window == ends
+    assert row.note.isHidden() == (ends is None)
+    # Chosen again, it is known.
+    source.choose_image(volume.viewer.layers["CT"])
+    source.choose_image(large)
+    assert not volume.widget.is_busy()
+    assert (row.low_box.value(), row.high_box.value()) == (-1000, 1200)
+    assert volume.widget.state.source.intensity_window == ends
+    assert Watched.threads == ["structseg-background"]
 
 
 @pytest.mark.parametrize(

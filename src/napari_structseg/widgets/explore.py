@@ -89,7 +89,9 @@ class ExploreWidget(DockLayout):
 
     def is_busy(self) -> bool:
         """Whether a run is on, or anything is still to be computed or painted."""
-        return not self._is_closed and self._session.is_busy()
+        return not self._is_closed and (
+            self._session.is_busy() or self.source.window_row.is_reading
+        )
 
     def run(self) -> None:
         """Run the chosen model on the chosen image."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
 from napari.layers import Image as ImageLayer
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QHBoxLayout,
@@ -21,6 +24,8 @@ from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.parts.fields import DecimalField
 from napari_structseg.widgets.parts.section import Note
+from napari_structseg.widgets.threads.background import Background
+from napari_structseg.widgets.viewer.value_ranges import known_range, read_range, remember_range
 
 _LARGEST = 1e6
 # Of a window that is one to ten units wide.
@@ -38,10 +43,13 @@ class WindowRow(QWidget):
         Whose ``source.intensity_window`` it shows and sets.
     """
 
+    values_read = Signal()
+
     def __init__(self, state: ExplorerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._source = state.source
         self._for: tuple[IntensitySpec | None, ImageLayer | None] = (None, None)
+        self._reading: Background[Range] | None = None
         # As it is shown: rounded. None where none fits.
         self._fitting: Range | None = None
         self._suggested: Range | None = None
@@ -82,27 +90,84 @@ class WindowRow(QWidget):
         """What is in its row."""
         return self.low_box, self.high_box, self.show_button
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the values of the image are being read."""
+        return self._reading is not None
+
     def set_model(self, intensity: IntensitySpec | None, layer: ImageLayer | None) -> None:
-        """Fill in the window that fits a layer; None: the model uses none."""
+        """Fill in the window that fits a layer; None: the model uses none.
+
+        The values of a large image are read in the background, and the window is filled in then.
+        """
         if (intensity, layer) == self._for:
             return
+        self.stop_reading()
         self._for = (intensity, layer)
         self._fitting = self._suggested = None
         self.note.hide()
         if intensity is None:
             return
-        shown = intensity
-        if intensity.hounsfield is not None and layer is not None and not layer.multiscale:
-            values = (float(layer.data.min()), float(layer.data.max()))
-            try:
-                shown = fitting_window(intensity, values, layer.name)
-            except InputError:
-                shown = window(intensity.hounsfield, "?")
-                self.note.setText(
-                    f"Values from {values[0]:g} to {values[1]:g} are neither 8-bit nor Hounsfield "
-                    "units: check the window."
-                )
-                self.note.show()
+        if intensity.hounsfield is None or layer is None or layer.multiscale:
+            self._suggest(intensity)
+            return
+        values = known_range(layer)
+        if values is not None:
+            self._suggest_for(values, intensity, layer)
+            return
+        data = layer.data
+        self._reading = Background(
+            partial(read_range, data), partial(self._take, intensity, layer, data)
+        )
+        self._enable()
+
+    def stop_reading(self) -> None:
+        """Wait no longer for the values of an image."""
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+            self._enable()
+
+    def _take(
+        self,
+        intensity: IntensitySpec,
+        layer: ImageLayer,
+        data: Any,  # noqa: ANN401 -- whatever napari shows
+        values: Range | Exception,
+    ) -> None:
+        """Fill in the window for values that were read."""
+        self._reading = None
+        self._enable()
+        if isinstance(values, Exception):
+            self._say(f"The values of {layer.name!r} cannot be read: {values}")
+            self._suggest(intensity)
+        else:
+            remember_range(layer, data, values)
+            self._suggest_for(values, intensity, layer)
+        self.values_read.emit()
+
+    def _enable(self) -> None:
+        for control in self.controls:
+            control.setEnabled(not self.is_reading)
+
+    def _say(self, text: str) -> None:
+        self.note.setText(text)
+        self.note.show()
+
+    def _suggest_for(self, values: Range, intensity: IntensitySpec, layer: ImageLayer) -> None:
+        """Fill in that of a model's windows that suits an image with these values."""
+        try:
+            shown = fitting_window(intensity, values, layer.name)
+        except InputError:
+            shown = window(intensity.hounsfield or (intensity.low, intensity.high), "?")
+            self._say(
+                f"Values from {values[0]:g} to {values[1]:g} are neither 8-bit nor Hounsfield "
+                "units: check the window."
+            )
+        self._suggest(shown)
+
+    def _suggest(self, shown: IntensitySpec) -> None:
+        """Fill in a window, unless one was chosen."""
         self.unit_label.setText(shown.unit)
         self._suggested = (shown.low, shown.high)
         self._fill_in(self._suggested)

@@ -90,6 +90,7 @@ class SourcePanel(QWidget):
         self.progress.setStyleSheet("QProgressBar { border: none; }")
         self.where = WhereChooser(viewer, state)
         self.window_row = WindowRow(state)
+        self.window_row.values_read.connect(self._update_button)
         self.spacing_row = SpacingRow()
         self.spacing_row.spacing_typed.connect(self._on_spacing)
         self.file_dialog: QFileDialog | None = None
@@ -177,6 +178,7 @@ class SourcePanel(QWidget):
 
     def disconnect_viewer(self) -> None:
         """Stop following the viewer's layers."""
+        self.window_row.stop_reading()
         for event in self._layer_events():
             event.disconnect(self.refresh_images)
         self._follow_names([])
@@ -232,6 +234,8 @@ class SourcePanel(QWidget):
     def _update_button(self) -> None:
         self._update_scope()
         can_run = self.image_layer is not None and self._source.model is not None
+        # Where no window fits the values, the run needs the one that is shown.
+        can_run = can_run and not self.window_row.is_reading
         is_on = can_run if self.state is RunState.READY else self.state is RunState.RUNNING
         self.run_button.setEnabled(is_on)
 
