@@ -10,22 +10,18 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from psygnal import Signal
 
-from napari_structseg.controls import Controls
 from napari_structseg.errors import StructSegError
 from napari_structseg.io.weights import shipped_models
 from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
-from napari_structseg.prediction.specs import Spec, are_alike
-from napari_structseg.refine.changes import Changes
-from napari_structseg.session.messages import Request, Result, Show
+from napari_structseg.session.messages import Request, Result
 from napari_structseg.session.resolve import resolve
-from napari_structseg.session.state import ExplorerState, Mean
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.carried_over import CarriedOver
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.threads.background import Background
 from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
 
 _NOT_SEGMENTED = "This slice was not marked: nothing is segmented here"
-# They compare samples, and say nothing where there is but one.
-_NEED_SAMPLES = (Show.OUTLINES, Show.CONTOURS, Show.AGREEMENT)
 _LOOKS = frozenset({"display.hidden_classes", "display.class_opacity"})
 _ASKED_BY = ("controls.", "display.")
 
@@ -68,10 +64,7 @@ class Controller:
         self.is_running = False
         self._is_following = False
         self._is_by_hand = False
-        # Of what was shown last: as it is shown, and as its run gave it.
-        self._spec: Spec | None = None
-        self._given: Spec | None = None
-        self._prior_model: str | None = None
+        self._carried = CarriedOver(state)
         self._is_adopting = False
         self._was_outside = False
         # Told first, before any panel: what was typed for another model or image is forgotten.
@@ -100,8 +93,7 @@ class Controller:
     @property
     def wanted_prior(self) -> WantedPrior | None:
         """The prior of another model that is chosen, and what for; None: there is none."""
-        model = self.state.source.prior
-        return None if model is None else WantedPrior(model, self._given)
+        return self._carried.wanted_prior
 
     @property
     def request(self) -> Request | None:
@@ -140,7 +132,7 @@ class Controller:
         self.current = exploration
         self._is_adopting = True
         with self.state.together():
-            self._fit_state(exploration, is_continued=is_continued)
+            self._carried.fit_state(exploration, is_continued=is_continued)
         self._is_adopting = False
         self._show_looks()
         exploration.start(self._receive, self.failed.emit, self.rested.emit)
@@ -176,66 +168,12 @@ class Controller:
     def carry_over(
         self, exploration: Exploration, read: OtherPrior | Exception | None
     ) -> str | None:
-        """Refine with the prior that is chosen, where it was chosen for the same model or maps.
-
-        Parameters
-        ----------
-        exploration
-            What is to be shown next.
-        read
-            What came of reading the prior that its run was to read, or None.
-
-        Returns
-        -------
-        model
-            The model whose prior is chosen, but still has to be read; None: there is none.
-        """
-        given, wanted, run = self._given, self.state.source.prior, exploration.run
-        if given is not None and not are_alike(exploration.given, given):
-            return None
-        if self._spec is not None:
-            exploration.take_names(self._spec.classes)
-        if wanted is None:
-            return None
-        before = self.current
-        if before is not None and before.run is run and before.prior_model == wanted:
-            # It was chosen while the run went on.
-            read = before.other_prior
-        elif run is None or run.wanted_prior is None or run.wanted_prior.model != wanted:
-            return wanted
-        if read is None:
-            return wanted
+        """Refine with the prior that is chosen, see :class:`CarriedOver`; an error is told."""
         try:
-            if isinstance(read, Exception):
-                raise read
-            exploration.take_prior(read)
+            return self._carried.carry_over(exploration, read, self.current)
         except (StructSegError, MemoryError, RuntimeError) as error:
             self.failed.emit(error)
-        return None
-
-    def _fit_state(self, exploration: Exploration, *, is_continued: bool) -> None:
-        spec, controls, display = exploration.spec, self.state.controls, self.state.display
-        is_new = self._spec is None or not are_alike(spec, self._spec)
-        self._spec, self._given = spec, exploration.given
-        if is_new:
-            controls.take(Controls(seed=controls.seed, class_scale=(1.0,) * spec.n_classes))
-            display.latent_axes = (0, 1)
-            display.hidden_classes, display.class_opacity = frozenset(), ()
-        if is_new or exploration.prior_model != self._prior_model:
-            defaults = Controls(iterations=exploration.iterations or 0)
-            fields = ("iterations", "mrf_strength", "damping", "update_rule", "nudges")
-            controls.update({field: getattr(defaults, field) for field in fields})
-            display.stop_when_converged = False
-        self._prior_model = exploration.prior_model
-        self.state.source.prior = exploration.prior_model
-        if not is_continued and controls.latent:
-            controls.chosen = Mean()
-        if exploration.iterations is None:
-            display.changes = Changes.NONE
-        if not exploration.is_stochastic:
-            controls.chosen = Mean()
-            if display.show in _NEED_SAMPLES:
-                display.show = Show.LABELS
+            return None
 
     def _on_settled(self, touched: frozenset[str]) -> None:
         if self._is_adopting:
