@@ -17,7 +17,7 @@ endif
 
 # Files of tests run side by side, one for each core; make test PYTEST_ARGS="-n 0" runs them in turn,
 # and PYTEST_ARGS="-p no:xdist" without the plugin.
-IN_PARALLEL := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n auto --maxprocesses 8 --dist loadfile)
+IN_PARALLEL := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n auto --maxprocesses 8 --dist worksteal)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
