@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from dock_helpers import brain, dock, exploring  # noqa: F401 -- fixtures
+from napari_structseg.priors import PriorSpec
 from napari_structseg.session.messages import Result, Show, SliceLabels
+from napari_structseg.widgets.parts.names import told_apart
+from tiny_models import tiny_model
 
 
 @contextmanager
@@ -144,3 +147,44 @@ def test_an_image_that_comes_during_a_run_is_not_followed(dock) -> None:
     assert dock.widget.state.source.image == "first"
     dock.settle()
     assert dock.widget.state.source.image == "first"
+
+
+def test_models_of_one_name_are_told_apart(dock) -> None:
+    source = dock.widget.source
+    paths = [dock.folder / folder / "best.safetensors" for folder in ("a", "b", "b/a")]
+    texts = []
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        tiny_model(path)
+        source.choose_model(path)
+        texts.append(source.model_box.currentText())
+    # Alone, a name is enough; then as many folders as it takes.
+    assert texts == ["best", "b/best", "b/a/best"]
+    by_path = {source.model_box.itemData(i): i for i in range(source.model_box.count())}
+    listed = [source.model_box.itemText(by_path[str(path)]) for path in paths]
+    assert listed == [f"{dock.folder.name}/a/best", "b/best", "b/a/best"]
+    assert source.model_box.currentText() == "b/a/best"
+
+
+def test_names_of_models() -> None:
+    assert told_apart(["brain", "/x/brain.safetensors"]) == ["brain", "x/brain"]
+    assert told_apart(["/x/p.nii.gz", "/y/p.nii.gz"]) == [
+        "x/p (probabilities)",
+        "y/p (probabilities)",
+    ]
+    # Nothing more to tell them by.
+    assert told_apart(["/p.nii", "/p.nii.gz"]) == ["p (probabilities)"] * 2
+
+
+def test_thumbnails_say_that_they_are_without_the_mrf(exploring) -> None:
+    strip, neighbours = exploring.widget.strip, exploring.widget.neighbours
+    assert strip.alone_note.isHidden()
+    exploring.choose(prior=PriorSpec(iterations=3))
+    exploring.run()
+    assert "without neighbours" in strip.alone_note.text()
+    neighbours.iteration_slider.set_value(0)
+    exploring.settle()
+    assert not strip.alone_note.text()
+    assert not strip.alone_note.isHidden()
+    # Empty, it keeps its place; see test_a_note_that_comes_moves_no_slider.
+    assert strip.alone_note.minimumHeight() == strip.alone_note.maximumHeight() > 0

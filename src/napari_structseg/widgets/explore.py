@@ -234,6 +234,7 @@ class ExploreWidget(DockLayout):
 
     def _on_asked(self, request: Request) -> None:
         self.spread.show_request(request)
+        self._say_alone(request)
         wanted = self.state.display.show
         if request.show is not wanted:
             name = wanted.value.capitalize()
@@ -282,11 +283,20 @@ class ExploreWidget(DockLayout):
             if isinstance(result, Thumbnails):
                 self._thumbnails = result
                 self._show_thumbnails()
+                self._say_alone(self._controller.request)
             elif isinstance(result, ModeThumbnails):
                 self._mode_thumbnails = result
                 self._show_thumbnails()
             else:
                 self.show_result(result)
+
+    def _say_alone(self, request: Request | None) -> None:
+        """Say whether the pictures leave out an MRF that refines the segmentation."""
+        shown = self._exploration
+        if shown is not None and request is not None:
+            is_refined = self._thumbnails is not None and self._thumbnails.refined
+            is_alone = request.controls.refines and not is_refined
+            self.strip.say_alone(has_prior=shown.prior is not None, is_alone=is_alone)
 
     def _show_thumbnails(self, _event: object = None) -> None:
         shown = self._exploration

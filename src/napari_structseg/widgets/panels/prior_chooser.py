@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QWidget
@@ -11,6 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.parts.combo import NarrowCombo
+from napari_structseg.widgets.parts.names import told_apart
 
 _OTHER = "Prior of another model…"
 _OWN = {True: "Prior of the model itself", False: "No prior"}
@@ -72,8 +72,11 @@ class PriorChooser(NarrowCombo):
         """Add a model before the last entry, if that is there yet."""
         index = self.findText(_OTHER)
         index = self.count() if index < 0 else index
-        self.insertItem(index, f"Prior of {Path(model).stem}", model)
+        self.insertItem(index, "", model)
         self.setItemData(index, model, Qt.ItemDataRole.ToolTipRole)
+        listed = [self.itemData(place) for place in range(1, index + 1)]
+        for place, name in enumerate(told_apart(listed), start=1):
+            self.setItemText(place, f"Prior of {name}")
         return index
 
     def _on_activated(self, index: int) -> None:

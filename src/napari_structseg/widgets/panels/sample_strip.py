@@ -24,12 +24,13 @@ from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.parts.colors import label_colors
 from napari_structseg.widgets.parts.fields import NumberField
-from napari_structseg.widgets.parts.section import Note, SmallButton
+from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 from napari_structseg.widgets.parts.thumbnail import Thumbnail, overlay
 
 COLUMNS = 5
 # More than anyone compares by eye, and few enough to redraw with every slider move.
 MAX_SAMPLES = 8 * COLUMNS - 1
+_ALONE = "Pictures show the model alone, without neighbours."
 _SEED_MAX = 2**31 - 1
 
 
@@ -61,11 +62,14 @@ class SampleStrip(QWidget):
             "This model is deterministic: it gives one segmentation, and no samples to browse."
         )
         self.note.setVisible(False)
+        self.alone_note = Caption()
+        self.alone_note.setVisible(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(self._grid)
         layout.addWidget(self.note)
+        layout.addWidget(self.alone_note)
         self.tools = self._make_tools()
         bind(self, state.display, "n_thumbnails", self._show_number)
         bind(self, state.controls, "chosen", self._mark)
@@ -112,6 +116,21 @@ class SampleStrip(QWidget):
         for thumbnail in self._thumbnails:
             thumbnail.set_picture(None)
             thumbnail.setVisible(is_stochastic or thumbnail.sample == MEAN)
+
+    def say_alone(self, *, has_prior: bool, is_alone: bool) -> None:
+        """Say that the pictures are of the model alone, where the segmentation is not.
+
+        Parameters
+        ----------
+        has_prior
+            Whether an MRF can refine the labels: then the line keeps its place.
+        is_alone
+            Whether it refines the segmentation, and not the pictures.
+        """
+        # Also while it is empty: a line that comes and goes would move what is below.
+        self.alone_note.setFixedHeight(self.alone_note.fontMetrics().height())
+        self.alone_note.setVisible(has_prior)
+        self.alone_note.setText(_ALONE if is_alone else "")
 
     def set_samples(
         self,

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_structseg.devices import available_devices, describe_device
-from napari_structseg.io.checks import file_stem, is_nifti_path
+from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.weights import shipped_models
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
@@ -29,6 +29,7 @@ from napari_structseg.widgets.panels.intensity_window_row import WindowRow
 from napari_structseg.widgets.panels.spacing_row import SpacingRow
 from napari_structseg.widgets.panels.where_chooser import WhereChooser
 from napari_structseg.widgets.parts.combo import NarrowCombo
+from napari_structseg.widgets.parts.names import told_apart
 from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
 from napari_structseg.widgets.viewer.specs import spec_of
 from napari_structseg.widgets.viewer.viewing import has_size
@@ -217,11 +218,11 @@ class SourcePanel(QWidget):
 
     def _add_model(self, model: str) -> int:
         index = self.model_box.findText(_MAPS)
-        path = Path(model)
-        is_map = is_nifti_path(path)
-        name = f"{file_stem(path)} (probabilities)" if is_map else path.stem
-        self.model_box.insertItem(index, name, model)
+        self.model_box.insertItem(index, "", model)
         self.model_box.setItemData(index, model, Qt.ItemDataRole.ToolTipRole)
+        listed = [self.model_box.itemData(place) for place in range(index + 1)]
+        for place, name in enumerate(told_apart(listed)):
+            self.model_box.setItemText(place, name)
         return index
 
     def _show_device(self, device: str) -> None:

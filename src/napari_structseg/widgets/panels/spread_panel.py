@@ -18,7 +18,7 @@ from napari_structseg.widgets.panels.class_looks import ClassLooks
 from napari_structseg.widgets.parts.class_row import ClassRow, Columns
 from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
-from napari_structseg.widgets.parts.section import Note, SmallButton
+from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 
 _UPDATING = "updating…"
 _NO_RANGE = "with neighbours: no range"
@@ -59,8 +59,8 @@ class SpreadPanel(QWidget):
         self.reset_button.clicked.connect(self.reset)
         self.note = Note("This model is deterministic: its segmentation has no spread to change.")
         self.note.setVisible(False)
-        self.caption = Note()
-        self.caption.setWordWrap(False)
+        # Elided where there is no room: a longer text must not make the dock wider.
+        self.caption = Caption()
         self._request: Request | None = None
         self._volumes: ClassVolumes | None = None
         self._spread: VolumeSpread | None = None
