@@ -1,4 +1,4 @@
-"""What is drawn over and beside the visible slice, against labels that are rendered anew."""
+"""What is drawn over and beside the visible slice, against labels rendered without caches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendering with caches equals rendering anew; summaries equal brute force."""
+"""Rendering with caches equals rendering without them; summaries equal brute force."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_model_without_a_prior_takes_that_of_another(exploring) -> None:
     panel = exploring.widget.neighbours
     assert str(exploring.other) in listed(exploring)
     assert panel.prior_chooser.choice is None
-    assert panel.prior_chooser.currentText() == "No prior"
+    assert panel.prior_chooser.currentText() == "No MRF"
     assert panel.prior_chooser.isEnabled()
     assert not panel.iteration_slider.isEnabled()
     assert np.array_equal(exploring.labels, model_alone(exploring))
@@ -102,7 +102,7 @@ def test_a_model_with_a_prior_takes_that_of_another(exploring) -> None:
     exploring.run()
     panel = exploring.widget.neighbours
     assert exploring.widget.controls.iterations == 6
-    assert panel.prior_chooser.currentText() == "Prior of the model itself"
+    assert panel.prior_chooser.currentText() == "MRF of the model itself"
     assert str(own) not in listed(exploring)
     choose(exploring, exploring.other)
     assert exploring.widget.controls.iterations == 3
@@ -128,7 +128,7 @@ def test_a_prior_from_a_file(exploring) -> None:
     choose_file(exploring, path)
     chooser = exploring.widget.neighbours.prior_chooser
     assert chooser.choice == str(path)
-    assert chooser.currentText() == "Prior of elsewhere"
+    assert chooser.currentText() == "MRF of elsewhere"
     assert np.array_equal(exploring.labels, refined(exploring, path))
 
 

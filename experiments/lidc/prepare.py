@@ -16,7 +16,7 @@ import numpy.typing as npt
 # where anything is measured.
 PARTS = ("first", "second")
 TRAINED_ON_BOTH = "train"
-# Written last: a conversion that was cut off is made anew.
+# Written last: a conversion that was cut off is made again.
 DESCRIPTION = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "nodule": 1}}
 
 

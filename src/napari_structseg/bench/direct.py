@@ -1,4 +1,4 @@
-"""The direct way: torch's own distribution, everything anew, and a new array for the layer.
+"""The direct way: torch's own distribution, everything computed again, a new array.
 
 What a careful programmer writes first. The sample is drawn once and kept, and labels are uint8,
 which is more than most do. Run as a program by `bench.explore`.

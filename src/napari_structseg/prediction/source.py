@@ -114,7 +114,7 @@ def open_source(
     ------
     ConfigError
         If there is neither a model nor probabilities, or both, or the prior does not fit; if
-        slices or a window are of no use to what was asked for.
+        what was asked for does not take slices or an intensity window.
     InputError, MemoryLimitError, WeightsError
         If a file cannot be used.
 

@@ -42,7 +42,7 @@ def render_labels(
     controls: Controls,
     region: Region | None = None,
 ) -> LabelArray:
-    """The segmentation of a region, computed anew: the definition the caches must agree with.
+    """The segmentation of a region, without caches: the definition the caches must agree with.
 
     Parameters
     ----------

@@ -302,7 +302,7 @@ def check_prior(recipe: Recipe, name: str, *, has_prior: bool) -> None:
         has, says = ("a", "nothing about it") if has_prior else ("no", "what it did")
         raise InputError(
             f"The model {name!r} has {has} prior, but the recipe says {says}. It was edited, "
-            "or made by an early version that had no priors. Predict anew without --recipe."
+            "or made by an early version that had no MRFs. Predict again without --recipe."
         )
 
 

@@ -67,7 +67,7 @@ class NeighboursPanel(QWidget):
         self.strength_slider = ScaleSlider(
             0,
             MRF_STRENGTH_MAX,
-            name="Strength of the prior",
+            name="Strength of the MRF",
             tip=tips["mrf_strength"],
             dragged=(0, USEFUL_STRENGTH),
         )

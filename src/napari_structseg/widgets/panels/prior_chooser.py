@@ -12,8 +12,8 @@ from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.parts.combo import NarrowCombo
 from napari_structseg.widgets.parts.names import told_apart
 
-_OTHER = "Prior of another model…"
-_OWN = {True: "Prior of the model itself", False: "No prior"}
+_OTHER = "MRF of another model…"
+_OWN = {True: "MRF of the model itself", False: "No MRF"}
 
 
 class PriorChooser(NarrowCombo):
@@ -33,7 +33,7 @@ class PriorChooser(NarrowCombo):
             "Whose prior speaks for the neighbours: one that another model was trained with serves "
             "as well, if it is for as many classes, in the same order."
         )
-        self.setAccessibleName("Prior")
+        self.setAccessibleName("MRF")
         self.offer((), has_own=False)
         bind(self, state.source, "prior", self._show_choice)
         self.activated.connect(self._on_activated)
@@ -76,7 +76,7 @@ class PriorChooser(NarrowCombo):
         self.setItemData(index, model, Qt.ItemDataRole.ToolTipRole)
         listed = [self.itemData(place) for place in range(1, index + 1)]
         for place, name in enumerate(told_apart(listed), start=1):
-            self.setItemText(place, f"Prior of {name}")
+            self.setItemText(place, f"MRF of {name}")
         return index
 
     def _on_activated(self, index: int) -> None:

@@ -16,7 +16,7 @@ _SIZE = QSize(84, 24)
 _NARROWEST = 28
 _POINTS = 96
 _FILL_OPACITY = 0.45
-# Of the axis left free beside the samples, and how empty it may get before it is fitted anew:
+# Of the axis left free beside the samples, and how empty it may get before it is fitted again:
 # it stays put while a slider moves, so that the curve is seen to widen.
 _MARGIN = 0.4
 _TOO_EMPTY = 0.2
