@@ -5,15 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from napari_structseg.controls import (
-    CLASS_SCALE_MAX,
-    TEMPERATURE_MAX,
-    Controls,
-    Nudge,
-    make_controls,
-)
+from napari_structseg.controls import CLASS_SCALE_MAX, TEMPERATURE_MAX, Controls, Nudge
 from napari_structseg.distributions import Noise
 from napari_structseg.errors import ConfigError
+from napari_structseg.named_controls import make_controls
 
 NAMES = ("background", "CSF", "grey matter")
 

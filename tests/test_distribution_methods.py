@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from napari_structseg.controls import make_controls
 from napari_structseg.distributions import (
     Combination,
     FiniteSet,
@@ -22,6 +21,7 @@ from napari_structseg.distributions import (
     SliceStack,
 )
 from napari_structseg.errors import ConfigError, MemoryLimitError
+from napari_structseg.named_controls import make_controls
 from napari_structseg.render.rendering import render_labels
 from napari_structseg.render.summaries import noises_of, summarise
 

@@ -21,13 +21,14 @@ COMMANDS = PluginManifest.from_file(ROOT / "napari.yaml").contributions.commands
 # From the ground up. A module imports from lower layers, and from its own package.
 LAYERS = (
     ("errors",),
+    ("affines",),
     ("devices", "geometry", "interrupts", "memory", "screen"),
     ("image",),
     ("io",),
     ("distributions", "layer_geometry", "priors"),
     ("models", "reader"),
     ("controls", "io.weights", "sample_data", "writer"),
-    ("evaluation", "render"),
+    ("evaluation", "named_controls", "render"),
     ("refine",),
     ("prediction",),
     ("data", "results"),

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from napari_structseg.controls import make_controls
 from napari_structseg.devices import free_memory, precise_sum
 from napari_structseg.distributions import Noise, PointLogits
 from napari_structseg.image import Image
 from napari_structseg.io.weights import load_weights
 from napari_structseg.models import HeadSpec, IntensitySpec
+from napari_structseg.named_controls import make_controls
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.prediction.slices import SlicePredictor

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_structseg.controls import make_controls
 from napari_structseg.distributions import Noise, SliceStack
 from napari_structseg.errors import ConfigError, InputError, MemoryLimitError
 from napari_structseg.geometry import Geometry
@@ -18,6 +17,7 @@ from napari_structseg.image import Image
 from napari_structseg.io.weights import find_model, load_weights
 from napari_structseg.models import HeadSpec
 from napari_structseg.models.spec import IntensitySpec
+from napari_structseg.named_controls import make_controls
 from napari_structseg.prediction.intensity_windows import fitting_window, window, with_window
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.prediction.region_of_interest import AXES, RegionOfInterest, embedded

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_structseg.cohort.models_on_data import evaluate
-    from napari_structseg.controls import Controls, make_controls
+    from napari_structseg.controls import Controls
     from napari_structseg.distributions import (
         FiniteSet,
         LatentDecoder,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_structseg.io.nifti import read_image, write_volume
     from napari_structseg.io.weights import save_weights as save_model
     from napari_structseg.models import ModelSpec, build_network
+    from napari_structseg.named_controls import make_controls
     from napari_structseg.prediction.predictor import Predictor, prior_for
     from napari_structseg.prediction.region_of_interest import RegionOfInterest
     from napari_structseg.prediction.slices import SlicePredictor
@@ -102,7 +103,7 @@ _SOURCES = {
     "generalised_energy_distance": ("evaluation", "generalised_energy_distance"),
     "load_mni152": ("sample_data", "load_mni152"),
     "load_model": ("results.batch", "load_model"),
-    "make_controls": ("controls", "make_controls"),
+    "make_controls": ("named_controls", "make_controls"),
     "predict": ("results.batch", "predict"),
     "prior_for": ("prediction.predictor", "prior_for"),
     "read_channels": ("io.channels", "read_channels"),

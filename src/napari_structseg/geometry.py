@@ -14,78 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.orientations import io_orientation
 
+from napari_structseg.affines import array_to_file, check_affine, check_spacing
 from napari_structseg.errors import InputError
 
 _AXIS_NAMES = ("Z", "Y", "X")
 _MM3_PER_ML = 1000.0
-# The sine below which two axes count as parallel. Float32 affines are good to about 1e-7.
-_PARALLEL = 1e-6
-# 1000 km. Beyond it numbers are damaged, and products of them overflow.
-_LARGEST_MM = 1e9
-
-
-def check_affine(
-    affine: npt.ArrayLike, axis_names: Sequence[str], what: str = "The affine"
-) -> npt.NDArray[np.float64]:
-    """Return `affine` as float64 after checking that it can place voxels in space.
-
-    Parameters
-    ----------
-    affine
-        Shape (4, 4), voxel index to mm.
-    axis_names
-        What to call its first three columns in a message.
-    what
-        What to call the affine itself.
-
-    Raises
-    ------
-    InputError
-        If the shape is wrong, an entry is not finite or more than 1000 km, the last row is not
-        (0, 0, 0, 1), an axis has no length, or the axes do not span three dimensions.
-    """
-    matrix = np.array(affine, dtype=np.float64)
-    if matrix.shape != (4, 4):
-        raise InputError(f"{what} must be a 4x4 matrix, but its shape is {matrix.shape}.")
-    advice = "Correct it where the image was made or converted, then open the image again."
-    if not np.isfinite(matrix).all():
-        raise InputError(f"{what} contains NaN or infinite entries. {advice}")
-    if np.abs(matrix).max() > _LARGEST_MM:
-        raise InputError(
-            f"{what} has an entry of {np.abs(matrix).max():.3g} mm, which is no size or place of a "
-            f"voxel. {advice}"
-        )
-    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
-        raise InputError(f"{what} must have the last row 0 0 0 1, but it is {matrix[3]}. {advice}")
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    zero = [name for name, length in zip(axis_names, lengths, strict=True) if length == 0]
-    if zero:
-        raise InputError(
-            f"{what} has a zero column for axis {', '.join(zero)}: the voxels have no size there. "
-            f"{advice}"
-        )
-    if abs(np.linalg.det(matrix[:3, :3] / lengths)) < _PARALLEL:
-        raise InputError(
-            f"{what} is singular: its axes lie in one plane, so voxels cannot be placed. {advice}"
-        )
-    return matrix
-
-
-def check_spacing(spacing: Sequence[float], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Return `spacing` as float64 after checking that it has a positive length for each axis.
-
-    Raises
-    ------
-    InputError
-        If it does not.
-    """
-    lengths = np.asarray(spacing, dtype=np.float64)
-    if lengths.shape != (len(shape),) or not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise InputError(
-            f"The spacing must be {len(shape)} positive numbers in mm, one for each of the axes "
-            f"of shape {shape}, but it is {tuple(spacing)}."
-        )
-    return lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +147,7 @@ class Geometry:
         # sign. Array axes come in the other order, Z first.
         axes = [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in (2, 1, 0)]
         flips = [bool(orientation[axis, 1] > 0) for axis in axes]
-        affine = matrix @ _array_to_file(grid, axes, flips)
+        affine = matrix @ array_to_file(grid, axes, flips)
         affine[:3] *= mm_per_unit
         thin = [axis for axis in range(3) if grid[axis] == 1]
         return cls(
@@ -292,7 +225,7 @@ class Geometry:
         step = np.eye(4)
         step[np.ix_(rows, rows)] = np.asarray(movement, dtype=np.float64)
         affine = self.affine @ step
-        to_file = _array_to_file(self._file_grid, self.file_axes, self.file_flips)
+        to_file = array_to_file(self._file_grid, self.file_axes, self.file_flips)
         return replace(
             self,
             affine=affine,
@@ -395,15 +328,3 @@ class Geometry:
     def _flips(self) -> tuple[slice, slice, slice]:
         z, y, x = (slice(None, None, -1 if flip else None) for flip in self.file_flips)
         return (z, y, x)
-
-
-def _array_to_file(
-    grid: Sequence[int], axes: Sequence[int], flips: Sequence[bool]
-) -> npt.NDArray[np.float64]:
-    """From the index of an array's voxel to that of the stored one, shape (4, 4)."""
-    matrix = np.zeros((4, 4))
-    matrix[3, 3] = 1
-    for array_axis, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
-        matrix[axis, array_axis] = -1 if flip else 1
-        matrix[axis, 3] = grid[axis] - 1 if flip else 0
-    return matrix

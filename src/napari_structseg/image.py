@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_structseg.affines import check_spacing
 from napari_structseg.errors import InputError
-from napari_structseg.geometry import Geometry, check_spacing
+from napari_structseg.geometry import Geometry
 
 __all__ = ["SPATIAL_NDIMS", "Geometry", "Image", "channel_names", "check_finite"]
 

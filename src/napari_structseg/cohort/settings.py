@@ -10,11 +10,11 @@ from pathlib import Path
 from napari_structseg.cohort.cases import Cohort, Selection
 from napari_structseg.cohort.draws import DrawSettings
 from napari_structseg.cohort.rows import SUFFIX
-from napari_structseg.controls import make_controls
 from napari_structseg.devices import AUTO
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.evaluation.metrics import METRICS, OF_EACH_CLASS
 from napari_structseg.evaluation.overlaps import Absent
+from napari_structseg.named_controls import make_controls
 from napari_structseg.results.request import SAMPLES_MAX
 
 COMPARED = ("ged", "dice")

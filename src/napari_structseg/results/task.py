@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_structseg.controls import Controls, make_controls
+from napari_structseg.controls import Controls
 from napari_structseg.devices import resolve_device
 from napari_structseg.distributions import Region
 from napari_structseg.errors import ConfigError
@@ -19,6 +19,7 @@ from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
 from napari_structseg.io.references import FileReference, refer_to, voxel_hash
+from napari_structseg.named_controls import make_controls
 from napari_structseg.prediction.region_of_interest import embedded
 from napari_structseg.prediction.source import Source, open_source
 from napari_structseg.results.files import (
