@@ -7,9 +7,14 @@ from torch import Tensor
 
 from napari_structseg.errors import InputError
 
+# Values that are summed at a time: half precision is converted first, which takes memory.
+_AT_ONCE = 1 << 24
+
 
 def all_finite(values: Tensor) -> bool:
     """Whether no value is NaN or infinite: one pass, without an array of flags as a rule."""
+    if values.ndim and values.numel() > _AT_ONCE:
+        return all(all_finite(part) for part in values.unbind(0))
     # A sum is NaN or infinite if one of its terms is. It can overflow on its own.
     total = values.sum(dtype=torch.float32)
     return bool(total.isfinite()) or bool(values.isfinite().all())
