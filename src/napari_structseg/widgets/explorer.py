@@ -168,9 +168,7 @@ class Explorer:
             raise AssertionError("where something is shown, there is a request")
         whole = shown.engine.whole_labels(request)
         pump_until(whole.done)
-        labels = np.zeros(shown.image.spatial_shape, np.uint8)
-        labels[shown.region] = whole.result()
-        return labels
+        return shown.on_image(whole.result())
 
     def save(self, path: str | os.PathLike[str]) -> list[Path]:
         """Save the whole segmentation of what is chosen; return when it is written.
