@@ -7,6 +7,7 @@ import pytest
 
 from napari_structseg.evaluation import (
     brier_score,
+    crps,
     dice_per_class,
     diversity,
     energy_distance,
@@ -68,7 +69,30 @@ def test_metrics_of_masks_come_by_class_and_together(case) -> None:
         assert found[f"{name}: ventricle"][1] == wanted
     best = [max(dice_per_class(s, raters[0], 4)[1] for s in drawn.samples)]
     assert found["best_dice: myocardium"][:1] == best
+    dices = [dice_per_class(s, raters[0], 4)[1] for s in drawn.samples]
+    assert found["sample_dice: myocardium"][0] == pytest.approx(np.mean(dices))
+    assert found["worst_dice: myocardium"][0] == min(dices)
+    assert np.isnan(found["worst_dice: scar"]).all()
     assert found["brier"] == [brier_score(drawn.probability, raters)]
+
+
+@pytest.mark.parametrize(("unit", "per_voxel"), [("mm", 0.7e-3), ("pixels", 1.0)])
+def test_volumes_are_of_the_samples_and_in_their_unit(case, unit, per_voxel) -> None:
+    drawn, raters = case
+    found = score_case(drawn, raters, SPACING, ScoreSettings(NAMES, unit=unit)).values
+    volumes, truth = (
+        (labels == 2).reshape(len(labels), -1).sum(axis=1) * per_voxel
+        for labels in (drawn.samples, raters)
+    )
+    np.testing.assert_allclose(found["volume_crps: ventricle"], crps(volumes, truth))
+    low, high = np.quantile(volumes, (0.05, 0.95))
+    inside = [float(low <= one <= high) for one in truth]
+    assert found["volume_coverage: ventricle"] == inside
+    np.testing.assert_allclose(found["volume_width: ventricle"], (high - low) / truth)
+    # Nobody has it, and no sample does: covered, without error, and of no relative width.
+    assert found["volume_coverage: scar"] == [1, 1, 1]
+    assert found["volume_crps: scar"] == [0, 0, 0]
+    assert np.isnan(found["volume_width: scar"]).all()
 
 
 def test_one_sample_stands_for_all_of_a_deterministic_model(case) -> None:

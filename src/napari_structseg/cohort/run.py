@@ -191,7 +191,7 @@ def _compute(
     evaluation: Evaluation, cohort: Cohort, models: Sequence[_Model], rows: RowFile, tell: Report
 ) -> None:
     settings = ScoreSettings(
-        cohort.class_names, evaluation.counts, evaluation.absent, evaluation.tolerance
+        cohort.class_names, evaluation.counts, evaluation.absent, evaluation.tolerance, cohort.unit
     )
     total = len(cohort) * len(models)
     done = 0

@@ -14,8 +14,14 @@ from napari_structseg.evaluation.modes import (
     total_variation,
 )
 from napari_structseg.evaluation.overlaps import PairwiseOverlap, pairwise_overlap
-from napari_structseg.evaluation.samples import best_of_samples, better_than_mean
+from napari_structseg.evaluation.samples import best_of_samples, better_than_mean, worst_samples
 from napari_structseg.evaluation.surfaces import SurfaceDistances, surface_distances
+from napari_structseg.evaluation.volumes import (
+    covered,
+    crps,
+    relative_width,
+    volume_interval,
+)
 
 __all__ = [
     "Overlap",
@@ -25,6 +31,8 @@ __all__ = [
     "best_of_samples",
     "better_than_mean",
     "brier_score",
+    "covered",
+    "crps",
     "dice_per_class",
     "diversity",
     "energy_distance",
@@ -35,7 +43,10 @@ __all__ = [
     "overlap",
     "pairwise_overlap",
     "rater_frequency_error",
+    "relative_width",
     "reliability",
     "surface_distances",
     "total_variation",
+    "volume_interval",
+    "worst_samples",
 ]

@@ -41,17 +41,23 @@ METRICS = {
     "iou": Metric("higher", _NEITHER),
     "best_dice": Metric("higher", _UNMARKED),
     "better_than_mean": Metric(None, _UNMARKED),
+    "sample_dice": Metric("higher", _UNMARKED),
+    "worst_dice": Metric("higher", _UNMARKED),
+    "volume_coverage": Metric(None),
+    "volume_width": Metric("lower", _UNMARKED),
+    "volume_crps": Metric("lower"),
     "hd95": Metric("lower", _ONE_EMPTY),
     "assd": Metric("lower", _ONE_EMPTY),
     "nsd": Metric("higher", _NEITHER),
     "brier": Metric("lower"),
     "ece": Metric("lower"),
 }
-# Those that compare single masks, and so have a value for each class as well.
+# Those that compare masks or volumes of one class, and so have a value for each class as well.
 OF_EACH_CLASS = frozenset(
     {
         *("dice", "dice_marked", "dice_of_mean_probability", "dice_marked_of_mean_probability"),
-        *("iou", "best_dice", "better_than_mean", "hd95", "assd", "nsd"),
+        *("iou", "best_dice", "better_than_mean", "sample_dice", "worst_dice"),
+        *("volume_coverage", "volume_width", "volume_crps", "hd95", "assd", "nsd"),
     }
 )
 _AT_A_COUNT = re.compile(r"ged_\d+")

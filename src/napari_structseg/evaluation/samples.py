@@ -1,12 +1,19 @@
-"""Whether samples offer something better than the mean.
+"""How good the best, the average and the worst samples are beside the mean.
 
-Monteiro 2020, Figure 5. Raters who drew nothing of a class are left out: beside them only an
-empty prediction could be right.
+The best after Monteiro 2020, Figure 5. Raters who drew nothing of a class are left out: beside
+them only an empty prediction could be right.
 """
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from napari_structseg.evaluation.overlaps import FloatArray
+
+# Share of the samples that the worst ones are, at least one of them.
+WORST = 0.05
 
 
 def best_of_samples(dice: FloatArray) -> FloatArray:
@@ -43,3 +50,27 @@ def better_than_mean(dice: FloatArray, of_mean: FloatArray) -> FloatArray:
     """
     fraction: FloatArray = (dice > of_mean).mean(axis=0)
     return fraction
+
+
+def worst_samples(dice: FloatArray) -> FloatArray:
+    """Mean Dice of the worst 5 % of the samples, at least one, with each rater.
+
+    Parameters
+    ----------
+    dice
+        Of N samples with M raters, ``(N, M)``.
+
+    Returns
+    -------
+    worst
+        ``(M,)``.
+
+    Examples
+    --------
+    >>> worst_samples(np.array([[0.9, 0.2], [0.3, 0.8]]))
+    array([0.3, 0.2])
+    """
+    # Without the guard 0.05 * 60 would be a little more than 3.
+    n_worst = max(1, math.ceil(round(WORST * len(dice), 9)))
+    worst: FloatArray = np.sort(dice, axis=0)[:n_worst].mean(axis=0)
+    return worst

@@ -19,8 +19,9 @@ from napari_structseg.evaluation.overlaps import (
     PairwiseOverlap,
     pairwise_overlap,
 )
-from napari_structseg.evaluation.samples import best_of_samples, better_than_mean
+from napari_structseg.evaluation.samples import best_of_samples, better_than_mean, worst_samples
 from napari_structseg.evaluation.surfaces import surface_distances
+from napari_structseg.evaluation.volumes import covered, crps, relative_width, voxel_volume
 
 Values = dict[str, list[float]]
 
@@ -70,12 +71,15 @@ class ScoreSettings:
         What a class counts that neither of two segmentations contains.
     tolerance
         Of the surface Dice, in the unit of the spacing.
+    unit
+        Of the spacing: mm, or pixels where the data does not say how large they are.
     """
 
     class_names: tuple[str, ...]
     counts: tuple[int, ...] = ()
     absent: Absent = "agree"
     tolerance: float = 1.0
+    unit: str = "mm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +128,7 @@ def score_case(
     values = {
         **_of_sets(drawn, raters, across, settings),
         **_of_masks(across, settings.class_names),
+        **_of_volumes(across, voxel_volume(spacing, settings.unit)[0], settings.class_names),
         **_of_mean_probability(drawn.probability, raters, settings.class_names),
         **_of_surfaces(drawn.mean, raters, spacing, settings),
         "brier": [brier_score(drawn.probability, raters)],
@@ -166,12 +171,30 @@ def _of_masks(across: PairwiseOverlap, class_names: Sequence[str]) -> Values:
     marked = across.second > 0
     best = np.stack([best_of_samples(one) for one in of_samples])
     better = np.stack([better_than_mean(*pair) for pair in zip(of_samples, dice, strict=True)])
+    worst = np.stack([worst_samples(one) for one in of_samples])
     arrays = {
         "dice": dice,
         "dice_marked": np.where(marked, dice, np.nan),
         "iou": across.iou()[:, 0],
         "best_dice": np.where(marked, best, np.nan),
         "better_than_mean": np.where(marked, better, np.nan),
+        "sample_dice": np.where(marked, of_samples.mean(axis=1), np.nan),
+        "worst_dice": np.where(marked, worst, np.nan),
+    }
+    return dict(_named(arrays, class_names))
+
+
+def _of_volumes(across: PairwiseOverlap, per_voxel: float, class_names: Sequence[str]) -> Values:
+    """How the volumes of the samples, as a distribution, fit that of each rater."""
+    of_samples, truth = across.first[:, 1:] * per_voxel, across.second * per_voxel
+    functions = {
+        "volume_coverage": covered,
+        "volume_width": relative_width,
+        "volume_crps": crps,
+    }
+    arrays = {
+        name: np.stack([function(*pair) for pair in zip(of_samples, truth, strict=True)])
+        for name, function in functions.items()
     }
     return dict(_named(arrays, class_names))
 
