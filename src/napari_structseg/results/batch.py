@@ -56,7 +56,7 @@ def predict(
     ``mean.nii.gz`` holds the labels of the mean, ``sample-001.nii.gz`` and so on those of the
     samples, all uint8; ``entropy.nii.gz`` holds the entropy of the marginal in nats, float32:
     of the softmax averaged over the samples, or of the mean's softmax where there are none.
-    A model's MRF refines labels; the entropy is always that of the model alone.
+    Where an MRF refines the labels, the probabilities are those of mean field, in the entropy, too.
     Sample ``k`` is ``Noise(seed, k)``, the one that the viewer calls ``k``. All lie on the
     voxel grid of the image's file. ``recipe.json`` is written last.
 

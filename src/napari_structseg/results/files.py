@@ -114,7 +114,7 @@ def render_results(
     n_samples
         How many samples of the series.
     prior
-        What labels are refined with if the controls say so; entropy is without it.
+        What labels, probabilities and their entropy are refined with, if the controls say so.
     first_number
         What the file of the first sample, ``Noise(seed, 1)``, is called: 1, as in the viewer; 0
         in recipes of the first format.
@@ -138,14 +138,13 @@ def render_results(
     weights = controls.weights_of(distribution)
     shape = distribution.spatial_shape
     regions = list(slabs(shape, SLAB_VOXELS))
-    total = torch.zeros((distribution.n_classes, *shape), device=distribution.device)
-    labels = np.empty(shape, np.uint8)
     refinement = None
     if prior is not None and controls.refines:
         refinement = Refinement(distribution, prior)
-    refined = None
-    if refinement is not None and with_probabilities:
-        refined = np.zeros((distribution.n_classes, *shape), np.float32)
+    # Mean field gives its probabilities as arrays, wherever it is computed.
+    where = distribution.device if refinement is None else torch.device("cpu")
+    total = torch.zeros((distribution.n_classes, *shape), device=where)
+    labels = np.empty(shape, np.uint8)
     for sample in range(n_samples + 1):
         # Samples of a deterministic model are its mean: one trajectory serves all.
         drawn = sample if distribution.is_stochastic else MEAN
@@ -157,16 +156,18 @@ def render_results(
             warning = refinement.trajectory(shown).convergence().warning
             if warning and sample == MEAN:
                 logger.warning("%s", warning)
-            if refined is not None and (sample != MEAN or n_samples == 0):
-                refined += refinement.probabilities(shown)
+        counts = sample != MEAN or n_samples == 0
         for region in regions:
+            part = total[(slice(None), *region)]
+            if refinement is not None:
+                if counts:
+                    part += torch.from_numpy(refinement.probabilities(shown, region))
+                continue
             mean = distribution.mean(region)
             offset = None if noise is None else distribution.offset(noise, region)
-            if refinement is None:
-                labels[region] = argmax_labels(mean, offset, weights).cpu().numpy()
-            if sample != MEAN or n_samples == 0:
-                logits = combine(mean, offset, weights)
-                total[(slice(None), *region)] += logits.softmax(dim=0)
+            labels[region] = argmax_labels(mean, offset, weights).cpu().numpy()
+            if counts:
+                part += combine(mean, offset, weights).softmax(dim=0)
         number = first_number + sample - 1
         yield MEAN_NAME if sample == MEAN else f"sample-{number:03d}.nii.gz", labels
     entropy = np.empty(shape, np.float32)
@@ -177,8 +178,7 @@ def render_results(
         entropy[region] = nats.cpu().numpy()
     yield ENTROPY_NAME, entropy
     if with_probabilities:
-        summed = total.cpu().numpy() if refined is None else refined
-        yield PROBABILITIES_NAME, summed / np.float32(max(n_samples, 1))
+        yield PROBABILITIES_NAME, total.cpu().numpy() / np.float32(max(n_samples, 1))
 
 
 def _results_of(folder: Path) -> list[Path]:

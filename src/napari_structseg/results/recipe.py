@@ -41,7 +41,7 @@ class RecipeNudge(_Part):
 
 
 class RecipePrior(_Part):
-    """What a prior did to the labels. Entropy is that of the model alone."""
+    """What an MRF did to labels, probabilities and entropy."""
 
     source: ModelReference | None = Field(
         None, description="The model that it was trained with; None: the one that was run."
