@@ -191,7 +191,7 @@ def test_latent_samples_are_those_of_concatenation() -> None:
     torch.testing.assert_close(distribution.decode(z), expected, atol=5e-3, rtol=5e-3)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "weight", "none"])
 def test_posterior_net_is_not_run_in_prediction(norm: str) -> None:
     backbone = BackboneSpec(widths=(4, 6), convolutions=(1, 1), norm=norm)
     network = make_network(make_spec("latent", backbone=backbone))

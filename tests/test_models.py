@@ -35,7 +35,7 @@ def make_spec(dimensions: int = 2, **fields) -> ModelSpec:
     )
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "weight", "none"])
 @pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 9), (3, 6, 5), (8, 4, 12)])
 def test_parameters_have_the_shape_of_the_image(size: tuple[int, ...], norm: str) -> None:
     backbone = BackboneSpec(widths=(4, 6, 8), convolutions=(1, 2, 1), norm=norm)

@@ -122,7 +122,7 @@ def same_files(first: Path, second: Path) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "weight"])
 @pytest.mark.parametrize("stop", [1, 3, 5, 11])
 def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     tmp_path: Path, stop: int, norm: str

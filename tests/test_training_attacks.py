@@ -100,6 +100,7 @@ def test_a_batch_of_a_million_is_refused_before_images_are_read(
         ((8, 8), "batch", 1, True),
         ((8, 8), "batch", 2, False),
         ((1, 1), "none", 1, False),
+        ((1, 1), "weight", 1, False),
     ],
 )
 def test_patch_of_one_voxel_at_the_coarsest_level(

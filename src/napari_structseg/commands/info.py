@@ -105,11 +105,11 @@ def _intensity(spec: ModelSpec) -> str:
 
 def _architecture(spec: ModelSpec) -> str:
     widths = ", ".join(map(str, spec.backbone.widths))
-    norm = spec.backbone.norm
-    if spec.head.kind == "hierarchical" and norm == "instance":
-        # Its latents would be lost in it: such a network is built without.
-        norm = "none"
-    return f"U-Net (widths {widths}; {'no' if norm == 'none' else norm} norm), {spec.head.title}"
+    norm: str = spec.backbone.norm
+    if spec.head.kind == "hierarchical":
+        norm = spec.backbone.norm_for_averages
+    title = {"none": "no norm", "weight": "standardised weights"}.get(norm, f"{norm} norm")
+    return f"U-Net (widths {widths}; {title}), {spec.head.title}"
 
 
 def _prior(spec: ModelSpec, n_parameters: int) -> str:

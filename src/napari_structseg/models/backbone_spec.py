@@ -34,9 +34,19 @@ class BackboneSpec(FrozenSpec):
         max_length=MAX_LEVELS,
         description="Convolutions of each level, on the way down and up.",
     )
-    norm: Literal["instance", "batch", "none"] = Field(
-        "instance", description="Normalisation after each convolution."
+    norm: Literal["instance", "batch", "weight", "none"] = Field(
+        "instance",
+        description="Normalisation of each convolution: of what comes out of it, by the image or "
+        "by the batch, or of its weights.",
     )
+
+    @property
+    def norm_for_averages(self) -> Literal["batch", "weight", "none"]:
+        """The normalisation of nets that speak of averages over space, such as latents.
+
+        From each channel, instance normalisation would take away that average: they have none.
+        """
+        return "none" if self.norm == "instance" else self.norm
 
     @model_validator(mode="after")
     def _levels_agree(self) -> BackboneSpec:

@@ -38,11 +38,13 @@ class LatentEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.dimensions = dimensions
-        norm = "batch" if spec.norm == "batch" else "none"
+        norm = spec.norm_for_averages
         inputs = (n_channels, *spec.widths[:-1])
         self.levels = nn.ModuleList(
-            convolutions(n, n_in, width, norm, dimensions)
-            for n, n_in, width in zip(spec.convolutions, inputs, spec.widths, strict=True)
+            convolutions(n, n_in, width, norm, dimensions, of_image=level == 0)
+            for level, (n, n_in, width) in enumerate(
+                zip(spec.convolutions, inputs, spec.widths, strict=True)
+            )
         )
         self.stride = 2 ** (len(spec.widths) - 1)
         # Each convolution sees one voxel of its level further.

@@ -77,8 +77,8 @@ class LatentUNet(UNet):
         n_scales: int,
         n_steps: int,
     ) -> None:
-        norm = "batch" if spec.norm == "batch" else "none"
-        super().__init__(dimensions, n_channels, spec.model_copy(update={"norm": norm}))
+        own = spec.model_copy(update={"norm": spec.norm_for_averages})
+        super().__init__(dimensions, n_channels, own)
         convolution = _CONVOLUTION[dimensions]
         widths = spec.widths[::-1]
         self.statistics = nn.ModuleList(convolution(width, 2, 1) for width in widths[:n_scales])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_structseg.models.backbone_spec import BackboneSpec
+from napari_structseg.models.standardised import StandardisedConv, preserving_gain
 
 NEGATIVE_SLOPE = 0.01
 N_INNERMOST = 3
@@ -32,17 +33,44 @@ def _norm(kind: str, dimensions: int, width: int) -> list[nn.Module]:
     return []
 
 
-def convolutions(n: int, n_in: int, width: int, norm: str, dimensions: int) -> nn.Sequential:
-    """Convolutions of one level, each with normalisation and leaky ReLU."""
+def _convolution(n_in: int, width: int, norm: str, dimensions: int) -> nn.Module:
+    layer = _CONVOLUTION[dimensions](
+        n_in, width, 3, padding=1, bias=norm not in ("instance", "batch")
+    )
+    nn.init.kaiming_normal_(layer.weight, a=NEGATIVE_SLOPE)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def convolutions(
+    n: int, n_in: int, width: int, norm: str, dimensions: int, *, of_image: bool = False
+) -> nn.Sequential:
+    """Convolutions of one level, each with normalisation and leaky ReLU.
+
+    Parameters
+    ----------
+    n
+        How many.
+    n_in, width
+        Input and output channels.
+    norm
+        As in :class:`BackboneSpec`.
+    dimensions
+        2 or 3.
+    of_image
+        Whether the input is the image itself: standardised weights would not see how bright it
+        is, so its convolution has plain ones.
+    """
     layers: list[nn.Module] = []
     for index in range(n):
-        convolution = _CONVOLUTION[dimensions](
-            n_in if index == 0 else width, width, 3, padding=1, bias=norm == "none"
-        )
-        nn.init.kaiming_normal_(convolution.weight, a=NEGATIVE_SLOPE)
-        if convolution.bias is not None:
-            nn.init.zeros_(convolution.bias)
-        layers += [convolution, *_norm(norm, dimensions, width)]
+        inputs = n_in if index == 0 else width
+        if norm == "weight" and not (of_image and index == 0):
+            gain = preserving_gain(NEGATIVE_SLOPE)
+            layers.append(StandardisedConv(dimensions, inputs, width, gain))
+        else:
+            layers.append(_convolution(inputs, width, norm, dimensions))
+        layers += _norm(norm, dimensions, width)
         layers.append(nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
     return nn.Sequential(*layers)
 
@@ -72,8 +100,10 @@ class UNet(nn.Module):
         self.stride = 2 ** (len(spec.widths) - 1)
         inputs = (n_channels, *spec.widths[:-1])
         self.down = nn.ModuleList(
-            convolutions(n, n_in, width, spec.norm, dimensions)
-            for n, n_in, width in zip(spec.convolutions, inputs, spec.widths, strict=True)
+            convolutions(n, n_in, width, spec.norm, dimensions, of_image=level == 0)
+            for level, (n, n_in, width) in enumerate(
+                zip(spec.convolutions, inputs, spec.widths, strict=True)
+            )
         )
         finer = list(zip(spec.convolutions, spec.widths, spec.widths[1:], strict=False))[::-1]
         self.reduce = nn.ModuleList(

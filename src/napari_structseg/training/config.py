@@ -230,7 +230,7 @@ def check_patch(config: TrainConfig) -> None:
     stride = 1 << (len(backbone.widths) - 1)
     n_coarsest = math.prod(-(-size // stride) for size in config.patch)
     n_coarsest *= config.batch if backbone.norm == "batch" else 1
-    if backbone.norm != "none" and n_coarsest == 1:
+    if backbone.norm in ("instance", "batch") and n_coarsest == 1:
         raise ConfigError(
             f"The patch {list(config.patch)} is a single voxel at the coarsest of "
             f"{len(backbone.widths)} levels, which cannot be normalised. Give it more than "
