@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_structseg.priors import EnergyPrior, MarkovPrior, NetworkPrior, mirrored, nudged
+from napari_structseg.priors import EnergyPrior, MarkovPrior, NetworkPrior, nudged
 from napari_structseg.testing.priors import MarkovPriorContract
 from test_priors import random_prior
 
@@ -35,8 +35,3 @@ class TestNudgedNetwork(MarkovPriorContract):
     @pytest.fixture
     def prior(self, dimensions: int) -> MarkovPrior:
         return nudged(random_prior(NetworkPrior, dimensions, 3, scale=0.4), [(1, 2, -0.8)])
-
-    def test_a_mirrored_image_has_the_mirrored_message(self, prior: MarkovPrior, unary) -> None:
-        # What wraps another MRF is made after that was mirrored.
-        with pytest.raises(TypeError, match="mirror what it wraps"):
-            mirrored(prior, [0])

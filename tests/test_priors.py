@@ -18,7 +18,6 @@ from napari_structseg.priors import (
     MarkovPrior,
     NetworkPrior,
     PriorSpec,
-    build_prior,
     coloured_step,
     colours,
     contraction_bound,
@@ -76,19 +75,19 @@ def dense_couplings(prior: EnergyPrior, shape: tuple[int, ...]) -> Tensor:
 
 @pytest.mark.parametrize(("dimensions", "count"), [(2, 4 * 16 * 9 + 16 + 68), (3, 1812)])
 def test_the_network_has_as_many_parameters_as_the_paper_says(dimensions: int, count: int) -> None:
-    prior = build_prior(PriorSpec(kind="network"), dimensions, 4)
+    prior = PriorSpec(kind="network").build(dimensions, 4)
     assert sum(parameter.numel() for parameter in prior.parameters()) == count
 
 
 def test_more_classes_share_filters_and_older_files_still_fit() -> None:
-    assert len(build_prior(PriorSpec(max_filters=64), 3, 8).kernel()) == 64
-    assert len(build_prior(PriorSpec(max_filters=64), 3, 12).kernel()) == 64
+    assert len(PriorSpec(max_filters=64).build(3, 8).kernel()) == 64
+    assert len(PriorSpec(max_filters=64).build(3, 12).kernel()) == 64
     # A description from before there was a limit.
     older = PriorSpec.model_validate_json('{"kind": "network", "iterations": 10}')
-    assert len(build_prior(older, 3, 12).kernel()) == 144
+    assert len(older.build(3, 12).kernel()) == 144
     config = PriorConfig()
-    assert len(build_prior(config.spec, 2, 12).kernel()) == MAX_FILTERS
-    message = build_prior(config.spec, 2, 12).message(torch.rand(1, 12, 5, 6))
+    assert len(config.spec.build(2, 12).kernel()) == MAX_FILTERS
+    message = config.spec.build(2, 12).message(torch.rand(1, 12, 5, 6))
     assert message.shape == (1, 12, 5, 6)
 
 

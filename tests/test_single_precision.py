@@ -25,7 +25,7 @@ from napari_structseg.named_controls import make_controls
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.prediction.slices import SlicePredictor
-from napari_structseg.priors import PriorSpec, build_prior
+from napari_structseg.priors import PriorSpec
 from napari_structseg.refine.refinement import Refinement
 from tiny_models import tiny_model
 
@@ -120,7 +120,7 @@ def test_directions_of_slices(tmp_path: Path) -> None:
 @pytest.mark.parametrize("update", ["parallel", "coloured"])
 def test_mean_field_with_an_energy(update: str) -> None:
     torch.manual_seed(0)
-    prior = build_prior(PriorSpec(kind="energy"), 2, 3).requires_grad_(False)
+    prior = PriorSpec(kind="energy").build(2, 3).requires_grad_(False)
     distribution = PointLogits(torch.randn(3, 9, 8))
     controls = make_controls(["a", "b", "c"], iterations=3, update=update)
     expected = Refinement(distribution, prior).render_volume(controls)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from napari_structseg.models import LowRankSpec, head_kinds
+from napari_structseg.priors import NetworkSpec, prior_kinds
 from napari_structseg.training.config import TrainConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "training.md"
@@ -20,7 +21,10 @@ MARKS = ("<!-- fields of TrainConfig -->", "<!-- end of fields -->")
 def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         if name == "head":
-            yield from head_rows()
+            yield from kind_rows("head", LowRankSpec().kind, head_kinds())
+            continue
+        if name == "mrf":
+            yield from kind_rows("prior", NetworkSpec().kind, prior_kinds())
             continue
         table = table_of(field.annotation)
         if table is not None and field.default is not None:
@@ -35,18 +39,21 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from rows(table, f"{name}.")
 
 
-def head_rows() -> Iterator[str]:
-    """The kinds of heads, and each of their fields with the kinds that have it."""
-    kinds = {kind: head.model_fields for kind, head in head_kinds().items()}
+def kind_rows(
+    table: str, default_kind: str, classes: Mapping[str, type[BaseModel]]
+) -> Iterator[str]:
+    """The kinds of a table, and each of their fields with the kinds that have it."""
+    kinds = {kind: of_kind.model_fields for kind, of_kind in classes.items()}
     said = " ".join(f"{kind}: {fields['kind'].description}" for kind, fields in kinds.items())
-    yield f"| `head.kind` | `{toml(LowRankSpec().kind)}` | {said} |"
+    yield f"| `{table}.kind` | `{toml(default_kind)}` | {said} |"
     for name in dict.fromkeys(name for fields in kinds.values() for name in fields):
         owners = {kind: fields[name] for kind, fields in kinds.items() if name in fields}
         if name != "kind":
             (default,) = {toml(field.default) for field in owners.values()}
             (meaning,) = {field.description for field in owners.values()}
             of = ", ".join(f"`{kind}`" for kind in owners)
-            yield f"| `head.{name}` | `{default}` | {meaning} For {of}. |"
+            whose = "" if len(owners) == len(kinds) else f" For {of}."
+            yield f"| `{table}.{name}` | `{default}` | {meaning}{whose} |"
 
 
 def table_of(annotation: object) -> type[BaseModel] | None:

@@ -21,7 +21,7 @@ from napari_structseg.models import (
     ModelSpec,
     build_network,
 )
-from napari_structseg.priors import NetworkPrior, PriorSpec, build_prior, refine
+from napari_structseg.priors import NetworkPrior, PriorSpec, refine
 from napari_structseg.training.checkpoint import read_checkpoint
 from napari_structseg.training.config import LossConfig, PriorConfig, TrainConfig, read_config
 from napari_structseg.training.objectives.losses import cross_entropy, prior_cross_entropy
@@ -43,8 +43,8 @@ POINT = HeadSpec(kind="point")
 
 def prior_config(**fields) -> TrainConfig:
     """A point head with a prior of few iterations, unless told otherwise."""
-    prior = PriorConfig(**{"iterations": 3, "min_iterations": 1, "max_iterations": 4})
-    prior = prior.model_copy(update=fields.pop("prior", {}))
+    asked = {"iterations": 3, "min_iterations": 1, "max_iterations": 4} | fields.pop("prior", {})
+    prior = PriorConfig(**asked)
     return make_config(**{"head": POINT, "loss": LossConfig(samples=4), "prior": prior, **fields})
 
 
@@ -75,7 +75,7 @@ def random_parameters(*shape: int, seed: int = 0) -> LogitParameters:
 def random_prior(kind: str = "network", dimensions: int = 2, n_classes: int = 3):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        prior = build_prior(PriorSpec(kind=kind), dimensions, n_classes).double()
+        prior = PriorSpec(kind=kind).build(dimensions, n_classes).double()
         with torch.no_grad():
             for parameter in prior.parameters():
                 parameter.copy_(0.3 * torch.randn_like(parameter))
@@ -362,7 +362,7 @@ def test_table_is_optional_and_has_the_papers_defaults(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "[prior]\n")
     prior = read_config(path).prior
     assert prior == PriorConfig()
-    assert (prior.kind, prior.iterations) == ("network", 10)
+    assert (prior.mrf.kind, prior.mrf.iterations) == ("network", 10)
     assert (prior.min_iterations, prior.max_iterations, prior.freeze_model) == (5, 15, False)
 
 

@@ -68,7 +68,7 @@ def whole(trajectory: Trajectory) -> Tensor:
 
 def expected(prior: MarkovPrior, logits: Tensor, n: int, settings: MeanField) -> Tensor:
     unary = torch.log_softmax(logits, dim=0)[None]
-    bound = contraction_bound(prior.kernel()) if prior.kind == "energy" else 1.0
+    bound = contraction_bound(prior.kernel()) if prior.has_energy else 1.0
     return refine(
         prior,
         unary,
@@ -213,7 +213,7 @@ def test_nudges_repel_and_attract(kind: type[MarkovPrior]) -> None:
 
     apart, together = nudged(prior, [(1, 2, -4.0)]), nudged(prior, [(2, 1, 4.0)])
     assert contacts(apart) < contacts(prior) < contacts(together)
-    assert apart.kind == prior.kind
+    assert apart.has_energy == prior.has_energy
     assert nudged(prior, [(1, 2, 0.0)]) is prior
     with pytest.raises(ValueError, match="no labels"):
         nudged(prior, [(1, 4, 1.0)])

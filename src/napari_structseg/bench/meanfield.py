@@ -21,7 +21,7 @@ from napari_structseg.image import Image
 from napari_structseg.io.weights import find_model, load_weights
 from napari_structseg.models import SegmentationNetwork
 from napari_structseg.prediction.predictor import Predictor, prior_for
-from napari_structseg.priors import MarkovPrior
+from napari_structseg.priors import MarkovPrior, NetworkPrior
 from napari_structseg.sample_data import load_mni152
 
 MODEL = "brain-tissue"
@@ -155,7 +155,7 @@ def model_and_prior(image: Image) -> tuple[SegmentationNetwork, MarkovPrior]:
     """
     network, _ = load_weights(find_model(MODEL))
     prior = prior_for(network, image)
-    if prior is None or prior.kind != "network":
+    if not isinstance(prior, NetworkPrior):
         raise ConfigError(f"{MODEL} has no prior of the kind 'network' that could be measured.")
     return network, prior
 

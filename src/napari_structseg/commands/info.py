@@ -115,8 +115,8 @@ def _architecture(spec: ModelSpec) -> str:
 def _prior(spec: ModelSpec, n_parameters: int) -> str:
     if spec.prior is None:
         return "none"
-    kind = "MRF-UNet network" if spec.prior.kind == "network" else "symmetric, with an energy"
-    return f"{kind}; {spec.prior.iterations} iterations of mean field; {n_parameters:,} parameters"
+    title, iterations = spec.prior.title, spec.prior.iterations
+    return f"{title}; {iterations} iterations of mean field; {n_parameters:,} parameters"
 
 
 def _training(spec: ModelSpec) -> str:

@@ -15,7 +15,6 @@ from napari_structseg.errors import WeightsError
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.io.references import file_hash
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
-from napari_structseg.priors import build_prior
 
 METADATA_KEY = "napari_structseg"
 SUFFIX = ".safetensors"
@@ -164,7 +163,7 @@ def load_weights(
     if spec.prior is not None:
         # What a prior knows from its shape alone is in no file, so it needs memory from the start.
         with torch.random.fork_rng(devices=[]):
-            network.prior = build_prior(spec.prior, spec.dimensions, spec.n_classes)
+            network.prior = spec.prior.build(spec.dimensions, spec.n_classes)
     # A copy: the file may be replaced while the network is in use.
     own = {name: tensor.to(expected[name].dtype, copy=True) for name, tensor in found.items()}
     network.load_state_dict(own, assign=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.spec import ModelSpec
-from napari_structseg.priors import MarkovPrior, build_prior
 
 
 def build_network(spec: ModelSpec) -> SegmentationNetwork:
@@ -20,10 +19,7 @@ def build_network(spec: ModelSpec) -> SegmentationNetwork:
     SegmentationNetwork
         On the CPU, in training mode, initialised from torch's global generator.
     """
-    return spec.head.build(spec.frame, _prior(spec))
-
-
-def _prior(spec: ModelSpec) -> MarkovPrior | None:
-    if spec.prior is None:
-        return None
-    return build_prior(spec.prior, spec.dimensions, spec.n_classes)
+    prior = spec.prior
+    return spec.head.build(
+        spec.frame, None if prior is None else prior.build(spec.dimensions, spec.n_classes)
+    )

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from napari_structseg.models.backbone_spec import BackboneSpec, Frame, FrozenSpec, PositiveInt
 from napari_structseg.models.kinds import AnyHead, LowRankSpec
-from napari_structseg.priors import PriorSpec
+from napari_structseg.priors import AnyPrior
 
 FORMAT_VERSION: Literal[1] = 1
 
@@ -96,7 +96,7 @@ class ModelSpec(FrozenSpec):
     )
     backbone: BackboneSpec = BackboneSpec()
     head: AnyHead = LowRankSpec()
-    prior: PriorSpec | None = Field(
+    prior: AnyPrior | None = Field(
         None, description="A Markov random field over the labels; None: without."
     )
     training: TrainingRecord = TrainingRecord()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,15 @@ class MarkovPrior(nn.Module):
         2 or 3.
     n_classes
         Number of classes K.
+
+    Attributes
+    ----------
+    has_energy
+        Whether the message is W R with symmetric couplings W, and all of it is in
+        :meth:`kernel`, ``(K, K, 3, 3[, 3])``. Then mean field lowers a free energy.
     """
 
-    kind: Literal["network", "energy"]
+    has_energy: bool = False
 
     def __init__(self, dimensions: int, n_classes: int) -> None:
         super().__init__()
@@ -67,6 +73,26 @@ class MarkovPrior(nn.Module):
         """
         raise NotImplementedError
 
+    def flip_(self, axes: Sequence[int]) -> None:
+        """Mirror the neighbourhood in place.
+
+        Parameters
+        ----------
+        axes
+            Spatial axes, counted from 0; may be none.
+        """
+        raise NotImplementedError
+
+    def plus(self, couplings: Tensor) -> MarkovPrior:
+        """An MRF whose message has one more, linear, part; this one is not changed.
+
+        Parameters
+        ----------
+        couplings
+            Symmetric and zero at the centre, ``(K, K, 3, 3[, 3])``.
+        """
+        return _WithCouplings(self, couplings).to(couplings)
+
     def message(self, responsibilities: Tensor) -> Tensor:
         """What the neighbours say, ``(B, K, *spatial)`` from ``(B, K, *spatial)``.
 
@@ -99,3 +125,32 @@ class MarkovPrior(nn.Module):
                     said = self.message(probe.reshape(1, n_classes, *side)).flatten(2)
                     table[:, label, offset] = said[0, :, centre] - base
         return table.reshape(n_classes, n_classes, *side)
+
+
+class _WithCouplings(MarkovPrior):
+    """See :meth:`MarkovPrior.plus`."""
+
+    def __init__(self, prior: MarkovPrior, couplings: Tensor) -> None:
+        super().__init__(prior.dimensions, prior.n_classes)
+        self.prior = prior
+        self.register_buffer("couplings", couplings, persistent=False)
+        self.couplings: Tensor
+
+    def kernel(self) -> Tensor:
+        """See :class:`MarkovPrior`: the channels of the added part come last."""
+        return torch.cat([self.prior.kernel(), self.couplings])
+
+    def first_bias(self) -> Tensor:
+        """See :class:`MarkovPrior`."""
+        bias = self.prior.first_bias()
+        return torch.cat([bias, bias.new_zeros(self.n_classes)])
+
+    def mix(self, first: Tensor) -> Tensor:
+        """See :class:`MarkovPrior`."""
+        n_own = len(first) - self.n_classes
+        return self.prior.mix(first[:n_own]) + first[n_own:]
+
+    def flip_(self, axes: Sequence[int]) -> None:
+        """See :class:`MarkovPrior`: both parts."""
+        self.prior.flip_(axes)
+        self.couplings = self.couplings.flip([2 + axis for axis in axes])

@@ -1,4 +1,4 @@
-"""The MRF with an energy: symmetric, linear, and mean field that never climbs.
+"""The free energy of an MRF with symmetric couplings, and how steep it is.
 
 With couplings w_{kl,d} = w_{lk,-d} between class k at a site and class l at its neighbour d,
 
@@ -14,54 +14,10 @@ import itertools
 import math
 
 import torch
-from torch import Tensor, nn
-
-from napari_structseg.priors.base import SIDE, MarkovPrior
+from torch import Tensor
 
 # Frequencies along each axis at which the symbol of a kernel is looked at.
 _FREQUENCIES = 16
-_INITIAL_ATTRACTION = 0.1
-
-
-class EnergyPrior(MarkovPrior):
-    """Linear couplings with w_{kl,d} = w_{lk,-d} and a zero centre.
-
-    Parameters
-    ----------
-    dimensions
-        2 or 3.
-    n_classes
-        Number of classes K.
-    """
-
-    kind = "energy"
-
-    def __init__(self, dimensions: int, n_classes: int) -> None:
-        super().__init__(dimensions, n_classes)
-        start = torch.zeros((n_classes, n_classes, *[SIDE] * dimensions))
-        # Like attracts like.
-        start[range(n_classes), range(n_classes)] = _INITIAL_ATTRACTION
-        self.couplings = nn.Parameter(start * self.around)
-        self.register_buffer("_no_bias", torch.zeros(n_classes), persistent=False)
-        self._no_bias: Tensor
-
-    def kernel(self) -> Tensor:
-        """W, symmetric whatever the parameters are, ``(K, K, 3, 3[, 3])``."""
-        return symmetric(self.couplings) * self.around
-
-    def first_bias(self) -> Tensor:
-        """Zero: it would not couple anything."""
-        return self._no_bias
-
-    def mix(self, first: Tensor) -> Tensor:
-        """The first stage is the message."""
-        return first
-
-
-def symmetric(couplings: Tensor) -> Tensor:
-    """The part of couplings ``(K, K, 3, 3[, 3])`` with w_{kl,d} = w_{lk,-d}."""
-    offsets = list(range(2, couplings.ndim))
-    return (couplings + couplings.transpose(0, 1).flip(offsets)) / 2
 
 
 def free_energy(
@@ -76,7 +32,7 @@ def free_energy(
     responsibilities
         R, ``(B, K, *spatial)``, summing to one over classes.
     message
-        W R, of an :class:`EnergyPrior`.
+        W R, of an MRF whose ``has_energy`` is true.
     strength
         What W is multiplied with.
 

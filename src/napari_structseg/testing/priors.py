@@ -127,7 +127,7 @@ class MarkovPriorContract:
         self, prior: MarkovPrior, unary: Tensor
     ) -> None:
         """Coloured sweeps descend, and so do proximal steps that are held back enough."""
-        if prior.kind != "energy":
+        if not prior.has_energy:
             return
         kernel = prior.kernel()
         flipped = kernel.transpose(0, 1).flip(list(range(2, kernel.ndim)))
@@ -156,7 +156,7 @@ class MarkovPriorContract:
         single = copy.deepcopy(prior).float().requires_grad_(False)
         logits = unary[0].float()
         shape = tuple(logits.shape[1:])
-        bound = contraction_bound(single.kernel()) if single.kind == "energy" else 1.0
+        bound = contraction_bound(single.kernel()) if single.has_energy else 1.0
         for update in UPDATES:
             settings = MeanFieldSettings(iterations=3, update_rule=update)
             solution = MeanFieldSolver(single).solve(problem_of(logits, update), settings)

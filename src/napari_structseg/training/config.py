@@ -259,8 +259,9 @@ def _validated(raw: dict[str, Any], what: str) -> TrainConfig:
         lines = [f"{what} is not a valid training configuration:"]
         for problem in error.errors():
             place = problem["loc"]
-            # The kind of a head comes after it, and is no part of a field's name.
-            named = (*place[:1], *place[2:]) if place[:1] == ("head",) else place
+            # Inside, a head is under its kind and an MRF under "mrf"; in the file neither is.
+            inner = place[:1] == ("head",) or place[:2] == ("prior", "mrf")
+            named = (*place[:1], *place[2:]) if inner else place
             field = ".".join(map(str, named)) or "configuration"
             # Our own checks name what came; pydantic's do not.
             said = problem["type"] in ("missing", "value_error")

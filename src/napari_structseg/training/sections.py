@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from napari_structseg.priors import MAX_FILTERS, PriorSpec
+from napari_structseg.priors import AnyPrior, NetworkSpec, PriorSpec
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -83,9 +91,13 @@ class LossConfig(Section):
         return self
 
 
-class PriorConfig(PriorSpec):
-    """A Markov random field over the labels, trained through unrolled mean field."""
+class PriorConfig(Section):
+    """A Markov random field over the labels, trained through unrolled mean field.
 
+    One table holds these fields and those of the MRF's kind.
+    """
+
+    mrf: AnyPrior = NetworkSpec()
     min_iterations: int = Field(
         default=5,
         ge=1,
@@ -100,6 +112,20 @@ class PriorConfig(PriorSpec):
         description="Train only the prior, on top of a trained model given with --start.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_one_table(cls, data: object) -> object:
+        if not isinstance(data, dict) or "mrf" in data:
+            return data
+        own = {name: value for name, value in data.items() if name in cls.model_fields}
+        return own | {"mrf": {name: value for name, value in data.items() if name not in own}}
+
+    @model_serializer(mode="wrap")
+    def _as_one_table(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        table: dict[str, Any] = handler(self)
+        mrf: dict[str, Any] = table.pop("mrf")
+        return mrf | table
+
     @model_validator(mode="after")
     def _ordered(self) -> PriorConfig:
         if self.min_iterations > self.max_iterations:
@@ -112,10 +138,7 @@ class PriorConfig(PriorSpec):
     @property
     def spec(self) -> PriorSpec:
         """What the trained model says about its prior."""
-        max_filters = None
-        if self.kind == "network":
-            max_filters = self.max_filters or MAX_FILTERS
-        return PriorSpec(kind=self.kind, iterations=self.iterations, max_filters=max_filters)
+        return self.mrf.for_training()
 
 
 class AugmentationConfig(Section):

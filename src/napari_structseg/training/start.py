@@ -62,8 +62,7 @@ def start_from(
     record = spec.training.model_copy(update={"initial": weights_hash(path)})
     patch, prior = theirs.patch if frozen else spec.patch, spec.prior
     if prior is not None and theirs.prior is not None:
-        # Of weights from before there was a limit, the filters stay.
-        prior = prior.model_copy(update={"max_filters": theirs.prior.max_filters})
+        prior = prior.fitting(theirs.prior)
     return network, spec.model_copy(update={"training": record, "patch": patch, "prior": prior})
 
 
@@ -116,8 +115,8 @@ def check_prior(config: TrainConfig, spec: ModelSpec) -> None:
     """
     asked, given = config.prior_spec, spec.prior
     if asked is not None and given is not None:
-        # The weights that training starts from say how many filters there are.
-        asked = asked.model_copy(update={"max_filters": given.max_filters})
+        # The weights that training starts from say what shape it has.
+        asked = asked.fitting(given)
     if asked != given:
         raise ConfigError(
             f"The configuration asks for the prior {config.prior_spec!s}, but the model to be "

@@ -100,7 +100,7 @@ class SiteUpdates:
     """
 
     def __init__(self, prior: MarkovPrior, settings: MeanField) -> None:
-        self.has_energy = prior.kind == "energy"
+        self.has_energy = prior.has_energy
         self.is_coloured = settings.update == "coloured"
         self._settings = settings
         self._tau = settings.strength * _bound(prior) if settings.update == "proximal" else 0.0
@@ -185,7 +185,7 @@ class SiteUpdates:
 
 def _bound(prior: MarkovPrior) -> float:
     """The proximal weight per unit of strength: where no energy gives a bound, 1."""
-    return contraction_bound(prior.kernel()) if prior.kind == "energy" else 1.0
+    return contraction_bound(prior.kernel()) if prior.has_energy else 1.0
 
 
 def labels_of(scores: Tensor) -> LabelArray:

@@ -227,6 +227,6 @@ class Trajectory:
         """Curves over the iterations that every slab has, or the first ``n`` of them."""
         n = self.n_complete if n is None else min(n, self.n_complete)
         energies: Energies | None = None
-        if self.prior.kind == "energy":
+        if self.prior.has_energy:
             energies = "changes" if self.settings.update == "coloured" else "before"
         return self._curves.convergence(n, self.n_slabs * self._n_sites, energies)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_structseg.priors.base import SIDE, MarkovPrior
+from napari_structseg.priors.spec import PriorSpec
 
 _NEGATIVE_SLOPE = 0.2
 # Of the authors' code: more pairs of classes share filters.
@@ -31,8 +36,6 @@ class NetworkPrior(MarkovPrior):
     max_filters
         Where K^2 is more, there are so many filters; None: always K^2.
     """
-
-    kind = "network"
 
     def __init__(
         self, dimensions: int, n_classes: int, max_filters: int | None = MAX_FILTERS
@@ -63,3 +66,41 @@ class NetworkPrior(MarkovPrior):
         """See :class:`MarkovPrior`."""
         rectified = functional.leaky_relu(first, _NEGATIVE_SLOPE)
         return torch.addmm(self.combine.bias[:, None], self.combine.weight, rectified)
+
+    def flip_(self, axes: Sequence[int]) -> None:
+        """See :class:`MarkovPrior`."""
+        with torch.no_grad():
+            self.neighbours.weight.copy_(self.neighbours.weight.flip([2 + axis for axis in axes]))
+
+
+class NetworkSpec(PriorSpec):
+    """The network, and how many filters its first layer has at most."""
+
+    kind: Literal["network"] = Field("network", description="That of the MRF-UNet (Brudfors 2021).")
+    # Files from before there was a limit do not have this field.
+    max_filters: int | None = Field(
+        None,
+        ge=1,
+        le=255**2,
+        description="Most filters of its first layer, which has one for each pair of classes; "
+        "training sets 64.",
+    )
+
+    @property
+    def title(self) -> str:
+        """The kind in words."""
+        return "MRF-UNet network"
+
+    def build(self, dimensions: int, n_classes: int) -> MarkovPrior:
+        """The network, with fresh weights."""
+        return NetworkPrior(dimensions, n_classes, self.max_filters)
+
+    def for_training(self) -> NetworkSpec:
+        """With the authors' limit, where none is given."""
+        return self.model_copy(update={"max_filters": self.max_filters or MAX_FILTERS})
+
+    def fitting(self, weights: PriorSpec) -> PriorSpec:
+        """With as many filters as the weights that training starts from."""
+        if not isinstance(weights, NetworkSpec):
+            return self
+        return self.model_copy(update={"max_filters": weights.max_filters})
