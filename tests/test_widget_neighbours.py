@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QHelpEvent, QImage, QWheelEvent
-from qtpy.QtWidgets import QApplication, QToolTip
+from qtpy.QtCore import QPoint, Qt
 
 from napari_structseg.controls import (
     ITERATIONS_MAX,
@@ -17,102 +15,24 @@ from napari_structseg.controls import (
     Controls,
     Nudge,
 )
-from napari_structseg.models import ClassSpec
-from napari_structseg.priors import EnergyPrior
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.panels.neighbours_panel import NeighboursPanel
 from napari_structseg.widgets.panels.neighbours_words import CHANGES, UPDATES
 from napari_structseg.widgets.parts.section import Section
-from napari_structseg.widgets.plots.compatibility_picture import CompatibilityPicture
+from neighbours_helpers import (  # noqa: F401
+    WIDTH,
+    compatibility,
+    convergence,
+    heard,
+    n_colors,
+    panel,
+    pixels,
+    state,
+    wheel,
+)
 from tiny_models import CLASSES
-
-WIDTH = 370
-CONTROLS = {f"controls.{name}" for name in Controls.model_fields}
-N_ITERATIONS = 12
-
-
-def pixels(widget) -> np.ndarray:
-    image = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
-    pointer = image.constBits()
-    pointer.setsize(image.sizeInBytes())
-    rows = np.frombuffer(pointer, np.uint8).reshape(image.height(), image.bytesPerLine())
-    return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
-
-
-def n_colors(widget) -> int:
-    picture = pixels(widget)
-    return len(np.unique(picture.reshape(-1, 3), axis=0))
-
-
-def compatibility(n_classes: int = len(CLASSES), dimensions: int = 3) -> np.ndarray:
-    """The weights of a prior for which unlike classes repel."""
-    return EnergyPrior(dimensions, n_classes).compatibility().numpy()
-
-
-def classes(n_classes: int) -> tuple[ClassSpec, ...]:
-    return tuple(
-        ClassSpec(name=f"structure {label}", color=f"#{40 + 17 * label:02x}80a0")
-        for label in range(n_classes)
-    )
-
-
-def convergence(*, with_energy: bool = True) -> Convergence:
-    iterations = np.arange(1, N_ITERATIONS + 1)
-    return Convergence(
-        residual=0.5 * 0.4**iterations,
-        changed=np.where(iterations < 9, 0.1 * 0.3**iterations, 0),
-        free_energy=1234.5 + 100 * 0.5**iterations if with_energy else None,
-    )
-
-
-def wheel(widget, delta: int) -> None:
-    place = QPointF(5, 5)
-    event = QWheelEvent(
-        place,
-        widget.mapToGlobal(place),
-        QPoint(),
-        QPoint(0, delta),
-        Qt.MouseButton.NoButton,
-        Qt.KeyboardModifier.NoModifier,
-        Qt.ScrollPhase.NoScrollPhase,
-        False,
-    )
-    QApplication.sendEvent(widget, event)
-
-
-@pytest.fixture
-def state() -> ExplorerState:
-    made = ExplorerState()
-    made.controls.iterations = 10
-    return made
-
-
-@pytest.fixture
-def panel(qtbot, state) -> NeighboursPanel:
-    """The panel with a prior used with ten iterations."""
-    made = NeighboursPanel(state)
-    qtbot.addWidget(made)
-    qtbot.addWidget(made.reset_button)
-    made.set_model(CLASSES, iterations=10)
-    made.show_compatibility(compatibility())
-    made.resize(WIDTH, 500)
-    made.show()
-    return made
-
-
-@pytest.fixture
-def heard(state) -> list[int]:
-    """The iterations at each action."""
-    changes: list[int] = []
-
-    def hear(touched: frozenset[str]) -> None:
-        if touched & {"display.stop_when_converged", *CONTROLS}:
-            changes.append(state.controls.iterations)
-
-    state.settled.connect(hear)
-    return changes
 
 
 def test_defaults_are_those_of_the_model(panel, state) -> None:
@@ -310,195 +230,6 @@ def test_progress_is_painted_under_the_handle(panel) -> None:
     assert panel.progress.text() == "converged after 31"
     panel.show_progress(50, 50)
     assert panel.progress.text() == ""
-
-
-def test_convergence_is_read_at_the_iteration_marked(panel) -> None:
-    curves = convergence()
-    panel.show_convergence(curves)
-    panel.iteration_slider.set_value(2)
-    assert panel.plot.convergence is curves
-    assert panel.plot.iteration == 2
-    assert panel.plot.readout == {"Residual": "0.08", "Changed": "0.9 %", "Energy": "1,260"}
-    panel.iteration_slider.set_value(9)
-    assert panel.plot.readout["Changed"] == "0 %"
-    assert panel.plot.readout["Residual"] == "1.3e−4"
-    panel.iteration_slider.set_value(0)
-    assert set(panel.plot.readout.values()) == {""}
-    # Beyond what is computed: the last that is.
-    panel.iteration_slider.set_value(40)
-    assert panel.plot.readout["Energy"] == "1,235"
-    panel.show_convergence(convergence(with_energy=False))
-    assert set(panel.plot.readout) == {"Residual", "Changed"}
-
-
-@pytest.mark.parametrize(
-    ("curves", "extent"),
-    [(None, 10), (convergence(), 20), (convergence(with_energy=False), 20)],
-)
-def test_the_plot_is_painted(panel, curves, extent) -> None:
-    panel.iteration_slider.set_value(5)
-    empty = pixels(panel.plot)
-    panel.show_convergence(curves)
-    assert panel.plot.extent == extent
-    assert n_colors(panel.plot) > 10
-    assert (curves is None) == np.array_equal(pixels(panel.plot), empty)
-    assert panel.plot.height() <= 90
-
-
-def test_the_mark_moves_over_the_plot(panel) -> None:
-    panel.show_convergence(convergence())
-    panel.iteration_slider.set_value(3)
-    before = pixels(panel.plot)
-    panel.iteration_slider.set_value(8)
-    assert not np.array_equal(before, pixels(panel.plot))
-
-
-@pytest.mark.parametrize(
-    "curves",
-    [
-        Convergence(np.zeros(0), np.zeros(0), np.zeros(0)),
-        Convergence(np.array([0.3]), np.array([0.0]), np.array([-2e6])),
-        Convergence(np.zeros(4), np.zeros(4), np.full(4, 7.0)),
-        Convergence(np.full(50, 1e-30), np.full(50, 1e-9)),
-    ],
-)
-def test_curves_of_every_kind_are_drawn(panel, curves) -> None:
-    panel.show_convergence(curves)
-    panel.iteration_slider.set_value(1)
-    assert n_colors(panel.plot) > 10
-    if curves.n_iterations == 1:
-        assert panel.plot.readout["Energy"] == "−2,000,000"
-    if curves.n_iterations == 50:
-        assert panel.plot.readout == {"Residual": "1.0e−30", "Changed": "<0.001 %"}
-
-
-def test_weights_are_folded_away_until_wanted(panel, heard) -> None:
-    assert panel.picture.isHidden()
-    panel.weights_button.click()
-    assert not panel.picture.isHidden()
-    assert n_colors(panel.picture.grid) > 20
-    panel.weights_button.click()
-    assert panel.picture.isHidden()
-    assert heard == []
-
-
-def test_a_pair_is_clicked_nudged_marked_and_reset(panel, heard, qtbot, state) -> None:
-    panel.weights_button.click()
-    grid, slider = panel.picture.grid, panel.picture.slider
-    assert not slider.isEnabled()
-    slider.set_value(2)
-    assert state.controls.nudges == ()
-    slider.reset()
-
-    qtbot.mouseClick(
-        grid, Qt.MouseButton.LeftButton, pos=grid.places.cell((3, 2)).center().toPoint()
-    )
-    assert grid.selected == (3, 2)
-    assert panel.picture.pair.text() == "White matter and Grey matter"
-    before = pixels(grid)
-    slider.set_value(-1.5)
-    assert state.controls.nudges == (Nudge(first=2, second=3, amount=-1.5),)
-    # The pair is marked in both its cells.
-    for pair in ((3, 2), (2, 3)):
-        cell = grid.places.cell(pair).toRect()
-        window = slice(cell.top(), cell.bottom()), slice(cell.left(), cell.right())
-        assert not np.array_equal(pixels(grid)[window], before[window])
-        assert grid.tip(pair).endswith("Nudged to touch less by 1.50.")
-
-    panel.picture.select(1, 1)
-    assert slider.value == 0
-    assert panel.picture.pair.text() == "CSF and itself"
-    slider.set_value(0.5)
-    panel.picture.select(2, 3)
-    assert slider.value == -1.5
-    assert [nudge.first for nudge in state.controls.nudges] == [1, 2]
-    slider.reset_button.click()
-    assert state.controls.nudges == (Nudge(first=1, second=1, amount=0.5),)
-    panel.picture.clear_button.click()
-    assert state.controls.nudges == ()
-    assert not panel.picture.clear_button.isEnabled()
-    assert len(heard) == 4
-
-
-def test_cells_are_reached_by_keys(panel, qtbot) -> None:
-    panel.weights_button.click()
-    grid = panel.picture.grid
-    grid.setFocus()
-    # From the top left; the background is last.
-    qtbot.keyClick(grid, Qt.Key.Key_Up)
-    assert grid.selected == (1, 1)
-    for key in ("Right", "Right", "Right", "Right", "Down"):
-        qtbot.keyClick(grid, getattr(Qt.Key, f"Key_{key}"))
-    assert grid.selected == (2, 0)
-    qtbot.keyClick(grid, Qt.Key.Key_Left, Qt.KeyboardModifier.ShiftModifier)
-    assert grid.selected == (2, 0)
-
-
-def test_cells_explain_themselves(panel) -> None:
-    panel.weights_button.click()
-    grid = panel.picture.grid
-    table = np.full((4, 4, 3, 3, 3), -0.25, np.float32)
-    table[2, 3] = 0.31
-    table[:, :, 1, 1, 1] = 0
-    panel.show_compatibility(table)
-    assert grid.average((2, 3)) == pytest.approx(0.31)
-    assert grid.tip((2, 3)) == (
-        "Grey matter beside White matter: each such neighbour raises the log-likelihood of "
-        "Grey matter by 0.31 on average."
-    )
-    assert "lowers the log-likelihood of CSF by 0.25" in grid.tip((1, 2))
-
-    def shown_at(place: QPointF) -> str:
-        event = QHelpEvent(
-            QHelpEvent.Type.ToolTip, place.toPoint(), grid.mapToGlobal(place.toPoint())
-        )
-        QApplication.sendEvent(grid, event)
-        return QToolTip.text()
-
-    cell = grid.places.cell((2, 3))
-    assert shown_at(cell.center()) == grid.tip((2, 3))
-    assert shown_at(QPointF(5, cell.center().y())) == "Grey matter"
-    assert shown_at(QPointF(cell.center().x(), 5)) == "White matter"
-    QToolTip.hideText()
-
-
-@pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("n_classes", [2, 4, 8, 12])
-@pytest.mark.parametrize("width", [300, WIDTH])
-def test_the_picture_fits(qtbot, dimensions, n_classes, width) -> None:
-    picture = CompatibilityPicture()
-    qtbot.addWidget(picture)
-    picture.show_compatibility(classes(n_classes), compatibility(n_classes, dimensions))
-    picture.resize(width, picture.heightForWidth(width))
-    picture.show()
-    assert picture.minimumSizeHint().width() <= width
-    grid = picture.grid
-    assert grid.height() == grid.places.height
-    for pair in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        cell = grid.places.cell(pair)
-        assert grid.rect().contains(cell.toRect())
-        for corner in (0, 2):
-            plane = min(corner, grid.places.n_planes - 1)
-            assert cell.contains(grid.places.square(pair, plane, corner, corner))
-    # What attracts is another colour than what repels.
-    shown = pixels(grid)
-    middles = []
-    for pair in ((1, 1), (0, 1)):
-        place = grid.places.square(pair, 0, 0, 0).center()
-        middles.append(shown[int(place.y()), int(place.x())].astype(int))
-    assert middles[0][0] > middles[0][2]
-    assert middles[1][0] < middles[1][2]
-
-
-def test_no_weights_no_picture(qtbot) -> None:
-    picture = CompatibilityPicture()
-    qtbot.addWidget(picture)
-    picture.show()
-    qtbot.keyClick(picture.grid, Qt.Key.Key_Right)
-    qtbot.mouseClick(picture.grid, Qt.MouseButton.LeftButton)
-    assert picture.grid.selected is None
-    picture.show_compatibility(CLASSES, np.zeros((4, 4, 3, 3), np.float32))
-    assert n_colors(picture.grid) > 5
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
