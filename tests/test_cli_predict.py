@@ -31,7 +31,9 @@ from tiny_models import CLASSES, tiny_model
 def test_results_overlay_the_image(image: Path, model: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "new" / "results"
     assert run(image, "--model", model, "--out", out, "--samples", 2, "--seed", 5) == 0
-    assert sorted(path.name for path in out.iterdir()) == sorted([*NAMES, "recipe.json"])
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [*NAMES, "recipe.json", "volumes.csv"]
+    )
     original = nib.load(image)
     for name in NAMES:
         nifti = nib.load(out / name)
@@ -40,7 +42,7 @@ def test_results_overlay_the_image(image: Path, model: Path, tmp_path: Path, cap
         is_map = name == "entropy.nii.gz"
         assert nifti.get_data_dtype() == (np.float32 if is_map else np.uint8)
         assert int(nifti.header["intent_code"]) == (0 if is_map else 1002)
-    assert "4 files and recipe.json" in capsys.readouterr().err
+    assert "4 images, volumes.csv and recipe.json" in capsys.readouterr().err
 
 
 def test_labels_are_what_the_viewer_renders(image: Path, model: Path, tmp_path: Path) -> None:

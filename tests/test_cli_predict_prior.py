@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -417,3 +418,33 @@ def test_probabilities_are_those_of_mean_field(image: Path, model: Path, tmp_pat
     # Results of an earlier prediction leave no probabilities behind.
     predict(image, model, tmp_path / "plain", samples=0, overwrite=True)
     assert not (tmp_path / "plain" / "probabilities.nii.gz").exists()
+
+
+def test_volumes_and_their_range_are_of_the_labels_written(
+    image: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run(image, "--model", model, "--out", out, "--samples", 3, "--temperature", 2) == 0
+    with (out / "volumes.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == CLASS_NAMES
+    # Voxels of 1 x 2 x 3 mm.
+    mean, *samples = (
+        np.bincount(labels_in(out, name).ravel(), minlength=len(CLASSES)) * 0.006
+        for name in ("mean.nii.gz", *(f"sample-{number:03d}.nii.gz" for number in (1, 2, 3)))
+    )
+    low, high = np.percentile(samples, [5, 95], axis=0)
+    for label, row in enumerate(rows):
+        assert row["samples"] == "3"
+        written = [float(row[name]) for name in ("ml", "ml_p5", "ml_p95")]
+        np.testing.assert_allclose(written, (mean[label], low[label], high[label]), atol=1e-4)
+    assert (high - low).max() > 0.01
+    predict(image, model, out, samples=0, overwrite=True)
+    with (out / "volumes.csv").open(newline="", encoding="utf-8") as file:
+        alone = list(csv.DictReader(file))
+    assert [(row["ml_p5"], row["ml_p95"]) for row in alone] == [("", "")] * len(CLASSES)
+    # The table is a result, as the others: it is not replaced unasked.
+    (out / "recipe.json").unlink()
+    for path in out.glob("*.nii.gz"):
+        path.unlink()
+    assert run(image, "--model", model, "--out", out) == 2

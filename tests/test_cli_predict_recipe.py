@@ -125,7 +125,11 @@ def test_a_recipe_of_the_first_format_keeps_its_names(
     path.write_text(old.model_dump_json())
     again = reproduce(path, image, tmp_path / "again")
     assert again.outputs == of_old
-    assert {file.name for file in (tmp_path / "again").iterdir()} == {*of_old, "recipe.json"}
+    assert {file.name for file in (tmp_path / "again").iterdir()} == {
+        *of_old,
+        "recipe.json",
+        "volumes.csv",
+    }
     assert (
         reproduce(tmp_path / "again" / "recipe.json", image, tmp_path / "third").outputs == of_old
     )

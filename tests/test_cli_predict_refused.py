@@ -32,7 +32,7 @@ def test_earlier_results_stay_unless_told_otherwise(
     refused(capsys, image, "--model", model, "--out", out, says=says)
     assert run(image, "--model", model, "--out", out, "--samples", 1, "--overwrite") == 0
     left = sorted(path.name for path in out.iterdir())
-    assert left == sorted([*NAMES[:3], "recipe.json", "notes.txt"])
+    assert left == sorted([*NAMES[:3], "recipe.json", "volumes.csv", "notes.txt"])
 
 
 def test_an_image_is_never_overwritten(model: Path, tmp_path: Path, capsys) -> None:

@@ -32,6 +32,8 @@ def rendered(explorer: ss.Explorer) -> np.ndarray:
 
 
 def test_the_page_runs(make_napari_viewer, tmp_path, monkeypatch) -> None:
+    # The page saves to a relative name.
+    monkeypatch.chdir(tmp_path)
     viewer = make_napari_viewer()
     viewer.add_image(brain(), name="MNI152 T1")
     model = tiny_model(tmp_path / "tiny.safetensors")
@@ -46,6 +48,9 @@ def test_the_page_runs(make_napari_viewer, tmp_path, monkeypatch) -> None:
     explorer = names["explorer"]
     assert np.array_equal(explorer.labels(), rendered(explorer))
     assert names["labels"].shape == SHAPE
+    assert {path.name for path in tmp_path.glob("result.*")} == {
+        f"result.{end}" for end in ("csv", "json", "nii.gz")
+    }
     dock.shut_down()
 
 

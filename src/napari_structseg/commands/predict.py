@@ -19,10 +19,10 @@ def predict(
     recipe: Path | None = None,
     **options: Any,  # noqa: ANN401 -- the options of a request, which checks them
 ) -> None:
-    """Segment an image; write the mean, samples and their entropy.
+    """Segment an image; write the mean, samples, their entropy and volumes.
 
-    Writes mean.nii.gz, sample-001.nii.gz and so on (labels), entropy.nii.gz (nats) and
-    recipe.json to the folder --out, on the voxel grid of the image.
+    Writes mean.nii.gz, sample-001.nii.gz and so on (labels) and entropy.nii.gz (nats) to the
+    folder --out, on the voxel grid of the image; and volumes.csv and recipe.json.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -45,7 +45,9 @@ def predict(
             made = reproduce(recipe, image, **_beside_a_recipe(options), report=report)
     same = ", the same as the recipe's to the last voxel" if recipe is not None else ""
     out = options["out"]
-    console.print(f"{len(made.outputs)} files and recipe.json in {out}{same}", markup=False)
+    console.print(
+        f"{len(made.outputs)} images, volumes.csv and recipe.json in {out}{same}", markup=False
+    )
 
 
 def _beside_a_recipe(options: dict[str, Any]) -> dict[str, Any]:

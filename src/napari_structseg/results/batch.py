@@ -51,14 +51,15 @@ def predict(
     report: Report | None = None,
     **options: Any,  # noqa: ANN401 -- the fields of a request, which checks them
 ) -> Recipe:
-    """Segment an image and write the mean, samples, their entropy, and the recipe.
+    """Segment an image; write the mean, samples, their entropy and volumes, and the recipe.
 
     ``mean.nii.gz`` holds the labels of the mean, ``sample-001.nii.gz`` and so on those of the
     samples, all uint8; ``entropy.nii.gz`` holds the entropy of the marginal in nats, float32:
     of the softmax averaged over the samples, or of the mean's softmax where there are none.
     Where an MRF refines the labels, the probabilities are those of mean field, in the entropy, too.
     Sample ``k`` is ``Noise(seed, k)``, the one that the viewer calls ``k``. All lie on the
-    voxel grid of the image's file. ``recipe.json`` is written last.
+    voxel grid of the image's file. ``volumes.csv`` has the volumes of the mean's classes, and their
+    range from 5 to 95 % over the samples, as written. ``recipe.json`` is written last.
 
     Parameters
     ----------

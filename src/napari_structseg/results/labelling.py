@@ -157,16 +157,22 @@ def write_labelling(
     stem = path.parent / file_stem(path)
     record_path, table_path = (stem.parent / f"{stem.name}{end}" for end in (".json", ".csv"))
     record = _record(path, labels, image, classes, controls=controls, origin=origin)
-    table = volume_table(labels, image, classes, volumes_over_samples)
+    voxels = np.bincount(labels.ravel(), minlength=len(classes))
+    table = volume_table(voxels, image, classes, volumes_over_samples)
     write_volume(path, labels, image.geometry, dtype=np.uint8, description="napari-structseg")
     for target, text in ((table_path, table), (record_path, record.model_dump_json(indent=2))):
-        with atomic_path(target) as temporary:
-            temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+        write_text(target, text)
     return [path, table_path, record_path]
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text whole or not at all, with one end of line at its end."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
 def volume_table(
-    labels: npt.NDArray[np.uint8],
+    counts: npt.NDArray[np.integer],
     image: Image,
     classes: Sequence[ClassSpec],
     volumes_over_samples: npt.NDArray[np.float64] | None = None,
@@ -174,8 +180,18 @@ def volume_table(
     """Volumes of every class as CSV.
 
     mL are left empty where the voxel size is not known, the range where the samples are not.
+
+    Parameters
+    ----------
+    counts
+        Voxels of each class, ``(C,)``.
+    image
+        Says how large a voxel is.
+    classes
+        Of the model, in label order.
+    volumes_over_samples
+        mL of samples of the same distribution, ``(N, C)``; None: not known.
     """
-    counts = np.bincount(labels.ravel(), minlength=len(classes))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     low, high = _RANGE_PERCENT

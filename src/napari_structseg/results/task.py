@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,11 +23,13 @@ from napari_structseg.named_controls import make_controls
 from napari_structseg.prediction.region_of_interest import embedded
 from napari_structseg.prediction.source import Source, open_source
 from napari_structseg.results.files import (
+    VOLUMES_NAME,
     check_disk,
     prepare_folder,
     remove_results,
     render_results,
 )
+from napari_structseg.results.labelling import volume_table, write_text
 from napari_structseg.results.recipe import (
     Recipe,
     check_prior,
@@ -91,6 +93,7 @@ class Task:
                 with_probabilities=request.save_probabilities,
             )
             region = source.region(self.image)
+            counts: list[npt.NDArray[np.int64]] = []
             for done, (name, part) in enumerate(results, start=1):
                 array = _on_grid(part, region, self.image.spatial_shape)
                 if done == 1:
@@ -103,7 +106,10 @@ class Task:
                     description=f"napari-structseg {name.partition('.')[0]} of {source.spec.name}",
                 )
                 outputs[name] = voxel_hash(array)
+                if done <= request.samples + 1:
+                    counts.append(np.bincount(array.ravel(), minlength=distribution.n_classes))
                 tell("Writing results", done / request.n_files)
+        write_text(request.out / VOLUMES_NAME, self._volumes(counts))
         recipe = make_recipe(
             request,
             model=source.model,
@@ -115,6 +121,11 @@ class Task:
         )
         write_recipe(request.out, recipe)
         return recipe
+
+    def _volumes(self, counts: Sequence[npt.NDArray[np.int64]]) -> str:
+        """The table of volumes: of the mean, and the range of the samples, all as written."""
+        volumes = np.array(counts, np.float64) * np.float64(self.image.voxel_volume_ml)
+        return volume_table(counts[0], self.image, self.source.spec.classes, volumes[1:])
 
 
 def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
