@@ -5,11 +5,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.input.acquisition import acquired
+from napari_structseg.training.input.head_shape import with_other_sulci
 from napari_structseg.training.input.label_maps import TISSUE_NAMES, LabelMap, tissue_table
-from napari_structseg.training.input.synthesis import BrainSynthesis, SynthesisSettings
+from napari_structseg.training.input.synthesis import BrainSynthesis
+from napari_structseg.training.input.synthesis_settings import SynthesisSettings
 from napari_structseg.training.sources import build_run
 
 CONFIG = TrainConfig(
@@ -77,7 +81,7 @@ def test_patch_has_the_promised_form(size: tuple[int, ...]) -> None:
         assert image.dtype == np.float32
         assert np.isfinite(image).all()
         assert image.min() >= 0
-        assert image.max() <= 2
+        assert image.max() <= 1
         assert tissue.shape == size
         assert tissue.dtype == np.uint8
         assert tissue.max() < len(TISSUE_NAMES)
@@ -95,18 +99,64 @@ def test_patch_depends_on_the_generator_alone() -> None:
     assert not np.array_equal(first[0], other[0])
 
 
-def test_stripped_images_are_exactly_0_outside_the_brain() -> None:
-    settings = SynthesisSettings(stripped_probability=1, loosely_stripped_probability=0)
+def test_stripped_images_are_exactly_0_away_from_the_brain() -> None:
+    settings = SynthesisSettings(
+        stripped_probability=1, loosely_stripped_probability=0, cut_probability=0
+    )
     source = BrainSynthesis([LabelMap.from_freesurfer(head())], (28, 28, 28), settings)
-    for seed in range(4):
+    exact = 0
+    for seed in range(12):
         image, tissue = source.patch(rng(seed))
         assert (tissue > 0).any()
-        assert not image[0][tissue == 0].any()
-        assert image[0][tissue > 0].mean() > 0.1
+        # A mask ends at most 3 voxels from the brain, and smoothing moves it a little.
+        near = ndimage.binary_dilation(tissue > 0, iterations=6)
+        assert not image[0][~near].any()
+        assert image[0][tissue > 0].min() > 0
+        exact += not image[0][tissue == 0].any()
+    assert 0 < exact < 12
+
+
+def test_field_of_view_ends_in_a_plane() -> None:
+    settings = SynthesisSettings(stripped_probability=0, cut_probability=1)
+    source = BrainSynthesis([LabelMap.from_freesurfer(head())], (28, 28, 28), settings)
+    for seed in range(6):
+        image, tissue = source.patch(rng(seed))
+        removed = image[0] == 0
+        assert 0 < removed.mean() < 1
+        assert not tissue[removed].any()
+
+
+def test_sulci_are_wider_or_narrower_at_the_border_of_cortex_and_csf_only() -> None:
+    label_map = LabelMap.from_freesurfer(head())
+    both = set()
+    for seed in range(6):
+        changed = with_other_sulci(label_map.labels, label_map.values, rng(seed))
+        where = changed != label_map.labels
+        before = label_map.values[label_map.labels[where]]
+        after = label_map.values[changed[where]]
+        both |= set(zip(before.tolist(), after.tolist(), strict=True))
+        csf = label_map.values[label_map.labels] == 24
+        cortex = np.isin(label_map.values[label_map.labels], (3, 42))
+        border = ndimage.binary_dilation(csf) & ndimage.binary_dilation(cortex)
+        assert not where[~border].any()
+    assert both == {(3, 24), (42, 24), (24, 3), (24, 42)}
+
+
+def test_thick_slices_leave_no_detail_along_their_axis() -> None:
+    settings = SynthesisSettings(
+        thick_probability=1, bias=0, noise=0, stripped_probability=0, cut_probability=0
+    )
+    fine = rng(1).standard_normal((24, 24, 24)).astype(np.float32) + 5
+    for seed in range(4):
+        coarse = acquired(fine, settings, rng(seed))
+        rough = [np.abs(np.diff(coarse, n=2, axis=axis)).mean() for axis in range(3)]
+        assert min(rough) < 0.6 * max(rough)
 
 
 def test_loose_stripping_leaves_a_rim_that_is_no_brain() -> None:
-    settings = SynthesisSettings(stripped_probability=1, loosely_stripped_probability=1)
+    settings = SynthesisSettings(
+        stripped_probability=1, loosely_stripped_probability=1, cut_probability=0
+    )
     source = BrainSynthesis([LabelMap.from_freesurfer(head())], (28, 28, 28), settings)
     image, tissue = source.patch(rng(0))
     rim = (image[0] != 0) & (tissue == 0)
@@ -114,7 +164,16 @@ def test_loose_stripping_leaves_a_rim_that_is_no_brain() -> None:
 
 
 def test_white_matter_is_brighter_than_grey_in_t1_order() -> None:
-    settings = SynthesisSettings(t1_order_probability=1, noise=0.01, bias=0, stripped_probability=0)
+    settings = SynthesisSettings(
+        t1_order_probability=1,
+        noise=0.01,
+        bias=0,
+        blur=0.3,
+        stripped_probability=0,
+        cut_probability=0,
+        thick_probability=0,
+        coarse_probability=0,
+    )
     source = BrainSynthesis([LabelMap.from_freesurfer(head())], (24, 24, 24), settings)
     for seed in range(6):
         image, tissue = source.patch(rng(seed))

@@ -111,7 +111,7 @@ class TrainConfig(Section):
         description="Threads that prepare patches while the last ones train. The patches are the "
         "same with any number.",
     )
-    mixed_precision: bool = Field(default=False, description="bfloat16 autocast on a GPU.")
+    mixed_precision: bool = Field(default=False, description="bfloat16 autocast.")
 
     @model_validator(mode="after")
     def _fits(self) -> TrainConfig:

@@ -15,28 +15,32 @@ Labels = npt.NDArray[np.uint8]
 BACKGROUND, CSF, GREY, WHITE = range(4)
 TISSUE_NAMES = ("background", "CSF", "grey matter", "white matter")
 
-# FreeSurfer label -> (tissue, how white it looks in T1: 0 grey .. 1 white; (low, high)).
+# FreeSurfer label -> how white it looks in T1: 0 grey .. 1 white; (low, high). The ranges hold the
+# means that SynthSeg publishes for T1-weighted scans (brain stem .53, white matter of the
+# cerebellum .63, putamen .44) and what the MNI152 template and other scanners show.
+CORTEX_LABELS = (3, 42)
 GREY_LABELS = {
-    (3, 42): (0.0, 0.0),  # cerebral cortex
-    (8, 47): (-0.05, 0.1),  # cerebellar cortex
-    (10, 49): (0.2, 0.7),  # thalamus
-    (11, 50): (0.0, 0.3),  # caudate
-    (12, 51): (0.05, 0.4),  # putamen
-    (13, 52): (0.5, 1.0),  # pallidum
-    (17, 53): (-0.05, 0.15),  # hippocampus
-    (18, 54): (-0.05, 0.15),  # amygdala
-    (26, 58): (0.0, 0.3),  # accumbens
+    CORTEX_LABELS: (0.0, 0.0),
+    (8, 47): (-0.1, 0.2),  # cerebellar cortex
+    (10, 49): (0.3, 0.85),  # thalamus
+    (11, 50): (0.0, 0.4),  # caudate
+    (12, 51): (0.05, 0.6),  # putamen
+    (13, 52): (0.45, 1.0),  # pallidum
+    (17, 53): (-0.1, 0.2),  # hippocampus
+    (18, 54): (-0.1, 0.2),  # amygdala
+    (26, 58): (0.0, 0.4),  # accumbens
 }
 WHITE_LABELS = {
     (2, 41): (1.0, 1.0),  # cerebral white matter
-    (7, 46): (0.85, 1.1),  # cerebellar white matter
-    (16,): (0.7, 1.05),  # brain stem
-    (28, 60): (0.6, 1.0),  # ventral diencephalon
+    (7, 46): (0.5, 1.1),  # cerebellar white matter
+    (16,): (0.45, 1.05),  # brain stem
+    (28, 60): (0.45, 1.0),  # ventral diencephalon
     (25, 57, 77): (0.4, 0.95),  # white-matter lesions
-    (85,): (0.6, 1.0),  # optic chiasm
+    (85,): (0.5, 1.0),  # optic chiasm
 }
-CSF_LABELS = (4, 5, 14, 15, 24, 43, 44, 72, 136, 137, 163, 164)  # choroid plexus included
 OUTER_CSF = 24
+VENTRICLES = (4, 5, 14, 15, 43, 44, 72)
+CSF_LABELS = (*VENTRICLES, OUTER_CSF, 136, 137, 163, 164)  # choroid plexus included
 _MAX_LABELS = 256
 
 

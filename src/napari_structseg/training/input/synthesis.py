@@ -9,46 +9,18 @@ intensities keep the order CSF < grey < white most of the time, as in T1-weighte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy import ndimage
-from torch.nn import functional
 
-from napari_structseg.training.input.label_maps import (
-    BACKGROUND,
-    CSF_LABELS,
-    GREY_LABELS,
-    OUTER_CSF,
-    WHITE_LABELS,
-    LabelMap,
-    Labels,
-    tissue_table,
-)
+from napari_structseg.training.input.acquisition import acquired, as_normalised
+from napari_structseg.training.input.head_shape import deformed, with_other_sulci
+from napari_structseg.training.input.label_maps import BACKGROUND, LabelMap, Labels, tissue_table
+from napari_structseg.training.input.painting import painted
+from napari_structseg.training.input.stripping import cut_off, stripped
+from napari_structseg.training.input.synthesis_settings import SynthesisSettings
 
 Array = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class SynthesisSettings:
-    """Ranges of the random corruptions. Lengths in voxels, angles in degrees."""
-
-    rotation: float = 15.0
-    scaling: float = 0.15
-    shear: float = 0.1
-    displacement: float = 4.0
-    displacement_grid: int = 5
-    t1_order_probability: float = 0.9
-    stripped_probability: float = 0.5
-    loosely_stripped_probability: float = 0.2
-    bias: float = 0.25
-    noise: float = 0.06
-    blur: float = 0.9
-    low_resolution_probability: float = 0.4
-    low_resolution_factor: float = 2.0
-    flip_probability: float = 0.5
 
 
 class BrainSynthesis:
@@ -87,134 +59,25 @@ class BrainSynthesis:
         Returns
         -------
         image
-            ``(1, Z, Y, X)`` float32, roughly in [0, 1] as after percentile normalisation.
+            ``(1, Z, Y, X)`` float32 in [0, 1], as after percentile normalisation; exactly 0
+            where the skull was stripped and beyond the field of view.
         tissue
             ``(Z, Y, X)`` uint8 in 0..3.
         """
-        label_map = self.maps[rng.integers(len(self.maps))]
-        labels = self._deformed(label_map, rng)
-        tissue = tissue_table(label_map.values)[labels]
-        image = self._painted(labels, label_map.values, rng)
-        image = self._normalised(self._acquired(image, rng), rng)
-        if rng.random() < self.settings.stripped_probability:
-            # Last of all: what a program has stripped is exactly 0.
-            removed = self._stripped(labels, label_map.values, tissue, rng)
-            image[removed] = 0
-            tissue[removed] = BACKGROUND
-        return image[None], tissue
-
-    def _deformed(self, label_map: LabelMap, rng: np.random.Generator) -> Labels:
-        s, size = self.settings, self.patch_size
-        angles = np.deg2rad(rng.uniform(-s.rotation, s.rotation, 3))
-        matrix = np.eye(3)
-        for axis, angle in enumerate(angles):
-            a, b = [i for i in range(3) if i != axis]
-            turn = np.eye(3)
-            turn[a, a] = turn[b, b] = np.cos(angle)
-            turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
-            matrix = matrix @ turn
-        matrix = matrix @ (np.eye(3) + rng.uniform(-s.shear, s.shear, (3, 3)) * (1 - np.eye(3)))
-        matrix = matrix * (1 + rng.uniform(-s.scaling, s.scaling, 3))
-        if rng.random() < s.flip_probability:
-            # The maps are stored with left-right first (axis 2 in Z, Y, X order).
-            matrix[:, 2] *= -1
-        centre = np.array(
-            np.unravel_index(
-                label_map.brain_voxels[rng.integers(len(label_map.brain_voxels))],
-                label_map.labels.shape,
-            )
-        )
-        coarse = rng.normal(0, s.displacement / 2, (1, 3, *[s.displacement_grid] * 3))
-        field = _upsampled(coarse.astype(np.float32), size)
-        axes = [np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in size]
-        index = []
-        for row in range(3):
-            coordinate = field[row] + np.float32(centre[row])
-            for column in range(3):
-                shape = [1, 1, 1]
-                shape[column] = -1
-                coordinate += np.float32(matrix[row, column]) * axes[column].reshape(shape)
-            limit = label_map.labels.shape[row] - 1
-            index.append(np.clip(np.rint(coordinate), 0, limit).astype(np.int32))
-        deformed: Labels = label_map.labels[index[0], index[1], index[2]]
-        return deformed
-
-    def _painted(
-        self, labels: Labels, values: npt.NDArray[np.int64], rng: np.random.Generator
-    ) -> Array:
-        if rng.random() < self.settings.t1_order_probability:
-            white = rng.uniform(0.55, 1.0)
-            grey = white * rng.uniform(0.55, 0.87)
-            csf = grey * rng.uniform(0.1, 0.75)
-        else:
-            white, grey, csf = rng.uniform(0.1, 1.0, 3)
-        mean = rng.uniform(0.0, 1.2, len(values))
-        for groups in (GREY_LABELS, WHITE_LABELS):
-            for group, (low, high) in groups.items():
-                whiteness = rng.uniform(low, high)
-                mean[np.isin(values, group)] = grey + whiteness * (white - grey)
-        mean[np.isin(values, CSF_LABELS)] = csf
-        mean *= 1 + rng.normal(0, 0.02, len(values))
-        mean[0] = rng.choice([0.0, rng.uniform(0, 0.1)])
-        spread = rng.uniform(min(0.005, self.settings.noise), self.settings.noise, len(values))
-        spread[0] = min(spread[0], mean[0])
-        texture = rng.standard_normal(labels.shape, dtype=np.float32)
-        painted = mean.astype(np.float32)[labels] + spread.astype(np.float32)[labels] * texture
-        result: Array = ndimage.gaussian_filter(painted, rng.uniform(0.2, self.settings.blur))
-        return result
-
-    def _stripped(
-        self,
-        labels: Labels,
-        values: npt.NDArray[np.int64],
-        tissue: Labels,
-        rng: np.random.Generator,
-    ) -> npt.NDArray[np.bool_]:
-        """Voxels that skull stripping takes away.
-
-        Tight around the brain, with its CSF, or so loosely that something beyond stays.
-        """
-        kept = tissue > 0
-        if rng.random() < self.settings.loosely_stripped_probability:
-            kept = ndimage.binary_dilation(kept, iterations=int(rng.integers(1, 4)))
-        elif rng.random() < 0.7:
-            brain = kept & (values[labels] != OUTER_CSF)
-            margin = int(rng.integers(0, 4))
-            if margin:
-                brain = ndimage.binary_dilation(brain, iterations=margin)
-            kept = kept & brain
-        return ~kept
-
-    def _acquired(self, image: Array, rng: np.random.Generator) -> Array:
         s = self.settings
-        if rng.random() < s.low_resolution_probability:
-            axis = int(rng.integers(3))
-            size = list(image.shape)
-            size[axis] = max(2, round(size[axis] / rng.uniform(1.2, s.low_resolution_factor)))
-            small = functional.interpolate(
-                torch.from_numpy(image)[None, None], size=size, mode="area"
-            )
-            image = _upsampled(small.numpy(), image.shape)[0]
-        coarse = rng.normal(0, rng.uniform(0, s.bias), (1, 1, 3, 3, 3)).astype(np.float32)
-        image = image * np.exp(_upsampled(coarse, image.shape)[0])
-        sigma = rng.uniform(0, s.noise / 1.5)
-        image = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
-        result: Array = np.maximum(image, 0)
-        return result
-
-    def _normalised(self, image: Array, rng: np.random.Generator) -> Array:
-        """Scale and bend as normalisation of a whole volume might have."""
-        top = float(np.percentile(image, 99.5)) or 1.0
-        scale = rng.uniform(0.6, 1.05) / top
-        bent = np.clip(image * scale, 0, 1.5) ** np.float32(np.exp(rng.normal(0, 0.15)))
-        result: Array = bent.astype(np.float32)
-        return result
-
-
-def _upsampled(coarse: Array, size: Sequence[int]) -> Array:
-    """Linear upsampling of ``(1, C, z, y, x)`` to ``(C, Z, Y, X)``."""
-    fine = functional.interpolate(
-        torch.from_numpy(coarse), size=tuple(size), mode="trilinear", align_corners=True
-    )
-    result: Array = fine[0].numpy()
-    return result
+        label_map = self.maps[rng.integers(len(self.maps))]
+        labels = deformed(label_map, self.patch_size, s, rng)
+        if rng.random() < s.other_sulci_probability:
+            labels = with_other_sulci(labels, label_map.values, rng)
+        tissue = tissue_table(label_map.values)[labels]
+        image = acquired(painted(labels, label_map.values, s, rng), s, rng)
+        # Last of all: what a program has stripped is exactly 0.
+        removed = np.zeros(tissue.shape, bool)
+        if rng.random() < s.stripped_probability:
+            loosely = rng.random() < s.loosely_stripped_probability
+            removed = stripped(labels, label_map.values, tissue, rng, loosely=loosely)
+        if rng.random() < s.cut_probability:
+            removed |= cut_off(tissue.shape, rng)
+        image[removed] = 0
+        tissue[removed] = BACKGROUND
+        return as_normalised(image, s, rng)[None], tissue

@@ -114,7 +114,7 @@ class Objective:
     def half(self, images: Tensor) -> torch.autocast:
         """Half precision, where the configuration asks for it."""
         device = images.device.type
-        enabled = self.config.mixed_precision and device == "cuda"
+        enabled = self.config.mixed_precision and device in ("cuda", "cpu")
         return torch.autocast(device, torch.bfloat16, enabled=enabled)
 
     def generator(self, images: Tensor, step: int) -> torch.Generator:
