@@ -196,6 +196,20 @@ def test_a_stochastic_head_keeps_its_likelihood(step: int) -> None:
     )
 
 
+def test_mixed_precision_computes_in_bfloat16_on_a_processor() -> None:
+    plain = make_config()
+    half = plain.model_copy(update={"mixed_precision": True})
+    network = build_network(spec_of(plain))
+    seen: list[torch.dtype] = []
+    network.backbone.register_forward_hook(lambda _module, _args, out: seen.append(out.dtype))
+    images = torch.rand((2, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    labels = (images[:, 0] > 0.5).to(torch.uint8)
+    losses = [Objective(config)(network, images, labels, 0) for config in (plain, half)]
+    assert seen == [torch.float32, torch.bfloat16]
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(losses[0], losses[1], rtol=0.05, atol=0)
+
+
 # The loop.
 
 

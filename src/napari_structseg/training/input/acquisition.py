@@ -45,7 +45,7 @@ def acquired(image: Array, settings: SynthesisSettings, rng: np.random.Generator
     noisy = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
     if rng.random() < 0.5:
         return np.hypot(noisy, sigma * rng.standard_normal(image.shape, dtype=np.float32))
-    result: Array = np.maximum(noisy, 0)
+    result: Array = np.abs(noisy)
     return result
 
 
