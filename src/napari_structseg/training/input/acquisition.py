@@ -43,9 +43,9 @@ def acquired(image: Array, settings: SynthesisSettings, rng: np.random.Generator
     # Of the two channels of a receiver, whose magnitude is the image: Rician noise.
     sigma = np.float32(rng.uniform(0, s.noise / 1.5))
     noisy = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
-    if rng.random() < 0.5:
-        return np.hypot(noisy, sigma * rng.standard_normal(image.shape, dtype=np.float32))
     result: Array = np.abs(noisy)
+    if rng.random() < 0.5:
+        result = np.hypot(noisy, sigma * rng.standard_normal(image.shape, dtype=np.float32))
     return result
 
 

@@ -46,23 +46,28 @@ def stripped(
     """
     whole = tissue > 0
     if loosely:
-        return ~ndimage.binary_dilation(whole, iterations=int(rng.integers(1, 5)))
+        return _outside(ndimage.binary_dilation(whole, iterations=int(rng.integers(1, 5))))
     kind = rng.random()
     if kind < 0.2:
-        return ~whole
+        return _outside(whole)
     brain = whole & (values[labels] != OUTER_CSF)
     margin = int(rng.integers(0, 4))
     kept = ndimage.binary_dilation(brain, iterations=margin) if margin else brain
     if kind < 0.45:
-        return ~(kept & whole)
+        return _outside(kept & whole)
     filled = ndimage.binary_closing(np.pad(kept, _SULCI), iterations=_SULCI)
     inner = tuple(slice(_SULCI, -_SULCI) for _ in range(3))
     kept = kept | filled[inner]
     if kind < 0.75:
-        return ~kept
+        return _outside(kept)
     edge = ndimage.gaussian_filter(kept.astype(np.float32), rng.uniform(1.0, 2.5))
     edge += smooth_field(kept.shape, _ERROR_SPACING, _ERROR, rng)[0]
     removed: Mask = edge < rng.uniform(0.3, 0.55)
+    return removed
+
+
+def _outside(kept: Mask) -> Mask:
+    removed: Mask = ~kept
     return removed
 
 
