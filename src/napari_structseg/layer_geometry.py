@@ -23,6 +23,8 @@ IMAGE_KEY = "structseg_image"
 GEOMETRY_KEY = "structseg_geometry"
 # The layer's transform, voxel to mm, for which the geometry was made. Without it: the voxel size.
 TRANSFORM_KEY = "structseg_transform"
+# What to call, with the data, when the writer has saved the layer.
+SAVED_KEY = "structseg_saved"
 
 Matrix = npt.NDArray[np.float64]
 

@@ -15,6 +15,7 @@ from napari_structseg.io.nifti import write_volume
 from napari_structseg.layer_geometry import (
     GEOMETRY_KEY,
     IMAGE_KEY,
+    SAVED_KEY,
     TRANSFORM_KEY,
     layer_geometry,
     says_size,
@@ -67,6 +68,9 @@ def write_labels(
         opened_transform=metadata.get(TRANSFORM_KEY),
     )
     write_volume(path, labels, geometry, dtype=np.uint8)
+    on_written = metadata.get(SAVED_KEY)
+    if callable(on_written):
+        on_written(data)
     return [path]
 
 

@@ -18,6 +18,7 @@ from napari_structseg.session.resolve import resolve
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.carried_over import CarriedOver
 from napari_structseg.widgets.exploration import Exploration
+from napari_structseg.widgets.keeping import Keeping
 from napari_structseg.widgets.threads.background import Background
 from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
 
@@ -57,6 +58,7 @@ class Controller:
         # The last one, until it is told to whoever waits.
         self.error: Exception | None = None
         self.failed.connect(self._remember)
+        self.keeping = Keeping(viewer, self.said.emit, self.failed.emit)
         # Results of other images: choosing one of these brings them back.
         self._kept: list[Exploration] = []
         self._chosen: ImageLayer | None = None
@@ -100,8 +102,21 @@ class Controller:
         """What the state asks for now; None: nothing was computed yet."""
         return None if self.current is None else resolve(self.state, self.current.scene)
 
-    def close(self) -> None:
-        """Let go of the viewer and stop all work, for good. The layers stay."""
+    @property
+    def unsaved(self) -> list[Exploration]:
+        """Results with a labelling chosen by hand that is in no file; the one shown comes first."""
+        results = (self.current, *self._kept)
+        return [one for one in results if one is not None and one.is_unsaved]
+
+    def close(self, *, leaves_layers: bool) -> None:
+        """Let go of the viewer and stop all work, for good.
+
+        Parameters
+        ----------
+        leaves_layers
+            Whether the viewer goes on: what is shown in it becomes ordinary layers, see
+            :meth:`Keeping.leave`.
+        """
         self.state.settled.disconnect(self._on_settled)
         if self._loading is not None:
             self._loading.close()
@@ -114,7 +129,11 @@ class Controller:
         if self._chosen is not None:
             self._chosen.events.name.disconnect(self._on_layers)
         for exploration in (self.current, *self._kept):
-            if exploration is not None:
+            if exploration is None:
+                continue
+            if leaves_layers:
+                self.keeping.leave(exploration)
+            else:
                 exploration.close()
         self.current = self._chosen = None
         self._kept = []
@@ -133,6 +152,10 @@ class Controller:
         self._is_adopting = True
         with self.state.together():
             self._carried.fit_state(exploration, is_continued=is_continued)
+            if exploration.left_with is not None:
+                # It is shown again as it was left.
+                self.state.controls.take(exploration.left_with)
+                exploration.left_with = None
         self._is_adopting = False
         self._show_looks()
         exploration.start(self._receive, self.failed.emit, self.rested.emit)
@@ -147,6 +170,7 @@ class Controller:
     def set_aside(self) -> None:
         """Hide what is shown, until its image is chosen again."""
         if self.current is not None:
+            self.current.left_with = self.state.controls.frozen()
             self.current.stop()
             self.current.layers.hide()
             self._kept.append(self.current)

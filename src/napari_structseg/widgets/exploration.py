@@ -10,6 +10,7 @@ import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
+from napari_structseg.controls import Controls
 from napari_structseg.devices import free_memory
 from napari_structseg.distributions import LogitDistribution, whole
 from napari_structseg.errors import InputError
@@ -22,21 +23,15 @@ from napari_structseg.prediction.specs import MapSpec
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.refinement import refinement_bytes
 from napari_structseg.session.engine import Engine
-from napari_structseg.session.messages import (
-    ChangedLabels,
-    Lines,
-    MapRegion,
-    Request,
-    Result,
-    SlabLabels,
-    SliceLabels,
-)
-from napari_structseg.session.placement import placed, view_inside, view_outside
+from napari_structseg.session.messages import Request, Result
+from napari_structseg.session.placement import view_inside
 from napari_structseg.session.resolve import Scene
 from napari_structseg.session.runner import ModelRun, RunOutcome
+from napari_structseg.session.unsaved import Unsaved
 from napari_structseg.widgets.threads.at_exit import rest_at_exit
 from napari_structseg.widgets.threads.inbox import Inbox
 from napari_structseg.widgets.viewer.layers import ResultLayers
+from napari_structseg.widgets.viewer.painter import Painter
 from napari_structseg.widgets.viewer.pictures import THUMBNAIL_SIZE
 from napari_structseg.widgets.viewer.viewing import current_view
 
@@ -89,11 +84,15 @@ class Exploration:
         self.prior = outcome.prior
         self.is_stochastic = outcome.distribution.is_stochastic
         self.engine = self._make_engine(outcome.distribution)
-        # Those that results are still to come for.
-        self._requests: dict[int, Request] = {}
+        self._painter = Painter(layers, self.region)
         self._asked: Request | None = None
         # What was asked for last, also while nothing is painted.
         self.wanted: Request | None = None
+        self.unsaved = Unsaved()
+        # The sliders as they were left when something else was shown in its place.
+        self.left_with: Controls | None = None
+        # What was handed to napari last, to be saved.
+        self._handed: Request | None = None
         # None stands for: nothing more to come.
         self._results: Inbox[Result | None] | None = None
         self._errors: Inbox[Exception] | None = None
@@ -144,7 +143,7 @@ class Exploration:
             self.spec = replace(self.spec, classes=other.spec.classes)
         self.engine.close()
         self.engine = self._make_engine(self.engine.distribution)
-        self._requests.clear()
+        self._painter.forget()
 
     def take_names(self, classes: tuple[ClassSpec, ...]) -> None:
         """Call the classes of maps what the prior's model calls them."""
@@ -171,13 +170,14 @@ class Exploration:
 
         def handle(items: Sequence[Result | None]) -> None:
             results = [item for item in items if item is not None]
-            self._paint(results)
+            self._painter.paint(results)
             receive(results)
             if items[-1] is None:
                 self.layers.refresh_thumbnail()
                 rest()
 
         self.layers.segmentation.whole = self.whole_labels
+        self.layers.segmentation.saved = self._on_saved
         self._results = Inbox(handle)
         self._errors = Inbox(lambda errors: fail(errors[-1]))
         self.engine.result.connect(self._results.put)
@@ -211,6 +211,7 @@ class Exploration:
                 f"The model has not segmented all of {self.image.name!r} yet. Save or duplicate "
                 "the segmentation when the run has finished."
             )
+        self._handed = self.wanted
         return self.on_image(self.engine.whole_labels(self.wanted).result())
 
     def on_image(self, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -220,10 +221,15 @@ class Exploration:
 
     def close(self) -> None:
         """Stop for good, without waiting for the worker."""
-        if self.layers.segmentation.whole == self.whole_labels:
-            self.layers.segmentation.whole = None
         self.stop()
+        self.let_go_of_layers()
         self.engine.close()
+
+    def let_go_of_layers(self) -> None:
+        """Leave the labels layer to napari, as it is."""
+        segmentation = self.layers.segmentation
+        if segmentation.whole == self.whole_labels:
+            segmentation.whole = segmentation.saved = None
 
     @property
     def scene(self) -> Scene:
@@ -249,14 +255,34 @@ class Exploration:
             Whether layers that the user deleted come back.
         """
         self.wanted = request
+        self.unsaved.note_first(request, self.prior_model)
         self.layers.show(request.show, restore=restore)
         self.layers.mark_changes(request.changes is not Changes.NONE, restore=restore)
         if self._results is None or request == self._asked:
             return
         self._asked = request
         generation = self.engine.request(request)
-        self._requests[generation] = request
+        self._painter.expect(generation, request)
         self._results.wait(_PATIENCE_SECONDS)
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether a labelling was chosen by hand that is in no file, see :class:`Unsaved`."""
+        wanted = self.wanted
+        return wanted is not None and self.unsaved.holds(wanted, self.prior_model)
+
+    @property
+    def is_painted(self) -> bool:
+        """Whether the layer holds all labels that were asked for last."""
+        return self.wanted is not None and self._painter.is_whole(self.wanted)
+
+    def is_of_same_source(self, other: Exploration) -> bool:
+        """Whether both come from the same model, asked the same of the same image."""
+        runs = self.run, other.run
+        if self.layer is not other.layer or None in runs:
+            return False
+        mine, its = ((run.model, run.roi, run.window) for run in runs if run is not None)
+        return mine == its and self.given == other.given
 
     def is_in_view(self) -> bool:
         """Whether the viewer shows any of what was segmented."""
@@ -286,25 +312,6 @@ class Exploration:
         if self._results is not None:
             self._results.put(None)
 
-    def _paint(self, results: Sequence[Result]) -> None:
-        """Write results into the layers."""
-        newest = max((r.generation for r in results if isinstance(r, SliceLabels)), default=0)
-        for own in results:
-            result = placed(own, self.region)
-            view = view_outside(self._requests[result.generation].view, self.region)
-            if isinstance(result, SliceLabels):
-                # Slices pile up only while the main thread is busy: one of them is enough.
-                if result.generation == newest:
-                    self.layers.write_slice(result.region, result.labels)
-            elif isinstance(result, SlabLabels):
-                self.layers.write_slab(result, view)
-            elif isinstance(result, Lines):
-                self.layers.write_lines(result)
-            elif isinstance(result, MapRegion):
-                self.layers.write_map(result, view)
-            elif isinstance(result, ChangedLabels):
-                self.layers.write_changes(result)
-        if results:
-            # Results come in the order of requests.
-            for generation in [one for one in self._requests if one < results[-1].generation]:
-                del self._requests[generation]
+    def _on_saved(self) -> None:
+        if self._handed is not None:
+            self.unsaved.note_saved(self._handed, self.prior_model)

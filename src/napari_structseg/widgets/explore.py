@@ -9,7 +9,7 @@ from typing import Any
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent
-from qtpy.QtGui import QCloseEvent
+from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_structseg.controls import Controls
@@ -20,6 +20,7 @@ from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import ModeThumbnails, Request, Result, Thumbnails
 from napari_structseg.session.state import LatentPosition, Mean, Sample
 from napari_structseg.widgets.binding import follow, let_go
+from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.dock_layout import DockLayout
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.panels.save_dialog import open_save_dialog, suggested_name
@@ -61,6 +62,7 @@ class ExploreWidget(DockLayout):
         self._is_closed = False
         self.save_dialog: QFileDialog | None = None
         self._keys = BoundShortcuts(napari_viewer, self)
+        self._guard = CloseGuard(self, self._session.unsaved, self._save_unsaved)
         self._connect()
         self.source.set_state(self._session.runs.state)
         if self._exploration is not None:
@@ -121,8 +123,15 @@ class ExploreWidget(DockLayout):
             folder = None if path is None else Path(path).parent
             self.save_dialog = open_save_dialog(self, name, folder, self._save_as)
 
-    def shut_down(self) -> None:
-        """Let go of the viewer, for good; with its last dock, all work stops. The layers stay."""
+    def shut_down(self, *, leaves_layers: bool = True) -> None:
+        """Let go of the viewer, for good; with its last dock, all work stops.
+
+        Parameters
+        ----------
+        leaves_layers
+            Whether the viewer goes on without the dock: then its layers become ordinary ones,
+            with the whole labelling that was chosen.
+        """
         if self._is_closed:
             return
         self._is_closed = True
@@ -132,12 +141,21 @@ class ExploreWidget(DockLayout):
         self._viewer.dims.events.order.disconnect(self._show_thumbnails)
         self._watch_contrast(None)
         let_go(self)
-        self._session.leave(self)
+        if leaves_layers:
+            # Otherwise Qt has deleted the window.
+            self._guard.let_go()
+        self._session.leave(self, leaves_layers=leaves_layers)
         for dock in self._session.docks:
             if isinstance(dock, ExploreWidget):
                 # They have lost the letters and the keys that they shared with this one.
                 dock.view_row.letters.update()
                 dock._keys.bind()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Ask before the window closes that the dock is in now."""
+        super().showEvent(event)
+        if not self._is_closed:
+            self._guard.watch(self)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Shut down where the dock is a window of its own."""
@@ -178,7 +196,7 @@ class ExploreWidget(DockLayout):
             follow(self, signal, hear)
         self._viewer.dims.events.order.connect(self._show_thumbnails)
         # A bound method would be disconnected before the signal comes.
-        self.destroyed.connect(lambda: self.shut_down())  # noqa: PLW0108
+        self.destroyed.connect(lambda: self.shut_down(leaves_layers=False))
 
     def _on_adopted(self, exploration: Exploration | None, is_continued: bool) -> None:
         """Show in the panels what was computed of another image, or by another model."""
@@ -253,6 +271,16 @@ class ExploreWidget(DockLayout):
             f"The computation failed: {what} Try the CPU as device, or a smaller image; if it "
             "goes on, please report it with the log that napari prints."
         )
+
+    def _save_unsaved(self) -> None:
+        """Ask where to save a labelling that is in no file yet."""
+        unsaved = self._controller.unsaved
+        if unsaved and unsaved[0] is not self._exploration:
+            self.state.source.image = unsaved[0].layer.name
+        if unsaved:
+            self.save()
+        else:
+            self.status.say("Save the layer with File ▸ Save Selected Layers…")
 
     def _save_as(self, path: str) -> None:
         try:

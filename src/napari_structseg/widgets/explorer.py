@@ -83,6 +83,7 @@ class Explorer:
         device: str | None = None,
         roi: RegionOfInterest | None = None,
         intensity_window: Range | None = None,
+        replace: bool = False,
     ) -> None:
         """Begin to run a model, as the Run button does; see :meth:`wait`.
 
@@ -98,6 +99,10 @@ class Explorer:
             Slices of a volume that a 2-D model is applied to; None: those shown.
         intensity_window
             Intensities seen as 0 and 1; None: as the model says.
+        replace
+            What becomes of a labelling of the same image that was chosen by hand and is not saved:
+            it goes with the result that the run replaces (True), or is kept as a layer of its own.
+            Nothing is asked.
 
         Raises
         ------
@@ -123,7 +128,7 @@ class Explorer:
             if device is not None:
                 source.device = device
         session.controller.error = None
-        if not session.runs.start():
+        if not session.runs.start(replace=replace):
             self._raise_error()
 
     def wait(self, timeout: float | None = None) -> None:
@@ -204,6 +209,7 @@ class Explorer:
         *,
         classes: Sequence[ClassSpec | str] | None = None,
         name: str = "distribution",
+        replace: bool = False,
     ) -> None:
         """Explore one's own distribution, made of one's own tensors.
 
@@ -217,6 +223,8 @@ class Explorer:
             Names, or names with colours, in label order; None: "class 1" and so on.
         name
             What it is called.
+        replace
+            As in :meth:`run`.
 
         Raises
         ------
@@ -227,7 +235,8 @@ class Explorer:
         """
         session = self._open()
         layer = layer_for(self.viewer, image)
-        show_distribution(session.controller, distribution, layer, classes, name)
+        controller = session.controller
+        show_distribution(controller, distribution, layer, classes, name, replace=replace)
 
     def undo(self) -> bool:
         """Bring back the controls before the last action; False if there was none."""

@@ -40,10 +40,24 @@ class Runs:
         self.state = RunState.READY
         # What to go back to when a run that has shown its first slice does not finish.
         self._previous: Exploration | None = None
+        self._replaces = False
         controller.viewer.layers.events.removed.connect(self._on_layer_removed)
 
-    def start(self) -> bool:
-        """Run the chosen model on the chosen image; False if that cannot be begun."""
+    @property
+    def unsaved(self) -> list[Exploration]:
+        """What the run replaces when it is done, if that is unsaved work."""
+        previous = self._previous
+        return [previous] if previous is not None and previous.is_unsaved else []
+
+    def start(self, *, replace: bool = False) -> bool:
+        """Run the chosen model on the chosen image; False if that cannot be begun.
+
+        Parameters
+        ----------
+        replace
+            Whether a labelling that was chosen by hand and is not saved goes with the result that
+            the run replaces; otherwise it is kept as a layer.
+        """
         controller, source = self._controller, self._controller.state.source
         layer, model = controller.image_layer, source.model
         if self.job is not None or layer is None or model is None:
@@ -67,6 +81,7 @@ class Runs:
             window=source.intensity_window if uses_window else None,
             wanted_prior=controller.wanted_prior,
         )
+        self._replaces = replace
         self._set_state(RunState.RUNNING)
         controller.said.emit("Loading the model…")
         self.job.start(self)
@@ -79,12 +94,14 @@ class Runs:
             self._set_state(RunState.CANCELLING)
             self._controller.said.emit("Cancelling…")
 
-    def close(self) -> None:
-        """Stop the run, without waiting, and tell nobody."""
+    def close(self, *, leaves_layers: bool) -> None:
+        """Stop the run, without waiting, and tell nobody; see :meth:`Controller.close`."""
         self._controller.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         if self.job is not None:
             self.job.close()
-        if self._previous is not None:
+        if self._previous is not None and leaves_layers:
+            self._controller.keeping.replace(self._previous)
+        elif self._previous is not None:
             self._previous.close()
         self.job = self._previous = None
 
@@ -101,9 +118,14 @@ class Runs:
     def on_finished(self, outcome: RunOutcome) -> None:
         """Show everything."""
         self._explore(outcome, is_complete=True)
-        if self._previous is not None:
-            self._previous.close()
-            self._previous = None
+        previous, current = self._previous, self._controller.current
+        self._previous = None
+        if previous is not None and current is not None:
+            # Another run of the same gives the same labels again.
+            if self._replaces or current.is_of_same_source(previous):
+                previous.close()
+            else:
+                self._controller.keeping.replace(previous)
         self._end(f"Segmented in {outcome.seconds:.1f} s")
 
     def on_failed(self, error: Exception) -> None:
@@ -130,6 +152,7 @@ class Runs:
         if old is not None and is_continued:
             old.close()
         elif old is not None:
+            old.left_with = controller.state.controls.frozen()
             old.stop()
             self._previous = old
         layers, spec = None if old is None else old.layers, outcome.spec
@@ -148,6 +171,8 @@ class Runs:
             layers,
             is_complete=is_complete,
         )
+        if old is not None and exploration.is_of_same_source(old):
+            exploration.unsaved = old.unsaved
         unread = controller.carry_over(exploration, outcome.other_prior)
         controller.adopt(exploration, is_continued=is_continued)
         if unread is not None:

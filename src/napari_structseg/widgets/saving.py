@@ -63,6 +63,7 @@ class Saving:
         self._spread: VolumeSpread | None = None
         self.last = Saved()
         self._work: WholeLabels | None = None
+        self._on_written: partial[None] | None = None
         self._writer: threading.Thread | None = None
         self._inbox: Inbox[_Progress | Saved] = Inbox(self._receive)
         controller.received.connect(self._note_spread)
@@ -97,6 +98,8 @@ class Saving:
         spread = self._spread_of(request)
         self._work = exploration.engine.whole_labels(request)
         self._work.progressed.connect(self._on_progress)
+        unsaved = exploration.unsaved
+        self._on_written = partial(unsaved.note_saved, request, exploration.prior_model)
         controller.said.emit(f"Saving {target.name}…")
         write = partial(self._write, target, exploration, request, spread)
         # The engine's thread goes on rendering while the file is written.
@@ -159,6 +162,8 @@ class Saving:
     def _end(self, saved: Saved) -> None:
         self._work, self.last = None, saved
         if saved.paths:
+            if self._on_written is not None:
+                self._on_written()
             names = ", ".join(path.name for path in saved.paths)
             self._controller.said.emit(f"Saved {names}")
         elif isinstance(saved.error, Cancelled):

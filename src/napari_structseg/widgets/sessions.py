@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QWidget
 from napari_structseg.session.history import History
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.controller import Controller
+from napari_structseg.widgets.keeping import in_words
 from napari_structseg.widgets.runs import Runs
 from napari_structseg.widgets.saving import Saving
 
@@ -39,17 +40,37 @@ class Session:
         """Whether a run is on, or anything is still to be computed, painted or saved."""
         if self.runs.job is not None or self.controller.is_loading or self.saving.is_busy():
             return True
+        if self.controller.keeping.is_busy():
+            return True
         current = self.controller.current
         return current is not None and current.is_busy()
 
-    def leave(self, dock: QWidget) -> None:
-        """Take a dock away; with the last one, all work stops."""
+    def unsaved(self) -> list[str]:
+        """What would be lost with the viewer, in words."""
+        labellings = [
+            f"{in_words(one.wanted.controls)} of {one.image.name}"
+            for one in (*self.controller.unsaved, *self.runs.unsaved)
+            if one.wanted is not None
+        ]
+        layers = [f"layer {layer.name}" for layer in self.controller.keeping.unsaved_layers]
+        return labellings + layers
+
+    def leave(self, dock: QWidget, *, leaves_layers: bool = True) -> None:
+        """Take a dock away; with the last one, all work stops.
+
+        Parameters
+        ----------
+        dock
+            One that has joined.
+        leaves_layers
+            Whether the viewer goes on without it, see :meth:`Controller.close`.
+        """
         self.docks.remove(dock)
         if not self.docks:
             self.history.close()
             self.saving.close()
-            self.runs.close()
-            self.controller.close()
+            self.runs.close(leaves_layers=leaves_layers)
+            self.controller.close(leaves_layers=leaves_layers)
             del _SESSIONS[_itself(self.viewer)]
 
     def _on_adopted(self, _exploration: object, is_continued: bool) -> None:

@@ -50,6 +50,8 @@ def show_distribution(
     layer: ImageLayer,
     classes: Sequence[ClassSpec | str] | None,
     name: str,
+    *,
+    replace: bool,
 ) -> None:
     """Explore a distribution on a layer, see `Explorer.show_distribution`.
 
@@ -83,7 +85,10 @@ def show_distribution(
     old = controller.current
     layers = None if old is None else old.layers
     if old is not None:
-        old.close()
+        if replace:
+            old.close()
+        else:
+            controller.keeping.replace(old)
     if layers is not None and layers.fit(layer, image):
         layers.set_classes(specs)
     else:

@@ -36,7 +36,7 @@ from napari_structseg.widgets.parts.colors import (
     uncertainty_colormap,
 )
 from napari_structseg.widgets.viewer.line_mesh import line_arrays, write_lines
-from napari_structseg.widgets.viewer.segmentation import Labels
+from napari_structseg.widgets.viewer.segmentation import Labels, tell_when_saved
 from napari_structseg.widgets.viewer.viewing import layer_transform
 
 # In a layer's metadata: it is the plugin's, and no image to run a model on.
@@ -95,6 +95,7 @@ class ResultLayers:
         )
         # What is painted here is gone with the next slider move: painting is for a copy.
         self.segmentation.editable = False
+        tell_when_saved(self.segmentation)
         self.uncertainty = ImageLayer(
             np.zeros(shape, np.float32),
             name="Uncertainty",

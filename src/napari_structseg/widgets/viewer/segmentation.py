@@ -9,6 +9,8 @@ import napari.layers
 import numpy as np
 import numpy.typing as npt
 
+from napari_structseg.layer_geometry import SAVED_KEY
+
 WholeLabels = Callable[[], "npt.NDArray[np.uint8] | None"]
 
 
@@ -25,9 +27,12 @@ class Labels(napari.layers.Labels):  # type: ignore[misc]  # napari is untyped
     whole
         Gives all labels that are chosen now, or None where the layer has them. It raises an
         InputError where they cannot be had yet.
+    saved
+        Called when a file holds the data, see :func:`tell_when_saved`.
     """
 
     whole: WholeLabels | None = None
+    saved: Callable[[], None] | None = None
 
     def as_layer_data_tuple(self) -> tuple[Any, ...]:
         """Data, attributes and type, as napari saves and duplicates a layer."""
@@ -37,3 +42,16 @@ class Labels(napari.layers.Labels):  # type: ignore[misc]  # napari is untyped
             self.refresh(extent=False, highlight=False)
         given: tuple[Any, ...] = super().as_layer_data_tuple()
         return given
+
+
+def tell_when_saved(layer: Labels) -> None:
+    """Call :attr:`Labels.saved` when napari has saved the layer as NIfTI.
+
+    A duplicate of the layer has the same metadata, but other data: nothing is told of it.
+    """
+
+    def on_written(data: object) -> None:
+        if data is layer.data and layer.saved is not None:
+            layer.saved()
+
+    layer.metadata[SAVED_KEY] = on_written
