@@ -22,7 +22,7 @@ from napari_structseg import (
 from napari_structseg.io.png import read_png
 from napari_structseg.models import HeadSpec
 from napari_structseg.render.summaries import noises_of, summarise
-from napari_structseg.results.recipe import read_recipe
+from napari_structseg.results.recipe_files import read_recipe
 from nifti_files import save
 from predict_helpers import NAMES, OBLIQUE, SHAPE, blob, image, model, run, voxels  # noqa: F401
 from tiny_models import CLASSES, tiny_model

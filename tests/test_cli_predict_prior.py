@@ -31,7 +31,7 @@ from napari_structseg.io.references import voxel_hash
 from napari_structseg.io.weights import save_weights
 from napari_structseg.models import ClassSpec, HeadSpec
 from napari_structseg.priors import PriorSpec, contraction_bound, nudged, refine
-from napari_structseg.results.recipe import read_recipe
+from napari_structseg.results.recipe_files import read_recipe
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 

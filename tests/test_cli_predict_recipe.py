@@ -17,7 +17,7 @@ from napari_structseg.cli import main
 from napari_structseg.errors import InputError
 from napari_structseg.io.references import file_hash
 from napari_structseg.models import HeadSpec
-from napari_structseg.results.recipe import read_recipe
+from napari_structseg.results.recipe_files import read_recipe
 from nifti_files import save
 from predict_helpers import NAMES, OBLIQUE, SHAPE, blob, image, model, refused, run, voxels  # noqa: F401
 from tiny_models import tiny_model

@@ -9,7 +9,8 @@ import pytest
 import torch
 from pydantic import Field, ValidationError
 
-from napari_structseg.io.weights import find_model, read_spec
+from napari_structseg.io.model_files import find_model
+from napari_structseg.io.weights import read_spec
 from napari_structseg.models import (
     BackboneSpec,
     ClassSpec,

@@ -24,7 +24,7 @@ from napari_structseg.io.nifti import read_image
 from napari_structseg.io.png import read_png
 from napari_structseg.io.weights import METADATA_KEY, load_weights, save_weights, weights_hash
 from napari_structseg.memory import available_memory
-from napari_structseg.results.recipe import read_recipe
+from napari_structseg.results.recipe_files import read_recipe
 from napari_structseg.training.config import read_config
 from tiny_models import tiny_model
 

@@ -18,7 +18,7 @@ from napari_structseg.io.references import file_hash
 from napari_structseg.models import ClassSpec, HeadSpec
 from napari_structseg.prediction.other_prior import open_prior
 from napari_structseg.priors import PriorSpec, refine
-from napari_structseg.results.recipe import read_recipe
+from napari_structseg.results.recipe_files import read_recipe
 from napari_structseg.widgets.viewer.specs import fitting_priors
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model

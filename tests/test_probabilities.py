@@ -16,7 +16,7 @@ from napari_structseg.io.references import file_hash
 from napari_structseg.models import HeadSpec
 from napari_structseg.prediction.probabilities import ProbabilityMaps
 from napari_structseg.priors import PriorSpec, refine
-from napari_structseg.results.recipe import read_recipe
+from napari_structseg.results.recipe_files import read_recipe
 from nifti_files import save
 from tiny_models import CLASSES, tiny_model
 

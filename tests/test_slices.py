@@ -14,7 +14,8 @@ from napari_structseg.distributions import Noise, SliceStack
 from napari_structseg.errors import ConfigError, InputError, MemoryLimitError
 from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image
-from napari_structseg.io.weights import find_model, load_weights
+from napari_structseg.io.model_files import find_model
+from napari_structseg.io.weights import load_weights
 from napari_structseg.models import HeadSpec
 from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.named_controls import make_controls

@@ -11,13 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_structseg.errors import InputError, WeightsError
+from napari_structseg.io.model_files import find_model, shipped_models
 from napari_structseg.io.weights import (
     METADATA_KEY,
-    find_model,
     load_weights,
     read_spec,
     save_weights,
-    shipped_models,
     weights_hash,
 )
 from napari_structseg.models import BackboneSpec, ClassSpec, HeadSpec, ModelSpec, build_network

@@ -279,7 +279,7 @@ def test_a_model_from_a_file(dock, qtbot) -> None:
 
 
 def test_shipped_models_and_the_device_are_listed(dock) -> None:
-    from napari_structseg.io.weights import shipped_models
+    from napari_structseg.io.model_files import shipped_models
 
     source = dock.widget.source
     listed = [source.model_box.itemData(index) for index in range(source.model_box.count())]

@@ -8,7 +8,8 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from napari_structseg.io.weights import METADATA_KEY, find_model, load_weights, read_spec
+from napari_structseg.io.model_files import find_model
+from napari_structseg.io.weights import METADATA_KEY, load_weights, read_spec
 from napari_structseg.training.config import read_config
 from tiny_models import tiny_model
 

@@ -79,6 +79,24 @@ def check_spacing(spacing: Sequence[float], shape: tuple[int, ...]) -> npt.NDArr
     return lengths
 
 
+def affine_of_spacing(spacing: Sequence[float], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """From the index of a voxel to mm, shape (4, 4), for axes along those of the world.
+
+    Raises
+    ------
+    InputError
+        If the spacing does not have a positive length for each axis.
+    """
+    lengths = check_spacing(spacing, shape)
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    # World order is right, anterior, superior, array order Z, Y, X: the anti-diagonal. A slice
+    # that nobody gave a thickness is 1 mm thick.
+    thickness = (1.0,) * (3 - len(shape))
+    affine[(2, 1, 0), (0, 1, 2)] = (*thickness, *lengths)
+    return affine
+
+
 def array_to_file(
     grid: Sequence[int], axes: Sequence[int], flips: Sequence[bool]
 ) -> npt.NDArray[np.float64]:

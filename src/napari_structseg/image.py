@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_structseg.affines import check_spacing
+from napari_structseg.affines import affine_of_spacing
 from napari_structseg.errors import InputError
 from napari_structseg.geometry import Geometry
 
@@ -121,7 +121,7 @@ class Image:
                 f"(array shape {np.shape(data)}). If one of them is for channels, say which."
             )
         if affine is None:
-            affine = _affine_of_spacing((1.0,) * len(shape) if spacing is None else spacing, shape)
+            affine = affine_of_spacing((1.0,) * len(shape) if spacing is None else spacing, shape)
         elif spacing is not None:
             raise InputError("Give either a spacing or an affine, not both.")
         geometry = Geometry.from_affine(
@@ -293,14 +293,3 @@ def check_finite(data: npt.NDArray[Any], what: str) -> None:
             f"{what} must hold finite numbers, but {bad} of {data.size} voxels are NaN or "
             f"infinite. Replace them, for example with 0, and open it again."
         )
-
-
-def _affine_of_spacing(spacing: Sequence[float], shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    lengths = check_spacing(spacing, shape)
-    affine = np.zeros((4, 4))
-    affine[3, 3] = 1
-    # World order is right, anterior, superior, array order Z, Y, X: the anti-diagonal. A slice
-    # that nobody gave a thickness is 1 mm thick.
-    thickness = (1.0,) * (3 - len(shape))
-    affine[(2, 1, 0), (0, 1, 2)] = (*thickness, *lengths)
-    return affine

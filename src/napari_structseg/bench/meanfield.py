@@ -18,7 +18,8 @@ from napari_structseg.bench.memory import METHOD
 from napari_structseg.bench.timing import environment, run_part
 from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
-from napari_structseg.io.weights import find_model, load_weights
+from napari_structseg.io.model_files import find_model
+from napari_structseg.io.weights import load_weights
 from napari_structseg.models import SegmentationNetwork
 from napari_structseg.prediction.predictor import Predictor, prior_for
 from napari_structseg.priors import MarkovPrior, NetworkPrior

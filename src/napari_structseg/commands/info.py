@@ -25,7 +25,8 @@ def info(
     as_json
         Print JSON, for other programs.
     """
-    from napari_structseg.io.weights import find_model, load_weights, weights_hash
+    from napari_structseg.io.model_files import find_model
+    from napari_structseg.io.weights import load_weights, weights_hash
 
     path = find_model(model)
     network, spec = load_weights(path)

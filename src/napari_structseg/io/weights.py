@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -232,46 +231,6 @@ def weights_hash(path: str | os.PathLike[str]) -> str:
         If the file cannot be read.
     """
     return file_hash(path)
-
-
-def shipped_models() -> dict[str, Path]:
-    """Name and file of every model that comes with the package."""
-    folder = resources.files("napari_structseg") / "weights"
-    files = sorted(Path(str(folder)).glob("*.safetensors"))
-    return {file.stem: file for file in files}
-
-
-def find_model(name_or_file: str) -> Path:
-    """Resolve the name of a shipped model, or the path of a file.
-
-    Parameters
-    ----------
-    name_or_file
-        For example ``brain-tissue``, or ``runs/mine/model.safetensors``.
-
-    Raises
-    ------
-    WeightsError
-        If it is neither, naming the shipped models.
-    """
-    shipped = shipped_models()
-    if name_or_file in shipped:
-        return shipped[name_or_file]
-    try:
-        path = Path(name_or_file).expanduser()
-        is_file = path.is_file()
-    except (OSError, RuntimeError) as error:
-        # RuntimeError is what a home folder that does not exist raises.
-        raise WeightsError(
-            f"Cannot look for a model at {name_or_file!r}: {error}. Check the path, and that you "
-            "may read the folder."
-        ) from error
-    if not is_file:
-        raise WeightsError(
-            f"There is no model called {name_or_file!r} and no such file. Shipped models: "
-            f"{', '.join(shipped) or 'none'}. Or give the path of a .safetensors file."
-        )
-    return path
 
 
 def _refuse_others(path: Path) -> None:

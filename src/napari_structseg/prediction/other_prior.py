@@ -9,7 +9,8 @@ import torch
 
 from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
-from napari_structseg.io.weights import find_model, load_weights, read_spec
+from napari_structseg.io.model_files import find_model
+from napari_structseg.io.weights import load_weights, read_spec
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.prediction.predictor import prior_for
 from napari_structseg.prediction.specs import Spec, are_alike

@@ -16,8 +16,9 @@ from napari_structseg.distributions import Region
 from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
+from napari_structseg.io.model_files import find_model
 from napari_structseg.io.references import FileReference, ModelReference, refer_to
-from napari_structseg.io.weights import find_model, load_weights, read_spec
+from napari_structseg.io.weights import load_weights, read_spec
 from napari_structseg.prediction.intensity_windows import Range, with_window
 from napari_structseg.prediction.other_prior import OtherPrior, open_prior
 from napari_structseg.prediction.predictor import Predictor

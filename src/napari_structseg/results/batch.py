@@ -8,9 +8,11 @@ from typing import Any
 
 from napari_structseg.devices import AUTO, resolve_device
 from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.io.weights import find_model, load_weights
+from napari_structseg.io.model_files import find_model
+from napari_structseg.io.weights import load_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork
-from napari_structseg.results.recipe import Recipe, read_recipe
+from napari_structseg.results.recipe import Recipe
+from napari_structseg.results.recipe_files import read_recipe
 from napari_structseg.results.request import FilePath, files, make_request, takes_options
 from napari_structseg.results.task import Report, prepare
 

@@ -20,7 +20,7 @@ from napari_structseg.errors import InputError
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.refine.refinement import Refinement
 from napari_structseg.render.rendering import SLAB_VOXELS, argmax_labels, combine
-from napari_structseg.results.recipe import RECIPE_NAME
+from napari_structseg.results.recipe_files import RECIPE_NAME
 
 logger = logging.getLogger(__name__)
 

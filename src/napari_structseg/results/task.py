@@ -30,13 +30,8 @@ from napari_structseg.results.files import (
     render_results,
 )
 from napari_structseg.results.labelling import volume_table, write_text
-from napari_structseg.results.recipe import (
-    Recipe,
-    check_prior,
-    check_same,
-    make_recipe,
-    write_recipe,
-)
+from napari_structseg.results.recipe import Recipe, make_recipe
+from napari_structseg.results.recipe_files import check_prior, check_same, write_recipe
 from napari_structseg.results.request import PredictionRequest
 
 Report = Callable[[str, float], None]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from napari_structseg.errors import ConfigError
-from napari_structseg.io.weights import find_model, load_weights, weights_hash
+from napari_structseg.io.model_files import find_model
+from napari_structseg.io.weights import load_weights, weights_hash
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
 

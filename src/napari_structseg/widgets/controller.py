@@ -11,7 +11,7 @@ from napari.layers import Image as ImageLayer
 from psygnal import Signal
 
 from napari_structseg.errors import StructSegError
-from napari_structseg.io.weights import shipped_models
+from napari_structseg.io.model_files import shipped_models
 from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
 from napari_structseg.session.messages import Request, Result
 from napari_structseg.session.resolve import resolve

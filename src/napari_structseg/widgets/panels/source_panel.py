@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_structseg.devices import available_devices, describe_device
 from napari_structseg.io.checks import is_nifti_path
-from napari_structseg.io.weights import shipped_models
+from napari_structseg.io.model_files import shipped_models
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.panels.intensity_window_row import WindowRow

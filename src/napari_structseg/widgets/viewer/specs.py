@@ -8,7 +8,8 @@ from pathlib import Path
 
 from napari_structseg.errors import ConfigError, WeightsError
 from napari_structseg.io.checks import is_nifti_path
-from napari_structseg.io.weights import find_model, read_spec
+from napari_structseg.io.model_files import find_model
+from napari_structseg.io.weights import read_spec
 from napari_structseg.models import ModelSpec
 from napari_structseg.prediction.other_prior import check_fits
 from napari_structseg.prediction.specs import Spec
