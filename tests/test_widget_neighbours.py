@@ -51,7 +51,7 @@ def test_defaults_are_those_of_the_model(panel, state) -> None:
 def test_every_state_makes_valid_controls(panel, state) -> None:
     panel.iteration_slider.set_value(99)
     panel.strength_slider.set_value(99)
-    panel.damping_slider.set_value(-99)
+    panel.details.damping_slider.set_value(-99)
     panel.picture.select(0, 1)
     panel.picture.slider.set_value(-99)
     controls = Controls(
@@ -134,10 +134,10 @@ def test_iterations_follow_the_mouse(panel, qtbot, state) -> None:
 def test_every_control_says_that_it_changed(panel, heard, state) -> None:
     panel.strength_slider.set_value(2)
     assert state.controls.mrf_strength == 2
-    panel.damping_slider.set_value(0.5)
+    panel.details.damping_slider.set_value(0.5)
     assert state.controls.damping == 0.5
     for kind in ("coloured", "proximal", "parallel"):
-        panel.update_choice.buttons[kind].click()
+        panel.details.update_choice.buttons[kind].click()
         assert state.controls.update_rule == kind
     panel.stop_box.click()
     assert state.display.stop_when_converged
@@ -146,10 +146,10 @@ def test_every_control_says_that_it_changed(panel, heard, state) -> None:
 
 
 def test_a_proximal_step_has_no_damping(panel) -> None:
-    panel.update_choice.choose("proximal")
-    assert not panel.damping_slider.isEnabled()
-    panel.update_choice.choose("coloured")
-    assert panel.damping_slider.isEnabled()
+    panel.details.update_choice.choose("proximal")
+    assert not panel.details.damping_slider.isEnabled()
+    panel.details.update_choice.choose("coloured")
+    assert panel.details.damping_slider.isEnabled()
 
 
 def test_changes_are_chosen_apart(panel, heard, state) -> None:
@@ -163,8 +163,8 @@ def test_reset_all_is_one_change(panel, heard, state) -> None:
     panel.changes_choice.choose(Changes.START)
     panel.iteration_slider.set_value(3)
     panel.strength_slider.set_value(2)
-    panel.damping_slider.set_value(0.4)
-    panel.update_choice.choose("proximal")
+    panel.details.damping_slider.set_value(0.4)
+    panel.details.update_choice.choose("proximal")
     panel.stop_box.setChecked(True)
     panel.picture.select(1, 2)
     panel.picture.slider.set_value(1)
@@ -172,7 +172,7 @@ def test_reset_all_is_one_change(panel, heard, state) -> None:
     panel.reset_button.click()
     assert heard == [10]
     assert panel.is_default
-    assert panel.damping_slider.isEnabled()
+    assert panel.details.damping_slider.isEnabled()
     assert state.display.changes is Changes.START
     panel.reset_button.click()
     assert heard == [10]
@@ -185,9 +185,9 @@ def test_another_model_says_nothing(panel, heard, state) -> None:
     heard.clear()
     panel.set_model(CLASSES[:3], iterations=5)
     assert heard == []
-    assert panel.plot.iteration == 5
+    assert panel.details.plot.iteration == 5
     assert panel.is_default
-    assert panel.plot.convergence is None
+    assert panel.details.plot.convergence is None
     assert panel.iteration_slider.reached == 0
     assert panel.progress.text() == ""
 
@@ -201,8 +201,8 @@ def test_a_model_without_a_prior(panel, qtbot, state) -> None:
     for widget in (
         panel.iteration_slider,
         panel.strength_slider,
-        panel.damping_slider,
-        panel.update_choice,
+        panel.details.damping_slider,
+        panel.details.update_choice,
         panel.changes_choice,
         panel.stop_box,
         panel.weights_button,
@@ -249,7 +249,12 @@ def test_the_panel_in_a_window(make_napari_viewer, theme) -> None:
 
 
 def test_tips_are_sentences(panel) -> None:
-    widgets = (panel.plot, panel.stop_box, panel.reset_button, panel.iteration_slider.slider)
+    widgets = (
+        panel.details.plot,
+        panel.stop_box,
+        panel.reset_button,
+        panel.iteration_slider.slider,
+    )
     tips = [widget.toolTip() for widget in widgets]
     tips += [tip for _, tip in (*UPDATES.values(), *CHANGES.values())]
     assert all(tip.endswith(".") for tip in tips)

@@ -212,7 +212,7 @@ def maps(dock) -> Path:
 def choose_maps(dock, path: Path) -> None:
     box = dock.widget.source.model_box
     box.activated.emit(box.findText("Probability map…"))
-    dialog = dock.widget.source.file_dialog
+    dialog = dock.widget.source.model_box.file_dialog
     assert dialog.isVisible()
     dialog.fileSelected.emit(str(path))
     dialog.close()

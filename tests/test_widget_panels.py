@@ -267,7 +267,7 @@ def test_a_model_from_a_file(dock, qtbot) -> None:
     before = str(tiny_model(dock.folder / "before.safetensors"))
     source.choose_model(before)
     source.model_box.activated.emit(source.model_box.count() - 1)
-    dialog = source.file_dialog
+    dialog = source.model_box.file_dialog
     assert dialog.isVisible()
     assert dock.widget.state.source.model == before
     dialog.fileSelected.emit(str(path))

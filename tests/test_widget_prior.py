@@ -55,7 +55,7 @@ def test_the_models_own_iterations_are_shown_first(exploring) -> None:
     assert widget.controls.iterations == 4
     assert np.array_equal(exploring.labels, expected(exploring))
     assert not np.array_equal(exploring.labels, without_prior(exploring))
-    assert widget.neighbours.plot.convergence.n_iterations == 4 + AHEAD
+    assert widget.neighbours.details.plot.convergence.n_iterations == 4 + AHEAD
     assert widget.neighbours.weights_button.isEnabled()
 
 
@@ -72,11 +72,11 @@ def test_every_control_of_the_prior(exploring) -> None:
     panel = exploring.widget.neighbours
     exploring.widget.strip.select(2)
     panel.strength_slider.set_value(2.5)
-    panel.damping_slider.set_value(0.5)
+    panel.details.damping_slider.set_value(0.5)
     exploring.settle()
     assert np.array_equal(exploring.labels, expected(exploring))
     for update in ("coloured", "parallel"):
-        panel.update_choice.choose(update)
+        panel.details.update_choice.choose(update)
         exploring.settle()
         assert exploring.widget.controls.update_rule == update
         assert np.array_equal(exploring.labels, expected(exploring))
@@ -151,9 +151,9 @@ def test_it_stops_when_converged(exploring) -> None:
     panel.strength_slider.set_value(0.1)
     panel.stop_box.setChecked(True)
     exploring.settle()
-    assert panel.plot.convergence.n_iterations < ITERATIONS_MAX
-    n = panel.plot.convergence.n_iterations
-    assert panel.plot.convergence.residual[-1] <= 1e-2
+    assert panel.details.plot.convergence.n_iterations < ITERATIONS_MAX
+    n = panel.details.plot.convergence.n_iterations
+    assert panel.details.plot.convergence.residual[-1] <= 1e-2
     assert panel.progress.text() == f"converged after {n}"
     # It is seen in the picture, too.
     panel.iteration_slider.set_value(ITERATIONS_MAX)
@@ -179,7 +179,7 @@ def test_a_flat_image(dock) -> None:
     dock.settle()
     assert not dock.widget.banner.message
     assert np.array_equal(dock.labels, expected(dock))
-    energy = dock.widget.neighbours.plot.convergence.free_energy
+    energy = dock.widget.neighbours.details.plot.convergence.free_energy
     assert energy is not None
 
 

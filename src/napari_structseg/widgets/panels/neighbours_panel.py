@@ -9,19 +9,15 @@ import numpy.typing as npt
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QGridLayout,
     QHBoxLayout,
-    QLabel,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_structseg.controls import (
-    DAMPING_MIN,
     ITERATIONS_MAX,
     MRF_STRENGTH_MAX,
     USEFUL_STRENGTH,
-    Controls,
 )
 from napari_structseg.models import ClassSpec
 from napari_structseg.priors import Update
@@ -29,14 +25,15 @@ from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
-from napari_structseg.widgets.panels.neighbours_words import CHANGES, FORMULAS, UPDATES
+from napari_structseg.widgets.panels.mean_field_details import MeanFieldDetails
+from napari_structseg.widgets.panels.neighbours_words import CHANGES, control_tips
 from napari_structseg.widgets.panels.prior_chooser import PriorChooser
 from napari_structseg.widgets.parts.choice import Choice
 from napari_structseg.widgets.parts.iteration_slider import IterationSlider
+from napari_structseg.widgets.parts.named_rows import named_rows
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
 from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 from napari_structseg.widgets.plots.compatibility_picture import CompatibilityPicture
-from napari_structseg.widgets.plots.convergence_plot import ConvergencePlot
 
 _DEFAULT_RULE: Update = "parallel"
 
@@ -56,10 +53,7 @@ class NeighboursPanel(QWidget):
         super().__init__(parent)
         self._state = state
         self._classes: tuple[ClassSpec, ...] = ()
-        tips = {
-            name: f"{Controls.model_fields[name].description} {formula}".strip()
-            for name, formula in FORMULAS.items()
-        }
+        tips = control_tips()
         self.prior_chooser = PriorChooser(state)
         self.iteration_slider = IterationSlider(
             ITERATIONS_MAX, name="Iterations", tip=tips["iterations"]
@@ -71,8 +65,6 @@ class NeighboursPanel(QWidget):
             tip=tips["mrf_strength"],
             dragged=(0, USEFUL_STRENGTH),
         )
-        self.damping_slider = ScaleSlider(DAMPING_MIN, 1, name="Damping", tip=tips["damping"])
-        self.update_choice = Choice(UPDATES)
         self.changes_choice = Choice(CHANGES)
         self.stop_box = QCheckBox("Stop when converged")
         self.stop_box.setToolTip(
@@ -85,7 +77,7 @@ class NeighboursPanel(QWidget):
             "Weights", "See what the prior has learned; have two classes touch less or more."
         )
         self.weights_button.setCheckable(True)
-        self.plot = ConvergencePlot()
+        self.details = MeanFieldDetails(state)
         self.warning = Note()
         self.warning.hide()
         self.picture = CompatibilityPicture()
@@ -94,7 +86,7 @@ class NeighboursPanel(QWidget):
             "This model has no prior: it labels each voxel without its neighbours. Above you can "
             "choose that of another model."
         )
-        self._controls = _rows(
+        self._controls = named_rows(
             ("Iterations", tips["iterations"], self.iteration_slider),
             ("Strength", tips["mrf_strength"], self.strength_slider),
             ("Changes", "Which changes of labels to mark over the image.", self.changes_choice),
@@ -103,16 +95,6 @@ class NeighboursPanel(QWidget):
             "Advanced", "How mean field computes it, and how far it has converged."
         )
         self.advanced_button.setCheckable(True)
-        self._inner_controls = _rows(
-            ("Damping", tips["damping"], self.damping_slider),
-            ("Update", tips["update_rule"], self.update_choice),
-        )
-        self.advanced = QWidget()
-        inner = QVBoxLayout(self.advanced)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.setSpacing(6)
-        inner.addWidget(self._inner_controls)
-        inner.addWidget(self.plot)
         last = QHBoxLayout()
         last.setContentsMargins(0, 0, 0, 0)
         last.setSpacing(8)
@@ -126,7 +108,7 @@ class NeighboursPanel(QWidget):
         for widget in (self.prior_chooser, self.note, self._controls):
             layout.addWidget(widget)
         layout.addLayout(last)
-        layout.addWidget(self.advanced)
+        layout.addWidget(self.details)
         layout.addWidget(self.picture)
         # Last of all: it comes and goes while a slider above it is moved.
         layout.addWidget(self.warning)
@@ -161,14 +143,13 @@ class NeighboursPanel(QWidget):
         self.note.setVisible(not has_prior)
         for widget in (
             self._controls,
-            self._inner_controls,
             self.advanced_button,
             self.stop_box,
             self.reset_button,
         ):
             widget.setEnabled(has_prior)
         self._show_iterations()
-        self.plot.setVisible(has_prior)
+        self.details.set_offered(has_prior)
         self.show_progress(0, 0)
         self.show_convergence(None)
         self.show_compatibility(None)
@@ -181,7 +162,7 @@ class NeighboursPanel(QWidget):
 
     def show_convergence(self, convergence: Convergence | None) -> None:
         """Show how the iterations computed converge, or that they do not; None: none are."""
-        self.plot.show_convergence(convergence)
+        self.details.plot.show_convergence(convergence)
         warning = "" if convergence is None else convergence.warning
         self.warning.setText(warning)
         self.warning.setVisible(bool(warning))
@@ -232,8 +213,6 @@ class NeighboursPanel(QWidget):
         controls, display = self._state.controls, self._state.display
         bind(self, controls, "iterations", self._show_iterations)
         bind(self, controls, "mrf_strength", self.strength_slider.show_value)
-        bind(self, controls, "damping", self.damping_slider.show_value)
-        bind(self, controls, "update_rule", self._show_rule)
         bind(self, controls, "nudges", self.picture.show_nudges)
         bind(self, display, "stop_when_converged", self._show_stop)
         bind(self, display, "changes", self._show_changes)
@@ -241,8 +220,6 @@ class NeighboursPanel(QWidget):
         bind(self, display, "open_sections", self._show_advanced)
         self.iteration_slider.changed.connect(self._on_iterations)
         self.strength_slider.changed.connect(self._on_strength)
-        self.damping_slider.changed.connect(self._on_damping)
-        self.update_choice.chosen.connect(self._on_rule)
         self.changes_choice.chosen.connect(self._on_changes)
         self.stop_box.toggled.connect(self._on_stop)
         self.picture.nudges_changed.connect(self._on_nudges)
@@ -254,25 +231,13 @@ class NeighboursPanel(QWidget):
         # Without a prior there are none, whatever was chosen for another model.
         n = self._state.controls.iterations if self._controls.isEnabled() else 0
         self.iteration_slider.show_value(n)
-        self.plot.show_iteration(n)
+        self.details.plot.show_iteration(n)
 
     def _on_iterations(self, iterations: float) -> None:
         self._state.controls.iterations = int(iterations)
 
     def _on_strength(self, strength: float) -> None:
         self._state.controls.mrf_strength = strength
-
-    def _on_damping(self, damping: float) -> None:
-        self._state.controls.damping = damping
-
-    def _show_rule(self, rule: Update) -> None:
-        with quiet(self.update_choice):
-            self.update_choice.choose(rule)
-        # A proximal step is held back in its own way.
-        self.damping_slider.setEnabled(rule != "proximal")
-
-    def _on_rule(self, rule: str) -> None:
-        self._state.controls.update_rule = next(kind for kind in UPDATES if kind == rule)
 
     def _on_nudges(self) -> None:
         self._state.controls.nudges = self.picture.nudges
@@ -301,27 +266,10 @@ class NeighboursPanel(QWidget):
         is_open = "advanced" in open_sections
         with quiet(self.advanced_button):
             self.advanced_button.setChecked(is_open)
-        self.advanced.setVisible(is_open)
+        self.details.setVisible(is_open)
 
     def _on_advanced(self, is_open: bool) -> None:
         self._state.display.fold("advanced", is_open=is_open)
 
     def _on_weights(self, is_open: bool) -> None:
         self._state.display.fold("weights", is_open=is_open)
-
-
-def _rows(*rows: tuple[str, str, QWidget]) -> QWidget:
-    """Controls below each other: the name, the tip and the widget of each."""
-    page = QWidget()
-    grid = QGridLayout(page)
-    grid.setContentsMargins(0, 0, 0, 0)
-    grid.setHorizontalSpacing(8)
-    grid.setVerticalSpacing(4)
-    grid.setColumnStretch(1, 1)
-    for row, (name, tip, part) in enumerate(rows):
-        label = QLabel(name)
-        label.setIndent(0)
-        label.setToolTip(tip)
-        grid.addWidget(label, row, 0)
-        grid.addWidget(part, row, 1)
-    return page

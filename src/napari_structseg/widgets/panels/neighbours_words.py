@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from napari_structseg.controls import Controls
 from napari_structseg.priors import Update
 from napari_structseg.refine.changes import Changes
 
 # What the descriptions of the controls leave out.
-FORMULAS = {
+_FORMULAS = {
     "iterations": "Each sets R to softmax(U + s·M(R)): what the model says of a voxel, and what "
     "its neighbours say.",
     "mrf_strength": "It is s in softmax(U + s·M(R)).",
@@ -38,3 +39,11 @@ CHANGES: dict[Changes, tuple[str, str]] = {
         "Mark the voxels whose label differs from that of the iteration before.",
     ),
 }
+
+
+def control_tips() -> dict[str, str]:
+    """What each control does, with its formula, by name of its field."""
+    return {
+        name: f"{Controls.model_fields[name].description} {formula}".strip()
+        for name, formula in _FORMULAS.items()
+    }

@@ -10,7 +10,6 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
-    QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -22,24 +21,17 @@ from qtpy.QtWidgets import (
 
 from napari_structseg.devices import available_devices, describe_device
 from napari_structseg.io.checks import is_nifti_path
-from napari_structseg.io.model_files import shipped_models
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.panels.intensity_window_row import WindowRow
+from napari_structseg.widgets.panels.model_chooser import ModelChooser
 from napari_structseg.widgets.panels.spacing_row import SpacingRow
 from napari_structseg.widgets.panels.where_chooser import WhereChooser
 from napari_structseg.widgets.parts.combo import NarrowCombo
-from napari_structseg.widgets.parts.names import told_apart
 from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
 from napari_structseg.widgets.viewer.specs import spec_of
 from napari_structseg.widgets.viewer.viewing import has_size
 
-# What is chosen by a dialog: its title, and the files it lists.
-_MAPS, _FROM_FILE = "Probability map…", "From file…"
-_DIALOGS = {
-    _MAPS: ("Choose class probabilities", "Class probabilities (*.nii *.nii.gz)"),
-    _FROM_FILE: ("Choose a model", "Models (*.safetensors)"),
-}
 _ROWS = ("Image", "Voxels", "Model", "Where", "Window", "Device")
 _PADDING = 10
 
@@ -74,11 +66,7 @@ class SourcePanel(QWidget):
         self._source = state.source
         self.state = RunState.READY
         self.image_box = NarrowCombo("Open an image first")
-        self.model_box = NarrowCombo("Choose a model")
-        self.model_box.setToolTip(
-            "What segments the image. Class probabilities from elsewhere can take a model's place: "
-            "a 4-D file on the image's voxel grid, with classes along the last axis."
-        )
+        self.model_box = ModelChooser(state)
         self.device_box = NarrowCombo()
         self.run_button = QPushButton(RunState.READY.value)
         self.run_button.setMinimumWidth(104)
@@ -94,18 +82,15 @@ class SourcePanel(QWidget):
         self.window_row.values_read.connect(self._update_button)
         self.spacing_row = SpacingRow()
         self.spacing_row.spacing_typed.connect(self._on_spacing)
-        self.file_dialog: QFileDialog | None = None
         self._followed: list[ImageLayer] = []
         self._lay_out()
         self._keep_height()
-        self._list_models()
         self._list_devices()
         self.refresh_images()
-        bind(self, state.source, "model", self._show_model)
+        bind(self, state.source, "model", self._update_button)
         bind(self, state.source, "device", self._show_device)
         bind(self, state.source, "image", self._show_image)
         bind(self, state.source, "spacing", self.spacing_row.show_spacing)
-        self.model_box.activated.connect(self._on_model)
         self.image_box.currentIndexChanged.connect(self._on_image)
         self.device_box.currentIndexChanged.connect(self._on_device)
         for event in self._layer_events():
@@ -120,8 +105,7 @@ class SourcePanel(QWidget):
     @property
     def models(self) -> list[str]:
         """Every model that is listed, by name or path."""
-        listed = [self.model_box.itemData(index) for index in range(self.model_box.count())]
-        return [model for model in listed if model is not None and not is_nifti_path(model)]
+        return [model for model in self.model_box.listed if not is_nifti_path(model)]
 
     def choose_image(self, layer: ImageLayer) -> None:
         """Choose an image layer of the viewer."""
@@ -209,22 +193,6 @@ class SourcePanel(QWidget):
     def _on_image(self, index: int) -> None:
         self._source.image = self.image_box.itemData(index)
 
-    def _show_model(self, model: str | None) -> None:
-        index = -1 if model is None else self.model_box.findData(model)
-        if model is not None and index < 0:
-            index = self._add_model(model)
-        self.model_box.setCurrentIndex(index)
-        self._update_button()
-
-    def _add_model(self, model: str) -> int:
-        index = self.model_box.findText(_MAPS)
-        self.model_box.insertItem(index, "", model)
-        self.model_box.setItemData(index, model, Qt.ItemDataRole.ToolTipRole)
-        listed = [self.model_box.itemData(place) for place in range(index + 1)]
-        for place, name in enumerate(told_apart(listed)):
-            self.model_box.setItemText(place, name)
-        return index
-
     def _show_device(self, device: str) -> None:
         with quiet(self.device_box):
             self.device_box.setCurrentIndex(self.device_box.findData(device))
@@ -232,7 +200,7 @@ class SourcePanel(QWidget):
     def _on_device(self, index: int) -> None:
         self._source.device = self.device_box.itemData(index)
 
-    def _update_button(self) -> None:
+    def _update_button(self, _model: object = None) -> None:
         self._update_scope()
         can_run = self.image_layer is not None and self._source.model is not None
         # Where no window fits the values, the run needs the one that is shown.
@@ -261,24 +229,6 @@ class SourcePanel(QWidget):
 
     def _on_spacing(self, spacing: tuple[float, ...] | None) -> None:
         self._source.spacing = spacing
-
-    def _on_model(self, index: int) -> None:
-        dialog = _DIALOGS.get(self.model_box.itemText(index))
-        if dialog is None:
-            self._source.model = self.model_box.itemData(index)
-            return
-        self._show_model(self._source.model)
-        title, listed = dialog
-        self.file_dialog = QFileDialog(self, title, "", listed)
-        self.file_dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        self.file_dialog.fileSelected.connect(self.choose_model)
-        self.file_dialog.open()
-
-    def _list_models(self) -> None:
-        for name in shipped_models():
-            self.model_box.addItem(name, name)
-        for name in _DIALOGS:
-            self.model_box.addItem(name, None)
 
     def _list_devices(self) -> None:
         for name in available_devices():

@@ -1,4 +1,4 @@
-"""The weights between classes and their neighbours, painted class by class."""
+"""The weights between classes and their neighbours as a grid whose cells are chosen."""
 
 from __future__ import annotations
 
@@ -7,42 +7,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import (
-    QColor,
-    QHelpEvent,
-    QKeyEvent,
-    QMouseEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QPolygonF,
-)
+from qtpy.QtCore import QEvent, QPointF, QSize, Qt, Signal
+from qtpy.QtGui import QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_structseg.models import ClassSpec
-from napari_structseg.widgets.parts.colors import display_name, line_color, muted_color, text_color
-from napari_structseg.widgets.parts.legend import draw_empty_swatch, draw_swatch
+from napari_structseg.widgets.parts.colors import display_name
 from napari_structseg.widgets.plots.compatibility_layout import (
     FOOTER,
-    GAP,
     HEADER,
     SIDE,
-    SWATCH,
     GridLayout,
     Pair,
+    unordered,
 )
+from napari_structseg.widgets.plots.compatibility_painting import CompatibilityPainting, Frame
 
 _FONT = 11
-# Room for the name above a column, or else none.
-_SHORTEST_NAME = 34
-_BAR = QSize(56, 7)
-_BADGE = 3.5
-# Blue and orange are told apart by everyone, and seen on dark and light alike.
-_ATTRACT = QColor("#ee7a1c")
-_REPEL = QColor("#3a86e8")
-# What is weak is still seen.
-_GAMMA = 0.7
 _STEPS = {
     Qt.Key.Key_Left: (0, -1),
     Qt.Key.Key_Right: (0, 1),
@@ -65,7 +46,7 @@ class CompatibilityGrid(QWidget):
         self._classes: tuple[ClassSpec, ...] = ()
         # Planes of the neighbourhood: (K, K, 1 or 3, 3, 3).
         self._weights: npt.NDArray[np.float32] = np.zeros((0, 0, 1, SIDE, SIDE), np.float32)
-        self._roi: dict[Pair, float] = {}
+        self._nudges: dict[Pair, float] = {}
         self._selected: Pair | None = None
         self._hovered: Pair | None = None
         self.setMouseTracking(True)
@@ -109,7 +90,7 @@ class CompatibilityGrid(QWidget):
 
     def mark(self, nudges: Mapping[Pair, float]) -> None:
         """Mark the pairs that are nudged, given with the smaller label first."""
-        self._roi = dict(nudges)
+        self._nudges = dict(nudges)
         self.update()
 
     def select(self, pair: Pair) -> None:
@@ -132,7 +113,7 @@ class CompatibilityGrid(QWidget):
             f"{here} beside {beside}: each such neighbour {'lowers' if value < 0 else 'raises'} "
             f"the log-likelihood of {here} by {abs(value):.2g} on average."
         )
-        nudge = self._roi.get(_unordered(pair))
+        nudge = self._nudges.get(unordered(pair))
         if nudge is None:
             return text
         return f"{text} Nudged to touch {'less' if nudge < 0 else 'more'} by {abs(nudge):.2f}."
@@ -193,18 +174,30 @@ class CompatibilityGrid(QWidget):
         """Draw names, cells and the scale."""
         if not self._classes:
             return
+        places = self.places
         painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         font = self.font()
         font.setPixelSize(_FONT)
         painter.setFont(font)
-        places = self.places
-        largest = float(np.abs(self._weights).max())
+        painting = CompatibilityPainting(
+            painter, self, places, self._classes, float(np.abs(self._weights).max())
+        )
         for label in places.order:
-            self._draw_names(painter, places, label)
+            painting.draw_names(label)
         for pair in itertools.product(places.order, places.order):
-            self._draw_cell(painter, places, pair, largest)
-        self._draw_scale(painter, largest)
+            painting.draw_cell(
+                pair, self._weights[pair], self._frame(pair), self._nudges.get(unordered(pair))
+            )
+        painting.draw_scale()
+
+    def _frame(self, pair: Pair) -> Frame:
+        if pair == self._selected:
+            return Frame.SELECTED
+        if pair == self._hovered:
+            return Frame.HOVERED
+        # A nudge is of both.
+        is_other = self._selected is not None and pair == self._selected[::-1]
+        return Frame.OTHER if is_other else Frame.PLAIN
 
     def _places(self, width: int) -> GridLayout:
         metrics = self.fontMetrics()
@@ -227,98 +220,3 @@ class CompatibilityGrid(QWidget):
         if pair != self._hovered:
             self._hovered = pair
             self.update()
-
-    def _draw_names(self, painter: QPainter, places: GridLayout, label: int) -> None:
-        """The class on the left of its row and above its column."""
-        cell = places.cell((label, label))
-        row = QRectF(0, cell.top(), places.left - GAP, cell.height())
-        column = QRectF(cell.left(), 0, cell.width(), HEADER - 2)
-        metrics = painter.fontMetrics()
-        for place, is_row in ((row, True), (column, False)):
-            room = place.width() - SWATCH - GAP
-            is_named = places.is_named and (is_row or room >= _SHORTEST_NAME)
-            name = display_name(self._classes[label]) if is_named else ""
-            name = metrics.elidedText(name, Qt.TextElideMode.ElideRight, int(room))
-            taken = SWATCH + (GAP + metrics.horizontalAdvance(name) if name else 0)
-            left = place.left() if is_row else place.center().x() - taken / 2
-            square = QRectF(left, place.center().y() - SWATCH / 2, SWATCH, SWATCH)
-            if label == 0:
-                draw_empty_swatch(painter, square, self)
-            else:
-                draw_swatch(painter, square, QColor(self._classes[label].color), self)
-            painter.setPen(muted_color(self))
-            words = QRectF(square.right() + GAP, place.top(), room, place.height())
-            painter.drawText(words, int(Qt.AlignmentFlag.AlignVCenter), name)
-
-    def _draw_cell(self, painter: QPainter, places: GridLayout, pair: Pair, largest: float) -> None:
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        weights = self._weights[pair]
-        centre = tuple(length // 2 for length in weights.shape)
-        for index in np.ndindex(*weights.shape):
-            # The voxel itself has no weight.
-            value = float(weights[index])
-            color = muted_color(self) if index == centre else _color(value, largest)
-            painter.fillRect(places.square(pair, *index), color)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        pen = QPen(line_color(self), 1)
-        if pair == self._selected:
-            pen = QPen(text_color(self), 2)
-        elif pair == self._hovered:
-            pen = QPen(muted_color(self), 1)
-        elif self._selected is not None and pair == self._selected[::-1]:
-            # A nudge is of both.
-            pen = QPen(text_color(self), 1, Qt.PenStyle.DotLine)
-        frame = places.cell(pair)
-        painter.setPen(pen)
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawRoundedRect(frame.adjusted(0.5, 0.5, -0.5, -0.5), 2, 2)
-        if _unordered(pair) in self._roi:
-            self._draw_badge(painter, frame, self._roi[_unordered(pair)])
-
-    def _draw_badge(self, painter: QPainter, frame: QRectF, nudge: float) -> None:
-        """A triangle in the corner, up for more and down for less."""
-        centre = frame.topRight() + QPointF(-_BADGE - 1, _BADGE + 1)
-        tip = -_BADGE if nudge > 0 else _BADGE
-        corners = (QPointF(-_BADGE, -tip), QPointF(_BADGE, -tip), QPointF(0, tip))
-        painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(text_color(self))
-        painter.drawPolygon(QPolygonF([centre + corner for corner in corners]))
-
-    def _draw_scale(self, painter: QPainter, largest: float) -> None:
-        """What rows, columns and colours are."""
-        metrics = painter.fontMetrics()
-        low, high = f"−{largest:.2g}", f"+{largest:.2g}"
-        line = QRectF(0, self.height() - FOOTER + 3, self.width(), FOOTER - 3)
-        right = line.right() - metrics.horizontalAdvance(high)
-        bar = QRectF(
-            right - GAP - _BAR.width(),
-            line.center().y() - _BAR.height() / 2,
-            _BAR.width(),
-            _BAR.height(),
-        )
-        before = bar.left() - GAP - metrics.horizontalAdvance(low)
-        words = metrics.elidedText(
-            "Row: voxel. Column: neighbour.", Qt.TextElideMode.ElideRight, int(before - GAP)
-        )
-        painter.setPen(muted_color(self))
-        for left, text in ((0, words), (before, low), (right, high)):
-            place = QRectF(left, line.top(), line.width(), line.height())
-            painter.drawText(place, int(Qt.AlignmentFlag.AlignVCenter), text)
-        for column in range(_BAR.width()):
-            value = 2 * column / (_BAR.width() - 1) - 1
-            strip = QRectF(bar.left() + column, bar.top(), 1, bar.height())
-            painter.fillRect(strip, _color(value, 1))
-        painter.setPen(QPen(line_color(self), 1))
-        painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawRect(bar.adjusted(-0.5, -0.5, 0.5, 0.5))
-
-
-def _unordered(pair: Pair) -> Pair:
-    return min(pair), max(pair)
-
-
-def _color(value: float, largest: float) -> QColor:
-    """Orange for what attracts, blue for what repels, clear at 0: the theme shows through."""
-    color = QColor(_REPEL if value < 0 else _ATTRACT)
-    color.setAlphaF(min(abs(value) / largest, 1.0) ** _GAMMA if largest > 0 else 0.0)
-    return color

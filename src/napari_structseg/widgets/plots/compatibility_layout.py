@@ -123,3 +123,8 @@ class GridLayout:
 
     def _label(self, index: float) -> int | None:
         return self.order[int(index)] if 0 <= index < self.n_classes else None
+
+
+def unordered(pair: Pair) -> Pair:
+    """The same pair for both orders: the smaller label first."""
+    return min(pair), max(pair)
