@@ -5,8 +5,11 @@ Makes a clean environment, installs the project into it, and runs the tests, or 
     scripts/check_versions.py lowest
     scripts/check_versions.py newest -- tests/test_nifti.py -x
 
-It needs the network, several gigabytes of disk and as long as the tests take, so `.ci/run` leaves
-it out; CI runs it on request.
+torch stays at its pin in constraints.txt, unless the address of an index of torch's CPU wheels is
+given with --torch-index: a newer torch from PyPI brings several gigabytes of CUDA with it on Linux.
+
+It needs the network, some gigabytes of disk and as long as the tests take, so `.ci/run` leaves it
+out; CI runs it on request.
 """
 
 from __future__ import annotations
@@ -36,19 +39,26 @@ def main() -> int:
         "--keep", action="append", default=[], metavar="NAME",
         help="a package that stays at its pin in constraints.txt; may be given several times",
     )  # fmt: skip
+    parser.add_argument(
+        "--torch-index", metavar="URL",
+        help="take torch's lowest or newest version, from this index of CPU wheels",
+    )  # fmt: skip
     parser.add_argument("--only-install", action="store_true", help="do not run the tests")
     parser.add_argument("--folder", type=Path, help="where to make the environment, and keep it")
     parser.add_argument("tests", nargs="*", help="arguments of pytest, behind --")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
+    keep = options.keep if options.torch_index else [*options.keep, "torch"]
+    with tempfile.TemporaryDirectory(prefix="versions-") as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         constraints = folder / "constraints.txt"
-        lines = constraints_of(options.end, options.keep)
+        lines = constraints_of(options.end, keep)
         constraints.write_text("".join(f"{line}\n" for line in lines))
         sys.stdout.write(f"{options.end}: {', '.join(lines) or 'no constraints'}\n")
         sys.stdout.flush()
-        python = _environment(folder / "venv", constraints)
+        python = _environment(folder / "venv", constraints, options.torch_index)
+        installed = [python, "-m", "pip", "list", "--format", "freeze", "--exclude-editable"]
+        subprocess.run(installed, check=True)
         status = 0
         if not options.only_install:
             command = [python, "-m", "pytest", *options.tests]
@@ -84,12 +94,18 @@ def _declared() -> list[tuple[str, str]]:
     return found
 
 
-def _environment(folder: Path, constraints: Path) -> str:
+def _environment(folder: Path, constraints: Path, torch_index: str | None) -> str:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    pip = [python, "-m", "pip", "install", "--quiet"]
+    # The pip of a Python of some years ago resolves slowly.
+    subprocess.run([*pip, "--upgrade", "pip"], check=True)
     project = f"{ROOT}[{','.join(EXTRAS)}]"
-    install = [python, "-m", "pip", "install", "--quiet", "-c", str(constraints), "-e", project]
-    subprocess.run(install, check=True)
+    # An old source distribution would be compiled, for minutes and perhaps in vain.
+    options = ["--only-binary", ":all:", "-c", str(constraints)]
+    if torch_index is not None:
+        options += ["--extra-index-url", torch_index]
+    subprocess.run([*pip, *options, "-e", project], check=True)
     return python
 
 

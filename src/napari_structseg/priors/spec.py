@@ -8,11 +8,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
     SerializeAsAny,
     ValidationError,
     model_validator,
 )
+
+# Not from pydantic itself before version 2.10.
+from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import InitErrorDetails
 
 from napari_structseg.priors.base import MarkovPrior
