@@ -35,7 +35,7 @@ LAYERS = (
     ("session", "training"),
     ("widgets",),
     ("bench", "cohort", "testing"),
-    ("demo",),
+    ("calibration", "demo"),
     ("commands",),
     ("cli",),
 )
@@ -54,6 +54,7 @@ PURE = (
     "results",
     "session",
     "cohort",
+    "calibration",
 )
 WINDOWED = {"magicgui", "napari", "pyqtgraph", "qtpy", "superqt", "vispy"}
 

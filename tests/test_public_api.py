@@ -30,6 +30,7 @@ PUBLIC = {
     "StructSegError",
     "__version__",
     "build_network",
+    "calibrate",
     "evaluate",
     "generalised_energy_distance",
     "load_mni152",

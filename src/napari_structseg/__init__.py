@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_structseg.calibration.run import calibrate
     from napari_structseg.cohort.models_on_data import evaluate
     from napari_structseg.controls import Controls
     from napari_structseg.distributions import (
@@ -61,6 +62,7 @@ __all__ = [
     "StructSegError",
     "__version__",
     "build_network",
+    "calibrate",
     "evaluate",
     "explorer",
     "generalised_energy_distance",
@@ -99,6 +101,7 @@ _SOURCES = {
     "Explorer": ("widgets.explorer", "Explorer"),
     "explorer": ("widgets.explorer", "explorer"),
     "build_network": ("models", "build_network"),
+    "calibrate": ("calibration.run", "calibrate"),
     "evaluate": ("cohort.models_on_data", "evaluate"),
     "generalised_energy_distance": ("evaluation", "generalised_energy_distance"),
     "load_mni152": ("sample_data", "load_mni152"),

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 
 from napari_structseg.commands.bench import bench
+from napari_structseg.commands.calibrate import calibrate
 from napari_structseg.commands.demo import demo
 from napari_structseg.commands.evaluate import evaluate
 from napari_structseg.commands.info import info
@@ -37,6 +38,7 @@ app = App(
 )
 # The modules of the commands import what is heavy, torch above all, inside their functions.
 app.command(bench)
+app.command(calibrate)
 app.command(demo)
 app.command(evaluate)
 app.command(info)

@@ -7,16 +7,21 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from napari_structseg.controls import Controls
+from napari_structseg.distributions import Spread
 from napari_structseg.errors import ConfigError, ControlsError
 
 
-def make_controls(class_names: Sequence[str], **values: object) -> Controls:
+def make_controls(
+    class_names: Sequence[str], calibrated: Spread | None = None, **values: object
+) -> Controls:
     """Controls from options, with classes by name.
 
     Parameters
     ----------
     class_names
         Names of the model's classes, in label order.
+    calibrated
+        Where temperature and class scales start, ``spec.calibrated``; None: at 1.
     **values
         Fields of :class:`Controls`. With names in any case, ``class_scale`` may be a mapping
         from name to scale, and ``nudges`` one from pairs of names to amounts.
@@ -35,7 +40,10 @@ def make_controls(class_names: Sequence[str], **values: object) -> Controls:
                 "A scale is expected once for each class, but one class is given twice, in "
                 f"different spellings: {', '.join(map(str, scales))}. Leave one out."
             )
-        scales = tuple(given.get(label, 1.0) for label in range(len(class_names)))
+        start = calibrated or Spread.neutral(len(class_names))
+        scales = tuple(given.get(label, scale) for label, scale in enumerate(start.class_scale))
+    if calibrated is not None:
+        values.setdefault("temperature", calibrated.temperature)
     nudges = values.pop("nudges", None) or ()
     named = {"class_scale": list(class_names)}
     if isinstance(nudges, Mapping):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.controls import MEAN, Controls
-from napari_structseg.distributions import LogitDistribution, slabs
+from napari_structseg.distributions import LogitDistribution, Spread, slabs
 from napari_structseg.evaluation.scores import Drawn
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
@@ -37,7 +37,7 @@ class DrawSettings:
     seed
         From which the seed of each case follows.
     temperature
-        How far samples stray from the mean.
+        How far samples stray from the mean; None: as each model was calibrated, else 1.
     iterations
         Iterations of mean field of models that have a prior; None: each model's own number.
     batch
@@ -46,11 +46,13 @@ class DrawSettings:
 
     n_samples: int
     seed: int = 7
-    temperature: float = 1.0
+    temperature: float | None = None
     iterations: int | None = None
     batch: int = 16
 
-    def controls(self, case: str, own_iterations: int) -> Controls:
+    def controls(
+        self, case: str, own_iterations: int, calibrated: Spread | None = None
+    ) -> Controls:
         """Controls of a case, with a seed of its own.
 
         One seed for all would give every case of one shape the same noise, and the mean over
@@ -62,12 +64,16 @@ class DrawSettings:
             Its name.
         own_iterations
             Of the model's prior; 0 without one.
+        calibrated
+            Where the model's temperature and class scales start; None: at 1.
         """
+        start = calibrated or Spread(1.0, ())
         digest = hashlib.sha256(f"{self.seed}/{case}".encode()).digest()
         iterations = own_iterations if self.iterations is None else self.iterations
         return Controls(
             seed=int.from_bytes(digest[:4], "little") >> 1,
-            temperature=self.temperature,
+            temperature=start.temperature if self.temperature is None else self.temperature,
+            class_scale=start.class_scale,
             iterations=iterations if own_iterations else 0,
         )
 
@@ -95,7 +101,8 @@ def draw_case(predictor: ImagePredictor, image: Image, case: str, settings: Draw
         If the model cannot take the image, or its samples do not fit into memory.
     """
     spec = predictor.spec
-    controls = settings.controls(case, spec.prior.iterations if spec.prior else 0)
+    own_iterations = spec.prior.iterations if spec.prior else 0
+    controls = settings.controls(case, own_iterations, spec.calibrated)
     check_samples(image, spec.n_classes, settings.n_samples)
     distribution = predictor.predict(image)
     with torch.inference_mode():

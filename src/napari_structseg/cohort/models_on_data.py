@@ -24,7 +24,7 @@ def evaluate(
     *,
     samples: int,
     seed: int = 7,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     iterations: int | None = None,
     counts: Sequence[int] = (),
     split: str | None = None,
@@ -53,7 +53,8 @@ def evaluate(
     out
         File for the summary, ``*.json``; rows go to ``*.rows.jsonl`` beside it.
     samples, seed, temperature, iterations, batch
-        How samples are drawn; iterations None: each model's own number.
+        How samples are drawn; temperature None: as each model was calibrated, else 1; iterations
+        None: each model's own number.
     counts
         Numbers of samples for which the energy distance is given besides all of them.
     split, table, patient_separator, raters, mixed_raters, limit

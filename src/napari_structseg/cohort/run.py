@@ -38,6 +38,7 @@ from napari_structseg.evaluation.scores import ScoreSettings, score_case
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.prediction.protocol import ImagePredictor
 from napari_structseg.prediction.source import open_source
+from napari_structseg.prediction.specs import Spec
 
 _PACKAGES = ("napari-structseg", "torch", "numpy", "scipy")
 
@@ -139,15 +140,7 @@ def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
     models = []
     for source, sha256 in zip(sources, hashes, strict=True):
         spec = source.spec
-        if [name.casefold() for name in spec.class_names] != [
-            name.casefold() for name in class_names
-        ]:
-            raise WeightsError(
-                f"The model {spec.name!r} has the {spec.n_classes} classes "
-                f"{', '.join(spec.class_names)}, but the data set has {len(class_names)}: "
-                f"{', '.join(class_names)}. Evaluate it on labels of its own classes, in the same "
-                "order; dataset.json names them."
-            )
+        check_classes(spec, class_names)
         label = spec.name if names[spec.name] == 1 else f"{spec.name} ({sha256[:8]})"
         models.append(_Model(label, sha256, source.predictor))
     if evaluation.drawing.iterations is not None and not any(
@@ -158,6 +151,18 @@ def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
             "'structseg info' tells which have."
         )
     return models
+
+
+def check_classes(spec: Spec, class_names: Sequence[str]) -> None:
+    """Raise WeightsError unless the classes of a model are those of a data set."""
+    ours, theirs = ([one.casefold() for one in names] for names in (spec.class_names, class_names))
+    if ours != theirs:
+        raise WeightsError(
+            f"The model {spec.name!r} has the {spec.n_classes} classes "
+            f"{', '.join(spec.class_names)}, but the data set has {len(class_names)}: "
+            f"{', '.join(class_names)}. Evaluate it on labels of its own classes, in the same "
+            "order; dataset.json names them."
+        )
 
 
 def _settings(

@@ -77,7 +77,7 @@ def check_settings(evaluation: Evaluation) -> None:
     make_controls(
         (),
         seed=drawing.seed,
-        temperature=drawing.temperature,
+        temperature=1.0 if drawing.temperature is None else drawing.temperature,
         iterations=drawing.iterations or 0,
     )
     if not evaluation.models:

@@ -26,7 +26,7 @@ def evaluate(
     json: Path,
     counts: Annotated[list[int] | None, Several] = None,
     seed: int = 7,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     iterations: int | None = None,
     split: str | None = None,
     table: Path | None = None,
@@ -64,7 +64,8 @@ def evaluate(
     seed
         From which the seed of each case follows.
     temperature
-        How far samples stray from the mean, from 0 to 3.
+        How far samples stray from the mean, from 0 to 3; as each model was calibrated, else 1, if
+        not given.
     iterations
         Iterations of mean field, from 0 to 50; the model's own number if not given.
     split

@@ -72,6 +72,7 @@ def _print(path: Path, spec: ModelSpec, n_parameters: int, n_prior: int, sha256:
         "Intensity": _intensity(spec),
         "Architecture": _architecture(spec),
         "Prior": _prior(spec, n_prior),
+        "Calibration": _calibration(spec),
         "Parameters": f"{n_parameters:,}",
         "Trained on": spec.training.data,
         "Training": _training(spec),
@@ -118,6 +119,22 @@ def _prior(spec: ModelSpec, n_parameters: int) -> str:
         return "none"
     title, iterations = spec.prior.title, spec.prior.iterations
     return f"{title}; {iterations} iterations of mean field; {n_parameters:,} parameters"
+
+
+def _calibration(spec: ModelSpec) -> str:
+    found = spec.calibration
+    if found is None:
+        return "none"
+    scales = ", ".join(
+        f"{name} {scale:.2f}"
+        for name, scale in zip(spec.class_names, found.class_scale, strict=True)
+    )
+    before, after = found.before.get(found.score), found.after.get(found.score)
+    gain = "" if before is None or after is None else f" ({found.score} {before:g} to {after:g})"
+    return (
+        f"temperature {found.temperature:.2f}; class scales: {scales}; on {found.cases} cases of "
+        f"{found.data or 'unnamed data'}{gain}"
+    )
 
 
 def _training(spec: ModelSpec) -> str:

@@ -10,6 +10,7 @@ from napari_structseg.distributions.point import PointLogits
 from napari_structseg.distributions.region import Region, region_shape, slabs, slice_region, whole
 from napari_structseg.distributions.sampling import SampledDistribution
 from napari_structseg.distributions.slice_stack import SliceStack
+from napari_structseg.distributions.spread import Spread
 
 __all__ = [
     "Combination",
@@ -24,6 +25,7 @@ __all__ = [
     "Region",
     "SampledDistribution",
     "SliceStack",
+    "Spread",
     "region_shape",
     "slabs",
     "slice_region",

@@ -133,7 +133,7 @@ class FiniteSet(SampledDistribution):
         """The members of a region, compact in memory."""
         index = self._index(region)
         members = compact(self._members[(slice(None), *index)])
-        return FiniteSet(members, compact(self._mean[index]), checked=True)
+        return self._hand_on(FiniteSet(members, compact(self._mean[index]), checked=True))
 
     def _details(self) -> list[str]:
         return [f"{self.n_members} members"]

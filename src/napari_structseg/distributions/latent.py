@@ -203,7 +203,7 @@ class LatentDecoder(SampledDistribution):
     def crop(self, region: Region) -> LatentDecoder:
         """The decoder of a region, its features compact in memory and in single precision."""
         index = self._index(region)
-        return LatentDecoder(
+        decoder = LatentDecoder(
             compact(self._first[index].float()),
             self._combination,
             self._prior,
@@ -211,6 +211,7 @@ class LatentDecoder(SampledDistribution):
             inside=None if self._inside is None else compact(self._inside[index[1:]]),
             checked=True,
         )
+        return self._hand_on(decoder)
 
     def _details(self) -> list[str]:
         return [f"{self.n_latents} latent dimensions"]

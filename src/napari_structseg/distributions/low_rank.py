@@ -152,7 +152,7 @@ class LowRankNormal(SampledDistribution):
     def crop(self, region: Region) -> LowRankNormal:
         """The distribution of a region, compact in memory, with the noise of the whole."""
         index = self._index(region)
-        return LowRankNormal(
+        normal = LowRankNormal(
             compact(self._mean[index]),
             compact(self._factor[(slice(None), *index)]),
             compact(self._diagonal[index]),
@@ -160,6 +160,7 @@ class LowRankNormal(SampledDistribution):
             grid_region=self._on_grid(region),
             checked=True,
         )
+        return self._hand_on(normal)
 
     def _details(self) -> list[str]:
         return [f"rank {self.rank}"]

@@ -80,4 +80,5 @@ class PointLogits(SampledDistribution):
 
     def crop(self, region: Region) -> PointLogits:
         """The point of a region."""
-        return PointLogits(compact(self._mean[(slice(None), *region)]), checked=True)
+        point = PointLogits(compact(self._mean[(slice(None), *region)]), checked=True)
+        return self._hand_on(point)

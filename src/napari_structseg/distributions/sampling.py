@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from napari_structseg.distributions.base import LogitDistribution
 from napari_structseg.distributions.labelling import argmax_labels, combine
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region, slabs
+from napari_structseg.distributions.spread import Spread
 from napari_structseg.errors import ConfigError
 from napari_structseg.memory import check_memory
 
@@ -25,6 +26,8 @@ SEED = 7
 # Voxels that are drawn at a time, and samples: together they stay below some 50 MB.
 _SLAB_VOXELS = 1 << 17
 _BATCH = 16
+
+_Crop = TypeVar("_Crop", bound="SampledDistribution")
 
 
 @runtime_checkable
@@ -43,17 +46,20 @@ class SampledDistribution(LogitDistribution, Protocol):
     refined_by
         The MRF of the model that gave this distribution, on the axes of its image; None: it has
         none. :func:`napari_structseg.render_labels` uses it where the controls ask for it.
+    calibrated
+        Where temperature and class scales start; None: at 1.
     """
 
     # An object: the MRFs are in another room, and nothing here looks into it.
     refined_by: object | None = None
+    calibrated: Spread | None = None
 
     def sample(
         self,
         n: int = N_SAMPLES,
         *,
         seed: int = SEED,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         class_scale: Sequence[float] = (),
     ) -> npt.NDArray[np.uint8]:
         """Draw segmentations.
@@ -65,9 +71,11 @@ class SampledDistribution(LogitDistribution, Protocol):
         seed
             Which series.
         temperature
-            How far samples stray from the mean; 0: not at all.
+            How far samples stray from the mean; 0: not at all. None: as the model was
+            calibrated, else 1.
         class_scale
-            What the offset of each class is multiplied with, ``(C,)``; empty: 1.
+            What the offset of each class is multiplied with, ``(C,)``. Empty: as the model was
+            calibrated, else 1.
 
         Returns
         -------
@@ -101,7 +109,7 @@ class SampledDistribution(LogitDistribution, Protocol):
         n: int = N_SAMPLES,
         *,
         seed: int = SEED,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         class_scale: Sequence[float] = (),
     ) -> Tensor:
         """Draw logits: as :meth:`sample`, before the largest is chosen.
@@ -126,7 +134,7 @@ class SampledDistribution(LogitDistribution, Protocol):
         n: int = N_SAMPLES,
         *,
         seed: int = SEED,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         class_scale: Sequence[float] = (),
     ) -> npt.NDArray[np.float32]:
         """Marginal class probabilities: the mean of the softmax of n samples.
@@ -153,7 +161,7 @@ class SampledDistribution(LogitDistribution, Protocol):
         n: int = N_SAMPLES,
         *,
         seed: int = SEED,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         class_scale: Sequence[float] = (),
     ) -> npt.NDArray[np.float32]:
         """Entropy of :meth:`probabilities` in nats, ``(*spatial)``, from 0 to ln C."""
@@ -171,7 +179,7 @@ class SampledDistribution(LogitDistribution, Protocol):
         voxel_volume_ml: float,
         *,
         seed: int = SEED,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         class_scale: Sequence[float] = (),
     ) -> npt.NDArray[np.float64]:
         """Volume of each class in each of n samples; no sample is kept.
@@ -196,6 +204,11 @@ class SampledDistribution(LogitDistribution, Protocol):
         volumes: npt.NDArray[np.float64] = counts * np.float64(voxel_volume_ml)
         return volumes
 
+    def _hand_on(self, crop: _Crop) -> _Crop:
+        """A crop, calibrated as the whole."""
+        crop.calibrated = self.calibrated
+        return crop
+
     def __repr__(self) -> str:
         size = " x ".join(str(length) for length in self.spatial_shape)
         parts = [f"{self.n_classes} classes", *self._details(), f"{size} voxels", str(self.device)]
@@ -211,14 +224,16 @@ class _Draw:
 
     def __init__(
         self,
-        distribution: LogitDistribution,
+        distribution: SampledDistribution,
         n: int,
         seed: int,
-        temperature: float,
+        temperature: float | None,
         class_scale: Sequence[float],
     ) -> None:
         n_classes = distribution.n_classes
-        scale = tuple(float(one) for one in class_scale) or (1.0,) * n_classes
+        start = distribution.calibrated or Spread.neutral(n_classes)
+        temperature = start.temperature if temperature is None else temperature
+        scale = tuple(float(one) for one in class_scale) or start.class_scale
         if n < 1:
             raise ConfigError(f"The number of samples must be 1 or more, but it is {n}.")
         if not (math.isfinite(temperature) and temperature >= 0):

@@ -89,7 +89,7 @@ class SliceStack(SampledDistribution):
     def crop(self, region: Region) -> SliceStack:
         """The distributions of a region, compact in memory."""
         slices, plane = self._cut(region)
-        return SliceStack([one.crop(plane) for one in slices], self._axis)
+        return self._hand_on(SliceStack([one.crop(plane) for one in slices], self._axis))
 
     def directions(self, region: Region | None = None) -> tuple[Tensor, Tensor]:
         """Latent directions by how much they change the segmentation of all slices together.

@@ -2,6 +2,7 @@
 
 from napari_structseg.models.backbone_spec import BackboneSpec, Frame
 from napari_structseg.models.build import build_network
+from napari_structseg.models.calibration_spec import CalibrationSpec
 from napari_structseg.models.head_spec import HeadSpec, head_kinds
 from napari_structseg.models.heads import MultiHead
 from napari_structseg.models.hierarchical import HierarchicalNetwork
@@ -21,6 +22,7 @@ from napari_structseg.models.unet import UNet
 __all__ = [
     "AnyHead",
     "BackboneSpec",
+    "CalibrationSpec",
     "ClassSpec",
     "DropoutNetwork",
     "EnsembleNetwork",

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, model_validator
 
+from napari_structseg.distributions import Spread
 from napari_structseg.models.backbone_spec import BackboneSpec, Frame, FrozenSpec, PositiveInt
+from napari_structseg.models.calibration_spec import CalibrationSpec
 from napari_structseg.models.kinds import AnyHead, LowRankSpec
 from napari_structseg.priors import AnyPrior
 
@@ -100,6 +102,9 @@ class ModelSpec(FrozenSpec):
         None, description="A Markov random field over the labels; None: without."
     )
     training: TrainingRecord = TrainingRecord()
+    calibration: CalibrationSpec | None = Field(
+        None, description="Where temperature and class scales start; None: all at 1."
+    )
 
     @model_validator(mode="after")
     def _dimensions_agree(self) -> ModelSpec:
@@ -116,7 +121,15 @@ class ModelSpec(FrozenSpec):
         names = [c.name for c in self.classes]
         if len(set(names)) != len(names):
             raise ValueError(f"class names must differ: {names}")
+        scales = () if self.calibration is None else self.calibration.class_scale
+        if self.calibration is not None and len(scales) != len(names):
+            raise ValueError(f"{len(scales)} calibrated scales need {len(names)} classes")
         return self
+
+    @property
+    def calibrated(self) -> Spread | None:
+        """Where temperature and class scales start; None: all at 1."""
+        return None if self.calibration is None else self.calibration.calibrated
 
     @property
     def frame(self) -> Frame:

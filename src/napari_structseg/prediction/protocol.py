@@ -130,7 +130,7 @@ class ImagePredictor(Protocol):
         report: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> LogitDistribution:
-        """The distribution, complete; it knows the MRF that refines its labels.
+        """The distribution, complete; it knows its MRF, and how far its samples are to stray.
 
         Parameters
         ----------
@@ -152,6 +152,7 @@ class ImagePredictor(Protocol):
             if progress.complete and progress.distribution is not None:
                 if isinstance(progress.distribution, SampledDistribution):
                     progress.distribution.refined_by = self.prior(image)
+                    progress.distribution.calibrated = self.spec.calibrated
                 return progress.distribution
             if cancelled is not None and cancelled():
                 raise Cancelled("The run was cancelled.")

@@ -41,6 +41,14 @@ class MapSpec:
         return 0
 
     @property
+    def calibration(self) -> None:
+        """None: nobody calibrates maps."""
+
+    @property
+    def calibrated(self) -> None:
+        """None, for the same reason."""
+
+    @property
     def prior(self) -> None:
         """None: maps have no prior of their own."""
 

@@ -101,12 +101,14 @@ class PredictionRequest(BaseModel):
     )
     seed: int | None = Field(None, description="Which series of samples; 7 if not given.")
     temperature: float | None = Field(
-        None, description="How far samples stray from the mean, from 0 to 3; 1 if not given."
+        None,
+        description="How far samples stray from the mean, from 0 to 3; as the model was "
+        "calibrated, else 1, if not given.",
     )
     class_scale: Annotated[dict[str, float] | None, CLASS_SCALE] = Field(
         None,
-        description="How far one class strays, from -3 to 3, as NAME=VALUE; 1 for those not "
-        "given. May be given several times.",
+        description="How far one class strays, from -3 to 3, as NAME=VALUE; those not given as the "
+        "model was calibrated, else 1. May be given several times.",
     )
     iterations: int | None = Field(
         None,

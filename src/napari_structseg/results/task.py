@@ -193,7 +193,11 @@ def controls_of(request: PredictionRequest, source: Source) -> Controls:
     of_samples = {"seed": request.seed, "temperature": request.temperature}
     given = {name: value for name, value in of_samples.items() if value is not None}
     return make_controls(
-        source.spec.class_names, class_scale=request.class_scale, **given, **of_mrf
+        source.spec.class_names,
+        source.spec.calibrated,
+        class_scale=request.class_scale,
+        **given,
+        **of_mrf,
     )
 
 

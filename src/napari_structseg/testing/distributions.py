@@ -18,7 +18,13 @@ import torch
 from torch import Tensor
 
 from napari_structseg.controls import Controls
-from napari_structseg.distributions import LogitDistribution, Noise, region_shape
+from napari_structseg.distributions import (
+    LogitDistribution,
+    Noise,
+    SampledDistribution,
+    Spread,
+    region_shape,
+)
 from napari_structseg.render.rendering import combine
 
 N_MOMENT_SAMPLES = 1500
@@ -109,6 +115,16 @@ class LogitDistributionContract:
         torch.testing.assert_close(crop.offset(noise), whole)
         again = crop.crop(inner).offset(noise)
         torch.testing.assert_close(again, whole[(slice(None), *inner)])
+
+    def test_a_crop_is_calibrated_as_the_whole(self, distribution: LogitDistribution) -> None:
+        if not isinstance(distribution, SampledDistribution):
+            pytest.skip("it does not draw from itself")
+        before = distribution.calibrated
+        distribution.calibrated = Spread(1.5, (0.5,) * distribution.n_classes)
+        crop = distribution.crop(tuple(slice(0, 1) for _ in distribution.spatial_shape))
+        assert isinstance(crop, SampledDistribution)
+        assert crop.calibrated == distribution.calibrated
+        distribution.calibrated = before
 
     def test_several_offsets_are_the_single_ones(self, distribution: LogitDistribution) -> None:
         together = distribution.offsets(FEW)

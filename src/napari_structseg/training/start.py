@@ -62,9 +62,12 @@ def start_from(
         )
     record = spec.training.model_copy(update={"initial": weights_hash(path)})
     patch, prior = theirs.patch if frozen else spec.patch, spec.prior
+    # What was found for a network holds as long as it stays what it is.
+    calibration = theirs.calibration if frozen else None
     if prior is not None and theirs.prior is not None:
         prior = prior.fitting(theirs.prior)
-    return network, spec.model_copy(update={"training": record, "patch": patch, "prior": prior})
+    kept = {"training": record, "patch": patch, "prior": prior, "calibration": calibration}
+    return network, spec.model_copy(update=kept)
 
 
 def adopt(network: SegmentationNetwork, initial: SegmentationNetwork) -> None:

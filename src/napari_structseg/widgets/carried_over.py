@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_structseg.controls import Controls
+from napari_structseg.distributions import Spread
 from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
 from napari_structseg.prediction.specs import Spec, are_alike
 from napari_structseg.refine.changes import Changes
@@ -96,7 +97,14 @@ class CarriedOver:
         is_new = self._spec is None or not are_alike(spec, self._spec)
         self._spec, self._given = spec, exploration.given
         if is_new:
-            controls.take(Controls(seed=controls.seed, class_scale=(1.0,) * spec.n_classes))
+            start = spec.calibrated or Spread.neutral(spec.n_classes)
+            controls.take(
+                Controls(
+                    seed=controls.seed,
+                    temperature=start.temperature,
+                    class_scale=start.class_scale,
+                )
+            )
             display.latent_axes = (0, 1)
             display.hidden_classes, display.class_opacity = frozenset(), ()
         if is_new or exploration.prior_model != self._prior_model:

@@ -208,7 +208,9 @@ class ExploreWidget(DockLayout):
         measure = self._measure(exploration)
         is_new = self._spec is None or not are_alike(spec, self._spec)
         if is_new:
-            self.spread.set_classes(spec.classes, is_stochastic=is_stochastic)
+            self.spread.set_classes(
+                spec.classes, is_stochastic=is_stochastic, calibration=spec.calibration
+            )
             self.show_panel.set_classes(
                 spec.classes, n_outlines=_N_OUTLINES, is_stochastic=is_stochastic
             )

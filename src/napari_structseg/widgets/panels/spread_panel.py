@@ -9,7 +9,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_structseg.controls import TEMPERATURE_MAX, Controls
-from napari_structseg.models import ClassSpec
+from napari_structseg.distributions import Spread
+from napari_structseg.models import CalibrationSpec, ClassSpec
 from napari_structseg.session.messages import ClassVolumes, Request, Show, VolumeSpread
 from napari_structseg.session.resolve import KEYS, Part
 from napari_structseg.session.state import ExplorerState, Mean
@@ -20,6 +21,7 @@ from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
 from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 
+_NO_SPREAD = "This model is deterministic: its segmentation has no spread to change."
 _UPDATING = "updating…"
 _NO_RANGE = "with neighbours: no range"
 _NO_RANGE_TIP = "Volumes are those with neighbours. Of these no range over samples is known."
@@ -57,7 +59,7 @@ class SpreadPanel(QWidget):
         self.temperature_slider.changed.connect(self._on_temperature)
         self.reset_button = SmallButton("Reset all", "Temperature and every class back to 1.")
         self.reset_button.clicked.connect(self.reset)
-        self.note = Note("This model is deterministic: its segmentation has no spread to change.")
+        self.note = Note(_NO_SPREAD)
         self.note.setVisible(False)
         # Elided where there is no room: a longer text must not make the dock wider.
         self.caption = Caption()
@@ -65,6 +67,7 @@ class SpreadPanel(QWidget):
         self._volumes: ClassVolumes | None = None
         self._spread: VolumeSpread | None = None
         self._is_stochastic = True
+        self._calibrated: Spread | None = None
         first = QHBoxLayout()
         first.setContentsMargins(0, 0, 0, 0)
         first.setSpacing(8)
@@ -87,16 +90,31 @@ class SpreadPanel(QWidget):
     @property
     def is_default(self) -> bool:
         """Whether every slider is at its default."""
-        return self._state.controls.temperature == 1 and set(self._scale) <= {1.0}
+        start = self._start
+        return (self._state.controls.temperature, self._scale) == (
+            start.temperature,
+            start.class_scale,
+        )
+
+    @property
+    def _start(self) -> Spread:
+        """Where the sliders start, and what they are reset to."""
+        return self._calibrated or Spread.neutral(len(self.rows))
 
     @property
     def _scale(self) -> tuple[float, ...]:
         """How far each class strays, in label order."""
         scale = self._state.controls.class_scale
-        return scale if len(scale) == len(self.rows) else (1.0,) * len(self.rows)
+        return scale if len(scale) == len(self.rows) else self._start.class_scale
 
-    def set_classes(self, classes: Sequence[ClassSpec], *, is_stochastic: bool) -> None:
-        """Make a row for each class."""
+    def set_classes(
+        self,
+        classes: Sequence[ClassSpec],
+        *,
+        is_stochastic: bool,
+        calibration: CalibrationSpec | None = None,
+    ) -> None:
+        """Make a row for each class; the sliders start where the model is calibrated."""
         for row in self.rows:
             self._rows_layout.removeWidget(row)
             row.hide()
@@ -112,10 +130,19 @@ class SpreadPanel(QWidget):
             row.scale.setEnabled(is_stochastic)
             self._rows_layout.addWidget(row)
         self._is_stochastic = is_stochastic
-        self.note.setVisible(not is_stochastic)
+        self.note.setText(_NO_SPREAD if calibration is None else _calibrated_on(calibration))
+        self.note.setVisible(not is_stochastic or calibration is not None)
         self.temperature_slider.setEnabled(is_stochastic)
         self.reset_button.setEnabled(is_stochastic)
         self._looks = ClassLooks(self.rows, self._state.display)
+        self._calibrated = None if calibration is None else calibration.calibrated
+        why = "" if calibration is None else ", where the model is calibrated"
+        self.temperature_slider.set_default(self._start.temperature, why)
+        for row, scale in zip(self.rows, self._start.class_scale, strict=True):
+            row.scale.set_default(scale, why)
+        back_to = "1" if calibration is None else "where the model is calibrated"
+        self.reset_button.setToolTip(f"Temperature and every class back to {back_to}.")
+        self.temperature_slider.show_value(self._state.controls.temperature)
         self._show_scale()
 
     def show_request(self, request: Request) -> None:
@@ -156,8 +183,8 @@ class SpreadPanel(QWidget):
     def reset(self) -> None:
         """Every slider back to its default, as one change."""
         with self._state.together():
-            self._state.controls.temperature = 1.0
-            self._state.controls.class_scale = (1.0,) * len(self.rows)
+            self._state.controls.temperature = self._start.temperature
+            self._state.controls.class_scale = self._start.class_scale
 
     def _write(self) -> None:
         """Volumes, their ranges, and which of them are out of date."""
@@ -223,3 +250,9 @@ class SpreadPanel(QWidget):
         if is_mean and state.display.show is Show.LABELS and not self.is_default:
             state.controls.sample = 1
             self.said.emit("The mean has no spread: sample 1 is shown")
+
+
+def _calibrated_on(calibration: CalibrationSpec) -> str:
+    """Where the sliders start, and why."""
+    cases = "1 labelled case" if calibration.cases == 1 else f"{calibration.cases} labelled cases"
+    return f"The sliders start at their marks, where the model is calibrated on {cases}."

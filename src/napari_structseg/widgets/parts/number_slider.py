@@ -153,12 +153,20 @@ class NumberSlider(QWidget):
         """What the reset button, or a double click, sets."""
         return self._default
 
-    def set_default(self, default: float) -> None:
-        """Take another default, and go there without saying so."""
+    def set_default(self, default: float, why: str = "") -> None:
+        """Take another default, and go there without saying so.
+
+        Parameters
+        ----------
+        default
+            It.
+        why
+            What is said of it behind the number, for example where it comes from.
+        """
         self._default = default
         self.slider.mark = default
         self.slider.update()
-        self.reset_button.setToolTip(f"Back to {default:g} (also: double-click the slider).")
+        self.reset_button.setToolTip(f"Back to {default:g}{why} (also: double-click the slider).")
         self.show_value(default)
 
     def show_value(self, value: float) -> None:

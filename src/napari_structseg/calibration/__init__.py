@@ -1,0 +1,1 @@
+"""How far the samples of a model are to stray, fitted to labelled cases."""
