@@ -1,7 +1,8 @@
 """Where voxels lie in the world, and how the file they came from stored them.
 
 An array's axis order is Z, Y, X (2-D: Y, X), the order of numpy, torch and napari. NIfTI counts
-voxels in the opposite order, X, Y, Z; `Geometry` is the only place that knows both.
+voxels in the opposite order, X, Y, Z; `Geometry` is the only place that knows both, and so this
+module is longer than others: most of it is the documentation of one class.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Everything the user can choose is a field here, and nothing else holds it: panels bind to fields,
 scripts set them, undo and autosave serialise them. The state knows nothing of what was computed:
 :func:`napari_structseg.session.resolve.resolve` makes a request of it.
+
+Longer than other modules, since most of it declares fields, which are read together.
 """
 
 from __future__ import annotations
