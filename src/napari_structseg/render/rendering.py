@@ -109,11 +109,6 @@ class Renderer:
         self._noise: Noise | None = None
         self._slabs: dict[int, Tensor] = {}
 
-    @property
-    def spatial_shape(self) -> tuple[int, ...]:
-        """Shape of the image."""
-        return self.distribution.spatial_shape
-
     def visible_distribution(self, region: Region) -> LogitDistribution:
         """The distribution of the visible region, compact; kept until another is asked for."""
         return self._look_at(region).distribution
@@ -121,16 +116,20 @@ class Renderer:
     def visible_logits(self, controls: Controls, region: Region) -> Tensor:
         """Logits of the visible region, ``(C, *region)``."""
         visible = self._look_at(region)
-        return combine(visible.mean, self._offset(visible, controls), self._weights(controls))
+        return combine(
+            visible.mean, self._offset(visible, controls), controls.weights_of(self.distribution)
+        )
 
     def visible_samples(
         self, controls: Controls, noises: Sequence[Noise], region: Region
     ) -> list[Tensor]:
         """Logits of several samples of the visible region, each ``(C, *region)``."""
         visible = self._look_at(region)
-        weights = self._weights(controls)
+        weights = controls.weights_of(self.distribution)
         return [
-            combine(visible.mean, visible.offset(self._tempered(controls, noise)), weights)
+            combine(
+                visible.mean, visible.offset(controls.tempered(noise, self.distribution)), weights
+            )
             for noise in noises
         ]
 
@@ -138,7 +137,7 @@ class Renderer:
         """Labels of the visible region, ``(*region)``, uint8."""
         visible = self._look_at(region)
         labels = argmax_labels(
-            visible.mean, self._offset(visible, controls), self._weights(controls)
+            visible.mean, self._offset(visible, controls), controls.weights_of(self.distribution)
         )
         result: LabelArray = labels.cpu().numpy()
         return result
@@ -162,13 +161,13 @@ class Renderer:
         labels
             ``(*region)``, uint8.
         """
-        weights = self._weights(controls)
+        weights = controls.weights_of(self.distribution)
         noise = self._active_noise(controls)
         if noise != self._noise:
             self._noise = noise
             self._slabs = {}
         kept = self._slabs
-        regions = list(slabs(self.spatial_shape, SLAB_VOXELS))
+        regions = list(slabs(self.distribution.spatial_shape, SLAB_VOXELS))
         for index in range(len(regions)) if only is None else only:
             region, offset = regions[index], None
             if noise is not None:
@@ -180,20 +179,14 @@ class Renderer:
 
     def render_volume(self, controls: Controls) -> LabelArray:
         """Labels of the whole image at once, ``(*spatial)``, uint8."""
-        result = np.empty(self.spatial_shape, np.uint8)
+        result = np.empty(self.distribution.spatial_shape, np.uint8)
         for region, labels in self.volume_labels(controls):
             result[region] = labels
         return result
 
-    def _weights(self, controls: Controls) -> tuple[float, ...]:
-        return controls.weights_of(self.distribution)
-
-    def _tempered(self, controls: Controls, noise: Noise) -> Noise:
-        return controls.tempered(noise, self.distribution)
-
     def _active_noise(self, controls: Controls) -> Noise | None:
         noise = controls.noise if self.distribution.is_stochastic else None
-        return None if noise is None else self._tempered(controls, noise)
+        return None if noise is None else controls.tempered(noise, self.distribution)
 
     def _look_at(self, region: Region) -> _Visible:
         if self._visible is None or self._visible.region != region:

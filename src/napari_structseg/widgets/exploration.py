@@ -75,6 +75,7 @@ class Exploration:
         self.given = self.spec = outcome.spec
         self.image = image
         self.region = whole(image.spatial_shape) if outcome.region is None else outcome.region
+        self._is_part = outcome.region is not None
         self.layer = layer
         self.layers = layers
         self._own_prior = outcome.prior
@@ -84,7 +85,7 @@ class Exploration:
         self.prior = outcome.prior
         self.is_stochastic = outcome.distribution.is_stochastic
         self.engine = self._make_engine(outcome.distribution)
-        self._painter = Painter(layers, self.region)
+        self._painter = Painter(layers, outcome.region)
         self._asked: Request | None = None
         # What was asked for last, also while nothing is painted.
         self.wanted: Request | None = None
@@ -234,10 +235,10 @@ class Exploration:
     @property
     def scene(self) -> Scene:
         """What there is to look at now."""
-        distribution = self.engine.distribution
+        distribution, view = self.engine.distribution, current_view(self._viewer.dims, self.layer)
         return Scene(
-            view_inside(current_view(self._viewer.dims, self.layer), self.region),
-            n_classes=self.spec.n_classes,
+            view_inside(view, self.region) if self._is_part else view,
+            n_classes=distribution.n_classes,
             is_stochastic=self.is_stochastic,
             n_latents=distribution.n_latents,
             has_prior=self.prior is not None,

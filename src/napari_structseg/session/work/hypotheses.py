@@ -70,7 +70,7 @@ class HypothesisWork:
             yield SampleModes(generation, hypotheses, request.controls)
         if self._ledger.wants(Part.MODE_THUMBNAILS, request):
             self._ledger.note(Part.MODE_THUMBNAILS, request)
-            region = request.view.region(self._renderer.spatial_shape)
+            region = request.view.region(self._renderer.distribution.spatial_shape)
             samples = [mode.representative for mode in hypotheses.modes]
             pictures = thumbnails(self._renderer, request, region, samples)
             yield ModeThumbnails(generation, pictures, request.view)

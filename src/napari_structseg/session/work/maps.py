@@ -38,14 +38,14 @@ class MapWork:
         """What is drawn over the visible slice."""
         if not self._ledger.wants(Part.OVERLAY, request):
             return
-        region = request.view.region(self._renderer.spatial_shape)
+        region = request.view.region(self._renderer.distribution.spatial_shape)
         overlay: Lines | MapRegion
         if request.show in LINES:
             trace = outline_sets if request.show is Show.OUTLINES else contour_sets
             overlay = Lines(generation, request.show, trace(self._renderer, request, region))
         else:
             values = map_values(summarise_visible(self._renderer, request, region), request.show)
-            total = math.prod(self._renderer.spatial_shape)
+            total = math.prod(self._renderer.distribution.spatial_shape)
             overlay = MapRegion(generation, request.show, region, values, 0, total)
             self._ledger.slabs[Part.MAP].touch(region, of_map(request))
         self._ledger.note(Part.OVERLAY, request)

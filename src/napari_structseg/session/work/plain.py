@@ -47,7 +47,7 @@ class PlainWork:
     def visible(self, generation: int, request: Request) -> Iterator[Result]:
         """The visible slice."""
         started = time.perf_counter()
-        region = request.view.region(self._renderer.spatial_shape)
+        region = request.view.region(self._renderer.distribution.spatial_shape)
         labels = self._renderer.visible_labels(request.controls, region)
         self._ledger.slabs[Part.VOLUME].touch(region, KEYS[Part.VOLUME](request))
         yield SliceLabels(generation, region, labels, time.perf_counter() - started)
@@ -62,7 +62,7 @@ class PlainWork:
         # A slab may hold the right labels since before another pass, which began, was counted.
         uncounted = set(range(len(held.regions))) - self._voxels.keys()
         missing = sorted(uncounted | set(held.missing(key)))
-        total = math.prod(self._renderer.spatial_shape)
+        total = math.prod(self._renderer.distribution.spatial_shape)
         left = sum(size_of(held.regions[index]) for index in missing)
         started = time.perf_counter()
         rendered = self._renderer.volume_labels(request.controls, missing)

@@ -93,13 +93,16 @@ class Work:
         if self.redeliver:
             self.redeliver = False
             self._ledger.forget()
-            self._forget_refined()
+            if self._refined is not None:
+                self._refined.forget()
         if self._refined is not None and self.refines(request):
             # Whoever shows a range has to let go of it: it is none of what the MRF refined.
             self._ledger.forget(Part.SPREAD)
             yield from self._noted(self._refined.visible(generation, request), request)
         else:
-            self._forget_refined()
+            if self._refined is not None:
+                # What a refinement delivered is no longer what is there.
+                self._refined.forget()
             yield from self._plain.visible(generation, request)
         yield from self._maps.visible(generation, request)
 
@@ -149,8 +152,3 @@ class Work:
                     yield result
             else:
                 yield result
-
-    def _forget_refined(self) -> None:
-        """What a refinement delivered is no longer what is there."""
-        if self._refined is not None:
-            self._refined.forget()

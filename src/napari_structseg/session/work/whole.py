@@ -78,8 +78,8 @@ class WholeLabels(Future[LabelArray]):
             self.set_exception(Cancelled(_CANCELLED))
 
     def _plain(self, renderer: Renderer) -> Iterator[None]:
-        labels = np.empty(renderer.spatial_shape, np.uint8)
-        done, total = 0, math.prod(renderer.spatial_shape)
+        labels = np.empty(renderer.distribution.spatial_shape, np.uint8)
+        done, total = 0, math.prod(renderer.distribution.spatial_shape)
         for region, slab in renderer.volume_labels(self.request.controls):
             labels[region] = slab
             done += slab.size

@@ -183,10 +183,10 @@ class NumberSlider(QWidget):
             if widget.value() != wanted:
                 widget.setValue(wanted)  # type: ignore[arg-type] # whole, for whole numbers
             widget.blockSignals(blocked)
-        self._shown = self.value
-        self.reset_button.setEnabled(self.value != self._default)
-        if self.value != before:
-            self.changed.emit(self.value)
+        self._shown = now = self.value
+        self.reset_button.setEnabled(now != self._default)
+        if now != before:
+            self.changed.emit(now)
 
     def snapped(self, value: float) -> float:
         """The number to set for one that is asked for."""

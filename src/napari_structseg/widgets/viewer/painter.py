@@ -27,10 +27,10 @@ class Painter:
     layers
         To paint on.
     region
-        The part of the image that results are of.
+        The part of the image that results are of; None: all of it.
     """
 
-    def __init__(self, layers: ResultLayers, region: Region) -> None:
+    def __init__(self, layers: ResultLayers, region: Region | None) -> None:
         self._layers = layers
         self._region = region
         # Those that results are still to come for.
@@ -54,9 +54,10 @@ class Painter:
         """Write results into the layers."""
         newest = max((r.generation for r in results if isinstance(r, SliceLabels)), default=0)
         for own in results:
-            result = placed(own, self._region)
-            request = self._requests[result.generation]
-            view = view_outside(request.view, self._region)
+            request = self._requests[own.generation]
+            result, view = own, request.view
+            if self._region is not None:
+                result, view = placed(own, self._region), view_outside(view, self._region)
             if isinstance(result, SliceLabels):
                 # Slices pile up only while the main thread is busy: one of them is enough.
                 if result.generation == newest:
