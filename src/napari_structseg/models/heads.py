@@ -37,6 +37,8 @@ class StochasticHead(nn.Module):
     diagonal, and the factor: p(eta | x) = N(mu, P P^T + D) with D = exp(.) + epsilon.
     It goes on any backbone that yields features. Monteiro et al., NeurIPS 2020, section 3.
 
+    With a bound, factor and diagonal pass through :func:`bounded_spread` before epsilon is added.
+
     Parameters
     ----------
     dimensions
@@ -49,15 +51,26 @@ class StochasticHead(nn.Module):
         Columns R of the factor; 0: it is left out.
     epsilon
         Added to the diagonal.
+    bound
+        Largest standard deviation of the difference between two logits of a voxel; 0: there is no
+        bound, as in the paper.
     """
 
     def __init__(
-        self, dimensions: int, n_features: int, n_classes: int, *, rank: int, epsilon: float = 1e-5
+        self,
+        dimensions: int,
+        n_features: int,
+        n_classes: int,
+        *,
+        rank: int,
+        epsilon: float = 1e-5,
+        bound: float = 0.0,
     ) -> None:
         super().__init__()
         convolution = _CONVOLUTION[dimensions]
         self.n_classes = n_classes
         self.epsilon = epsilon
+        self.bound = bound
         self.rank = rank
         self.mean = convolution(n_features, n_classes, 1)
         self.log_diagonal = convolution(n_features, n_classes, 1)
@@ -78,12 +91,58 @@ class StochasticHead(nn.Module):
         """
         features = functional.relu(features)
         log_diagonal = self.log_diagonal(features).float().clamp(max=_LARGEST_LOG_DIAGONAL)
-        diagonal = torch.exp(log_diagonal) + self.epsilon
+        diagonal = torch.exp(log_diagonal)
         factor = None
         if self.factor is not None:
             flat = self.factor(features)
             factor = flat.unflatten(1, (self.rank, self.n_classes))
-        return LogitParameters(self.mean(features), factor, diagonal)
+        if self.bound:
+            factor, diagonal = bounded_spread(factor, diagonal, self.bound)
+        return LogitParameters(self.mean(features), factor, diagonal + self.epsilon)
+
+
+def bounded_spread(
+    factor: Tensor | None, diagonal: Tensor, bound: float
+) -> tuple[Tensor | None, Tensor]:
+    r"""Scale factor and diagonal of each voxel so that no sample is far from the mean.
+
+    .. math:: P_i \to \frac{P_i}{\sqrt{1 + 2 v_i / \kappa^2}}, \quad
+        D_i \to \frac{D_i}{1 + 2 v_i / \kappa^2}, \quad
+        v_i = \sum_c \Big( D_{ic} + \sum_r P_{irc}^2 \Big)
+
+    where i is a voxel, c a class and r a column. The variances of a voxel's logits then sum to
+    less than :math:`\kappa^2 / 2`, and since :math:`(x - y)^2 \le 2 (x^2 + y^2)` the difference of
+    any two of them has a standard deviation below :math:`\kappa`. Where the mean of class a lies
+    m above that of class b, a sample has b above a with a probability of at most
+    :math:`\Phi(-m / \kappa)`, whatever the features are. What is small against the bound stays
+    what it was.
+
+    The likelihood of the paper has no such limit: a set of samples costs next to nothing while
+    one of them is good, so that nothing holds the others.
+
+    Parameters
+    ----------
+    factor
+        ``(B, R, C, *spatial)``, or None.
+    diagonal
+        Variances, ``(B, C, *spatial)``, float32 or better.
+    bound
+        :math:`\kappa`, above 0.
+
+    Returns
+    -------
+    factor, diagonal
+        Of the same shapes; in the precision of the diagonal.
+    """
+    variance = diagonal.sum(dim=1, keepdim=True)
+    if factor is not None:
+        factor = factor.to(diagonal.dtype)
+        variance = variance + factor.square().sum(dim=(1, 2)).unsqueeze(1)
+    # Not the root of the inverse: its derivative at 0 is infinite.
+    shrink = (1 + variance * (2 / bound**2)).rsqrt()
+    if factor is not None:
+        factor = factor * shrink.unsqueeze(1)
+    return factor, diagonal * shrink.square()
 
 
 class MultiHead(nn.Module):

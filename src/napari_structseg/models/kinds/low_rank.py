@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from napari_structseg.models.backbone_spec import Frame, PositiveInt
 from napari_structseg.models.head_spec import Family, HeadSpec, Loss
@@ -15,6 +15,8 @@ from napari_structseg.models.heads import StochasticHead
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.unet import UNet
 from napari_structseg.priors import MarkovPrior
+
+_LEAST_BOUND, _LARGEST_BOUND = 0.01, 1000.0
 
 
 class LowRankSpec(HeadSpec):
@@ -32,6 +34,23 @@ class LowRankSpec(HeadSpec):
     epsilon: Annotated[float, Field(gt=0)] = Field(
         1e-5, description="Added to the diagonal of the covariance."
     )
+    bound: float = Field(
+        0.0,
+        # Files of earlier versions say nothing of it, and have none.
+        description="Largest standard deviation of the difference between two logits of a voxel; "
+        "0: no bound.",
+    )
+
+    @field_validator("bound")
+    @classmethod
+    def _bound_is_of_use(cls, bound: float) -> float:
+        # Nothing in float32 is left of less, and more bounds nothing.
+        if bound and not _LEAST_BOUND <= bound <= _LARGEST_BOUND:
+            raise ValueError(
+                f"bound must be 0 (none) or lie between {_LEAST_BOUND:g} and "
+                f"{_LARGEST_BOUND:g}, got {bound:g}"
+            )
+        return bound
 
     @property
     def title(self) -> str:
@@ -58,5 +77,6 @@ class LowRankSpec(HeadSpec):
             frame.n_classes,
             rank=self.factor_rank,
             epsilon=self.epsilon,
+            bound=self.bound,
         )
         return SegmentationNetwork(backbone, head, prior)
