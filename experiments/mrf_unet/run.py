@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -55,13 +56,14 @@ from napari_structseg.training.config import (
 )
 from napari_structseg.training.input.patches import ImagePatches
 from napari_structseg.training.palette import palette
-from napari_structseg.training.trainer import Trainer
+from napari_structseg.training.trainer import CHECKPOINT_NAME, Trainer
 from napari_structseg.training.validation import open_labeller
 
 HERE = Path(__file__).resolve().parent
 RESULTS = {name: HERE / f"{name}.json" for name in ("longer", "full")}
 RESULTS["small"] = HERE / "results.json"
 N_SMOOTHED = 20
+_CHECKPOINT_EVERY = 500
 
 logger = logging.getLogger("mrf_unet")
 
@@ -73,6 +75,12 @@ def main() -> int:
     parser.add_argument("--config", choices=RESULTS, default="small", help="which NAME.toml")
     parser.add_argument("--full", action="store_const", dest="config", const="full")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "structseg-mrf-unet",
+        help="folder for the checkpoints of what is not finished",
+    )
     parser.add_argument("--report", action="store_true", help="use the results as they are")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -85,7 +93,8 @@ def main() -> int:
         command = "python experiments/mrf_unet/run.py --data DATA"
         if arguments.config != "small":
             command += f" --config {arguments.config}"
-        train_missing(config, arguments.data, path, command, torch.device(arguments.device))
+        device = torch.device(arguments.device)
+        train_missing(config, arguments.data, path, command, device=device, work=arguments.work)
     # What the page shows; the results of a GPU stand for themselves.
     results = read_complete(RESULTS["small"])
     if results is not None:
@@ -95,7 +104,13 @@ def main() -> int:
 
 
 def train_missing(
-    config: dict[str, Any], data: Path, path: Path, command: str, device: torch.device
+    config: dict[str, Any],
+    data: Path,
+    path: Path,
+    command: str,
+    *,
+    device: torch.device,
+    work: Path,
 ) -> None:
     """Make every run that the results lack; write them after each."""
     runs: list[dict[str, Any]] = []
@@ -115,7 +130,8 @@ def train_missing(
             continue
         if dataset not in splits:
             splits[dataset] = read_split(dataset, data, config["datasets"][dataset]["spacing"])
-        run = key | train_and_test(config, splits[dataset], device, **key)
+        folder = work / path.stem / "-".join(map(str, key.values()))
+        run = key | train_and_test(config, splits[dataset], device, folder, **key)
         runs.append(run)
         results = {
             "command": command,
@@ -128,8 +144,9 @@ def train_missing(
         }
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(results) + "\n", encoding="utf-8")
+        shutil.rmtree(folder)
         logger.info(
-            "%s, %s, j = %d, seed %d: loss %.3f, Dice %s, %.0f s",
+            "%s, %s, j = %d, seed %d: loss %s, Dice %s, %.0f s",
             *key.values(),
             run["loss"],
             {where: round(mean_of(scores), 3) for where, scores in run["dice"].items()},
@@ -167,21 +184,28 @@ def train_and_test(
     config: dict[str, Any],
     split: Split,
     device: torch.device,
+    folder: Path,
     *,
     dataset: str,
     model: str,
     j: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Train one network and test it."""
+    """Train one network, or go on where its training stopped, and test it."""
     settings = configuration(config, dataset, model, j, seed)
     spec = specification(settings, CLASSES[dataset])
     losses: list[float] = []
     started, started_cpu = time.perf_counter(), time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        source = ImagePatches(split.training, settings)
-        trainer = Trainer(settings, spec, source, Path(folder), device=device)
-        trainer.run(lambda progress: losses.append(progress.loss))
+    trainer = Trainer(
+        settings,
+        spec,
+        ImagePatches(split.training, settings),
+        folder,
+        device=device,
+        resume=(folder / CHECKPOINT_NAME).exists(),
+    )
+    first = trainer.step
+    trainer.run(lambda progress: losses.append(progress.loss))
     seconds, cpu = time.perf_counter() - started, time.process_time() - started_cpu
     network = trainer.network.eval()
     dice = {
@@ -196,9 +220,12 @@ def train_and_test(
         "steps": settings.steps,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu, 1),
-        "loss": round(float(np.mean(losses[-N_SMOOTHED:])), 4),
+        "loss": round(float(np.mean(losses[-N_SMOOTHED:])), 4) if losses else None,
         "dice": dice,
     }
+    if first:
+        # Times and the loss are of the last part of a training that was stopped.
+        result["resumed_at"] = first
     if network.prior is not None:
         n = config["shown_iterations"]
         result["dice_by_iteration"] = {
@@ -234,7 +261,7 @@ def configuration(
         ),
         augmentation=AugmentationConfig(**config["augmentation"]),
         validation_cases=0,
-        checkpoint_every=own["steps"],
+        checkpoint_every=_CHECKPOINT_EVERY,
     )
 
 
