@@ -51,6 +51,11 @@ class TrainConfig(Section):
     source: Literal["images", "brain-label-maps"] = Field(
         default="images", description="Train on images, or on images synthesised from label maps."
     )
+    several_protocols: bool = Field(
+        default=False,
+        description="Label each synthetic head as one of several raters would, so that a "
+        "distribution learns where they differ; for brain-label-maps.",
+    )
     patch: tuple[PositiveInt, ...] = Field(
         description="Patch size in voxels, in array order (Z, Y, X; 2-D: Y, X)."
     )
@@ -125,6 +130,11 @@ class TrainConfig(Section):
             )
         if self.source == "brain-label-maps" and self.dimensions != 3:
             raise ValueError("brain-label-maps synthesises volumes: dimensions must be 3")
+        if self.several_protocols and self.source != "brain-label-maps":
+            raise ValueError(
+                "several_protocols belongs to source = 'brain-label-maps', but source is "
+                f"{self.source!r}"
+            )
         if any(axis >= self.dimensions or axis < 0 for axis in self.augmentation.flip_axes):
             raise ValueError(
                 f"augmentation.flip_axes {list(self.augmentation.flip_axes)} must lie "

@@ -29,6 +29,7 @@ from napari_structseg.training.input.batches import PatchSource
 from napari_structseg.training.input.label_maps import TISSUE_NAMES, LabelMap
 from napari_structseg.training.input.patches import ImagePatches
 from napari_structseg.training.input.synthesis import BrainSynthesis
+from napari_structseg.training.input.synthesis_settings import SynthesisSettings
 from napari_structseg.training.palette import palette
 from napari_structseg.training.validation import (
     Validator,
@@ -192,15 +193,16 @@ def _from_label_maps(config: TrainConfig, folder: Path, report: Report) -> Run:
         maps.append(_read_label_map(path))
         report(len(maps), len(files), path.name)
     held_out = maps[n_training:]
+    settings = SynthesisSettings(several_protocols=config.several_protocols)
     validator = None
     if held_out:
-        synthesis = BrainSynthesis(held_out, config.patch)
+        synthesis = BrainSynthesis(held_out, config.patch, settings)
         patches = [
             synthesis.patch(np.random.default_rng((config.seed, _VALIDATION_STREAM, index)))
             for index in range(_N_VALIDATION_PATCHES)
         ]
         validator = validate_on_patches(patches, spec)
-    return spec, BrainSynthesis(maps[:n_training], config.patch), validator
+    return spec, BrainSynthesis(maps[:n_training], config.patch, settings), validator
 
 
 def _read_label_map(path: Path) -> LabelMap:

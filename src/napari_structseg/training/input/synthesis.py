@@ -17,6 +17,7 @@ from napari_structseg.training.input.acquisition import acquired, as_normalised
 from napari_structseg.training.input.head_shape import deformed, with_other_sulci
 from napari_structseg.training.input.label_maps import BACKGROUND, LabelMap, Labels, tissue_table
 from napari_structseg.training.input.painting import painted
+from napari_structseg.training.input.protocols import as_drawn
 from napari_structseg.training.input.stripping import cut_off, stripped
 from napari_structseg.training.input.synthesis_settings import SynthesisSettings
 
@@ -79,5 +80,9 @@ class BrainSynthesis:
         if rng.random() < s.cut_probability:
             removed |= cut_off(tissue.shape, rng)
         image[removed] = 0
+        image = as_normalised(image, s, rng)
+        if s.several_protocols:
+            # After everything else: the image does not depend on who looks at it.
+            tissue = as_drawn(labels, label_map.values, tissue, rng)
         tissue[removed] = BACKGROUND
-        return as_normalised(image, s, rng)[None], tissue
+        return image[None], tissue

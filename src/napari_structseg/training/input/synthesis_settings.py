@@ -39,6 +39,9 @@ class SynthesisSettings:
         How often voxels are large along every axis, and their largest size.
     flip_probability
         How often left and right are exchanged.
+    several_protocols
+        Each patch is labelled as one of several raters would, see `protocols`; otherwise as the
+        label map has it.
     """
 
     rotation: float = 20.0
@@ -61,3 +64,4 @@ class SynthesisSettings:
     coarse_probability: float = 0.25
     coarsest: float = 2.5
     flip_probability: float = 0.5
+    several_protocols: bool = False
