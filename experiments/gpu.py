@@ -102,7 +102,7 @@ def _benchmark(work: Path, name: str) -> Path:
     return work / f"bench-{name}.json"
 
 
-def run(queue: list[Task], work: Path, deadline: float) -> bool:
+def run(queue: list[Task], work: Path, deadline: float, grace: float = _GRACE) -> bool:
     """Do what is missing until the deadline.
 
     Parameters
@@ -113,6 +113,8 @@ def run(queue: list[Task], work: Path, deadline: float) -> bool:
         Folder for logs and the record.
     deadline
         Of ``time.monotonic()``.
+    grace
+        Seconds before the deadline at which a task is asked to stop.
 
     Returns
     -------
@@ -127,11 +129,11 @@ def run(queue: list[Task], work: Path, deadline: float) -> bool:
         entry = done.setdefault(task.name, {"status": "waiting", "seconds": 0.0})
         if entry["status"] in ("done", "failed"):
             continue
-        left = deadline - time.monotonic() - _GRACE
-        if left < _LEAST:
+        left = deadline - time.monotonic() - grace
+        if left < min(_LEAST, grace):
             break
         started = time.monotonic()
-        entry["status"] = _run_one(task, work, left)
+        entry["status"] = _run_one(task, work, left, grace)
         entry["seconds"] = round(float(str(entry["seconds"])) + time.monotonic() - started, 1)
         entry["device"] = _device_name()
         with atomic_path(record) as temporary:
@@ -140,7 +142,7 @@ def run(queue: list[Task], work: Path, deadline: float) -> bool:
     return all(done.get(task.name, {}).get("status") == "done" for task in queue)
 
 
-def _run_one(task: Task, work: Path, seconds: float) -> str:
+def _run_one(task: Task, work: Path, seconds: float, grace: float) -> str:
     """Run a task; its output is appended to a log of its own."""
     log = work / (task.name.replace(", ", "-").replace(" ", "-") + ".log")
     logger.info("%s: up to %.0f s", task.name, seconds)
@@ -151,7 +153,7 @@ def _run_one(task: Task, work: Path, seconds: float) -> str:
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(_GRACE)
+                process.wait(grace)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
