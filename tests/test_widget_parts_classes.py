@@ -14,6 +14,7 @@ from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.panels.class_looks import ClassLooks
 from napari_structseg.widgets.parts.class_row import ClassRow, Columns
 from napari_structseg.widgets.parts.measure import Measure
+from napari_structseg.widgets.plots.volume_plot import NARROWEST
 from napari_structseg.widgets.viewer.layers import ResultLayers
 from tiny_models import CLASSES
 
@@ -75,6 +76,18 @@ def test_no_number_is_clipped_and_columns_are_aligned(rows, qtbot, measure, font
             assert page.minimumSizeHint().width() <= WIDTH
         assert rows[1].name.geometry().right() < rows[1].volume.geometry().left()
     assert measure.write(221.507) in ("222 mL", "221,507 px", "221,507 voxels", "22,151 mm²")
+
+
+def test_names_of_usual_length_are_whole(rows, qtbot) -> None:
+    assert rows[0].parentWidget().width() == WIDTH
+    for row in rows:
+        row.show_volume(563.2)
+        row.show_spread(ML)
+    qtbot.wait(1)
+    for row in rows:
+        assert row.name.whole_width() <= row.name.width(), row.name.text()
+    # The curve has given way, but it can be read.
+    assert rows[3].plot.width() >= NARROWEST
 
 
 def test_the_background_has_no_volume_and_no_eye(rows) -> None:

@@ -16,7 +16,7 @@ from napari_structseg.widgets.parts.figure import Figure
 from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
 from napari_structseg.widgets.parts.section import ShortName, SteadyCaption
-from napari_structseg.widgets.plots.volume_plot import VolumePlot
+from napari_structseg.widgets.plots.volume_plot import NARROWEST, VolumePlot
 
 _PERCENTILES = (5, 50, 95)
 _SCALE_TIP = (
@@ -42,21 +42,26 @@ class Columns:
     """
 
     def __init__(self) -> None:
-        self._names: list[QLabel] = []
+        self._names: list[ShortName] = []
         self._labels: list[tuple[QLabel, QLabel]] = []
         self._plots: list[VolumePlot] = []
         self._widths = (0, 0)
 
-    def add(self, name: QLabel, volume: QLabel, interval: QLabel, plot: VolumePlot) -> None:
+    def add(self, name: ShortName, volume: QLabel, interval: QLabel, plot: VolumePlot) -> None:
         """Keep what is in a row aligned with the others."""
         self._names.append(name)
         self._labels.append((volume, interval))
         self._plots.append(plot)
 
     def share(self, width: int) -> None:
-        """Give the plots of rows of this width, in pixels, what names and numbers leave over."""
-        name = max(one.minimumSizeHint().width() for one in self._names)
-        left = width - name - sum(self._widths) - _FIXED
+        """Give the plots of rows of this width, in pixels, what names and numbers leave over.
+
+        Names are whole where that leaves room for a plot that can be read.
+        """
+        beside = width - sum(self._widths) - _FIXED
+        left = beside - max(one.whole_width() for one in self._names)
+        if left < NARROWEST:
+            left = beside - max(one.minimumSizeHint().width() for one in self._names)
         for plot in self._plots:
             plot.set_width(left)
 
@@ -297,5 +302,9 @@ class ClassRow(QWidget):
     def _fit_text(self) -> None:
         for label in (self.volume, self.interval):
             label.ensurePolished()
+        if self._is_transparent:
+            # Its scale gives way: there are no numbers.
+            self.name.ensurePolished()
+            self.name.setMinimumWidth(self.name.whole_width())
         self._columns.begin(f"00,000 {self._measure.unit}", "0,000–0,000")
         self._columns.fit(self.volume.text(), self.interval.text())

@@ -61,6 +61,10 @@ class ShortName(ElidedLabel):
         """No more than that: what is left over comes by stretching."""
         return self.minimumSizeHint()
 
+    def whole_width(self) -> int:
+        """Room for all of the name, in pixels."""
+        return int(self.fontMetrics().horizontalAdvance(self.text())) + _SPARE
+
 
 class Caption(ElidedLabel):
     """One line of secondary text, in the quiet shade of the theme's colour."""

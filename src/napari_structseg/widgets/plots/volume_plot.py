@@ -13,7 +13,7 @@ from napari_structseg.widgets.parts.colors import edge_color, text_color
 
 # Beside a line of text.
 _SIZE = QSize(84, 24)
-_NARROWEST = 28
+NARROWEST = 28
 _POINTS = 96
 _FILL_OPACITY = 0.45
 # Of the axis left free beside the samples, and how empty it may get before it is fitted again:
@@ -96,7 +96,7 @@ class VolumePlot(pg.GraphicsView):  # type: ignore[misc] # pyqtgraph publishes n
 
     def set_width(self, width: int) -> None:
         """Be no wider than this, in pixels; too narrow to be read, it makes way altogether."""
-        self.setMaximumWidth(min(width, _SIZE.width()) if width >= _NARROWEST else 0)
+        self.setMaximumWidth(min(width, _SIZE.width()) if width >= NARROWEST else 0)
 
     def sizeHint(self) -> QSize:
         """As wide as it may be."""
