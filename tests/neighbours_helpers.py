@@ -93,7 +93,7 @@ def panel(qtbot, state) -> NeighboursPanel:
 
 
 @pytest.fixture
-def heard(state) -> list[int]:
+def received(state) -> list[int]:
     """The iterations at each action."""
     changes: list[int] = []
 

@@ -1,4 +1,4 @@
-"""`structseg predict` with models that have a Markov prior."""
+"""`structseg predict` with models that have an MRF."""
 
 from __future__ import annotations
 

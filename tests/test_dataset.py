@@ -309,9 +309,9 @@ def test_missing_channel_is_refused(folder: Path) -> None:
 
 
 def test_run_holds_out_the_last_cases(folder: Path) -> None:
-    heard = []
-    spec, source, validator = build_run(CONFIG, folder, lambda *said: heard.append(said))
-    assert heard == [(1, 2, "case_1"), (2, 2, "case_2")]
+    received = []
+    spec, source, validator = build_run(CONFIG, folder, lambda *said: received.append(said))
+    assert received == [(1, 2, "case_1"), (2, 2, "case_2")]
     assert [case.name for case in source.cases] == ["case_1"]
     assert validator is not None
     assert spec.channels == ("T1",)

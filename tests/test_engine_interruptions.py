@@ -159,7 +159,7 @@ def test_volumes_come_even_if_the_last_slab_is_interrupted(recorder: Recorder) -
     assert volumes.volumes_ml.sum() == pytest.approx(0.5 * math.prod(SHAPE))
 
 
-def test_a_volume_begins_anew_with_other_controls(
+def test_a_volume_begins_again_with_other_controls(
     recorder: Recorder, distribution: LowRankNormal
 ) -> None:
     recorder.once(slab(2), lambda: recorder.engine.request(request_of(OTHER)))

@@ -246,14 +246,14 @@ def test_a_model_that_still_runs_has_no_whole_labels(distribution: LowRankNormal
 
 def test_callbacks_come_in_the_worker(distribution: LowRankNormal) -> None:
     engine = Engine(distribution, 0.5)
-    heard, done = [], threading.Event()
+    received, done = [], threading.Event()
 
     def on_done(labels: object) -> None:
-        heard.extend([labels, threading.current_thread()])
+        received.extend([labels, threading.current_thread()])
         done.set()
 
     whole = engine.whole_labels(ask(FIRST))
     whole.add_done_callback(on_done)
     assert done.wait(TIMEOUT)
-    assert heard[0] is whole
+    assert received[0] is whole
     engine.close()

@@ -214,10 +214,10 @@ def test_fold_says_who_is_trained_on(dataset, tmp_path: Path, fold: int) -> None
     folds = [{"train": ["c0", "c2"], "val": ["c1"]}, {"train": ["c1"], "val": ["c2", "c0"]}]
     (dataset / SPLITS).write_text(json.dumps(folds))
     config = with_options(read_config(write_config(tmp_path)), fold=fold)
-    heard: list[str] = []
-    _, source, validator = build_run(config, dataset, lambda _a, _b, name: heard.append(name))
+    received: list[str] = []
+    _, source, validator = build_run(config, dataset, lambda _a, _b, name: received.append(name))
     assert [case.name for case in source.cases] == folds[fold]["train"]
-    assert heard == [["c0", "c2", "c1"], ["c1", "c0"]][fold]
+    assert received == [["c0", "c2", "c1"], ["c1", "c0"]][fold]
     assert validator is not None
 
 

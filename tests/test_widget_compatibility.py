@@ -12,21 +12,30 @@ from napari_structseg.controls import (
     Nudge,
 )
 from napari_structseg.widgets.plots.compatibility_picture import CompatibilityPicture
-from neighbours_helpers import WIDTH, classes, compatibility, heard, n_colors, panel, pixels, state  # noqa: F401
+from neighbours_helpers import (  # noqa: F401
+    WIDTH,
+    classes,
+    compatibility,
+    n_colors,
+    panel,
+    pixels,
+    received,
+    state,
+)
 from tiny_models import CLASSES
 
 
-def test_weights_are_folded_away_until_wanted(panel, heard) -> None:
+def test_weights_are_folded_away_until_wanted(panel, received) -> None:
     assert panel.picture.isHidden()
     panel.weights_button.click()
     assert not panel.picture.isHidden()
     assert n_colors(panel.picture.grid) > 20
     panel.weights_button.click()
     assert panel.picture.isHidden()
-    assert heard == []
+    assert received == []
 
 
-def test_a_pair_is_clicked_nudged_marked_and_reset(panel, heard, qtbot, state) -> None:
+def test_a_pair_is_clicked_nudged_marked_and_reset(panel, received, qtbot, state) -> None:
     panel.weights_button.click()
     grid, slider = panel.picture.grid, panel.picture.slider
     assert not slider.isEnabled()
@@ -61,7 +70,7 @@ def test_a_pair_is_clicked_nudged_marked_and_reset(panel, heard, qtbot, state) -
     panel.picture.clear_button.click()
     assert state.controls.nudges == ()
     assert not panel.picture.clear_button.isEnabled()
-    assert len(heard) == 4
+    assert len(received) == 4
 
 
 def test_cells_are_reached_by_keys(panel, qtbot) -> None:

@@ -54,7 +54,7 @@ def panel(qtbot, state) -> HypothesesPanel:
 
 
 @pytest.fixture
-def heard(state) -> list[int]:
+def received(state) -> list[int]:
     """Samples chosen."""
     samples: list[int] = []
     state.controls.events.chosen.connect(lambda: samples.append(state.controls.sample))
@@ -111,20 +111,20 @@ def test_a_click_chooses_the_representative(panel, state, qtbot) -> None:
     assert panel.chosen is None
 
 
-def test_rows_by_keys(panel, heard, qtbot) -> None:
+def test_rows_by_keys(panel, received, qtbot) -> None:
     panel.step(1)
-    assert heard == []
+    assert received == []
     panel.show_hypotheses(hypotheses(), CONTROLS)
     panel.rows[0].setFocus()
     qtbot.keyClick(panel.rows[0], Qt.Key.Key_Down)
-    assert heard == [panel.rows[0].mode.representative]
+    assert received == [panel.rows[0].mode.representative]
     qtbot.keyClick(panel.rows[0], Qt.Key.Key_Up)
-    assert heard[-1] == panel.rows[2].mode.representative
+    assert received[-1] == panel.rows[2].mode.representative
     qtbot.keyClick(panel.rows[1], Qt.Key.Key_Space)
-    assert heard[-1] == panel.rows[1].mode.representative
+    assert received[-1] == panel.rows[1].mode.representative
     # With Shift the arrows are the dock's.
     qtbot.keyClick(panel.rows[1], Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
-    assert len(heard) == 3
+    assert len(received) == 3
 
 
 def test_modes_of_other_samples_are_pale(panel, state) -> None:
@@ -167,7 +167,7 @@ def test_outlines_of_the_representative(panel) -> None:
     assert columns.max() == pytest.approx(4 + 30 * 66 / 40, abs=2)
 
 
-def test_the_pairs(panel, heard, qtbot) -> None:
+def test_the_pairs(panel, received, qtbot) -> None:
     picture = panel.picture
     panel.pairs_button.click()
     assert not picture.isHidden()
@@ -202,13 +202,13 @@ def test_the_pairs(panel, heard, qtbot) -> None:
     point_at(11, 10)
     assert picture.text.endswith(f"{1 - 100 / 102:.2f}")
     qtbot.mouseClick(picture, Qt.MouseButton.LeftButton, pos=centre(11, 10))
-    assert heard == [last]
+    assert received == [last]
     qtbot.keyClick(picture, Qt.Key.Key_Right)
     qtbot.keyClick(picture, Qt.Key.Key_Right)
     assert picture.place == (11, 11)
     qtbot.keyClick(picture, Qt.Key.Key_Up)
     qtbot.keyClick(picture, Qt.Key.Key_Return)
-    assert heard == [last, found.order[10]]
+    assert received == [last, found.order[10]]
     # Like modes are dark, unlike ones bright, in the order of the modes.
     pixels = picture_of(picture).astype(int).sum(axis=-1)
     dark, bright = centre(2, 4), centre(2, 9)

@@ -89,7 +89,7 @@ def state() -> ExplorerState:
 
 
 @pytest.fixture
-def heard(state) -> list[object]:
+def received(state) -> list[object]:
     """Positions moved to, and samples chosen."""
     events: list[object] = []
     controls = state.controls
@@ -97,13 +97,13 @@ def heard(state) -> list[object]:
     return events
 
 
-def test_dragging_moves_in_the_plane(panel, heard, state) -> None:
+def test_dragging_moves_in_the_plane(panel, received, state) -> None:
     pad = panel.pad
     assert state.controls.latent == ()
     corner = pad.place(np.array([1.5, -2.0, 0]))
     drag(pad, pad.place(np.array([-2.6, 2.6, 0])), corner)
     assert state.controls.latent == pytest.approx((1.5, -2, 0))
-    assert heard[-1] == state.controls.latent
+    assert received[-1] == state.controls.latent
     assert panel.where.text() == "At +1.50 σ, −2.00 σ"
     # What is not painted stays as it is.
     panel.across_box.setCurrentIndex(2)
@@ -112,23 +112,23 @@ def test_dragging_moves_in_the_plane(panel, heard, state) -> None:
     assert state.controls.latent == pytest.approx((1.5, 2.5, 1.0))
 
 
-def test_dots_are_samples(panel, heard, state) -> None:
+def test_dots_are_samples(panel, received, state) -> None:
     pad = panel.pad
     for sample in (2, 4):
         place = pad.place(factors(7, sample))
         drag(pad, place)
-        assert heard == [sample]
+        assert received == [sample]
         event = QHelpEvent(
             QHelpEvent.Type.ToolTip, place.toPoint(), pad.mapToGlobal(place.toPoint())
         )
         QApplication.sendEvent(pad, event)
         assert QToolTip.text() == f"Sample {sample}"
-        heard.clear()
+        received.clear()
     # From a sample on, its coordinates beside the plane stay.
     state.controls.take(Controls(sample=4))
     place = pad.place(factors(7, 4))
     drag(pad, place, place + QPointF(1, 0), place + QPointF(20, 0))
-    assert len(heard) == 1
+    assert len(received) == 1
     assert state.controls.latent[1:] == pytest.approx(factors(7, 4)[1:])
     assert state.controls.latent[0] > factors(7, 4)[0]
 
@@ -147,18 +147,18 @@ def test_back_to_the_mean(panel, qtbot, state) -> None:
         assert pad.coordinates == (0, 0)
 
 
-def test_keys(panel, heard, qtbot, state) -> None:
+def test_keys(panel, received, qtbot, state) -> None:
     keys = (Qt.Key.Key_Right, Qt.Key.Key_Right, Qt.Key.Key_Up, Qt.Key.Key_Left, Qt.Key.Key_Down)
     for key in keys:
         qtbot.keyClick(panel.pad, key)
     assert state.controls.latent == pytest.approx((0.1, 0, 0))
-    assert len(heard) == 5
+    assert len(received) == 5
     qtbot.keyClick(panel.pad, Qt.Key.Key_Right, Qt.KeyboardModifier.ShiftModifier)
     qtbot.keyClick(panel.pad, Qt.Key.Key_A)
-    assert len(heard) == 5
+    assert len(received) == 5
 
 
-def test_temperature_scales_the_prior(panel, heard, state) -> None:
+def test_temperature_scales_the_prior(panel, received, state) -> None:
     pad = panel.pad
     position = np.array([1.0, 0.5, 0])
     centre = pad.place(np.zeros(N_LATENTS))
@@ -176,9 +176,9 @@ def test_temperature_scales_the_prior(panel, heard, state) -> None:
     state.controls.take(Controls(temperature=3))
     assert pad.rect().contains(pad.place(np.array([2.0, 0, 0])).toPoint())
     state.controls.take(Controls(temperature=0))
-    n_heard = len(heard)
+    n_received = len(received)
     drag(pad, QPointF(20, 20))
-    assert len(heard) == n_heard
+    assert len(received) == n_received
     # However far the mouse is.
     state.controls.take(Controls(temperature=0.1))
     drag(pad, QPointF(pad.width(), 0))
@@ -318,20 +318,20 @@ def test_a_model_without_latents_has_no_pad(dock) -> None:
     assert dock.widget.latent_section.isHidden()
 
 
-def test_a_double_click_that_trembles_is_none_the_less_the_mean(panel, heard, state) -> None:
+def test_a_double_click_that_trembles_is_none_the_less_the_mean(panel, received, state) -> None:
     pad = panel.pad
     place = QPointF(30, 40)
     double_click = QMouseEvent.Type.MouseButtonDblClick
     state.controls.sample = 2
-    heard.clear()
+    received.clear()
     drag(pad, place, pressed=double_click, button=Qt.MouseButton.RightButton)
-    assert heard == []
+    assert received == []
     drag(pad, place, pressed=double_click)
     state.controls.sample = 2
     drag(pad, place, place + QPointF(1, 0), pressed=double_click)
-    assert heard == [MEAN, 2, MEAN]
+    assert received == [MEAN, 2, MEAN]
     drag(pad, place, place + QPointF(9, 0), pressed=double_click)
-    assert heard[-1] == state.controls.latent != ()
+    assert received[-1] == state.controls.latent != ()
 
 
 def test_an_axis_that_changes_nothing_is_not_offered(qtbot) -> None:

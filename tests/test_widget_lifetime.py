@@ -209,7 +209,7 @@ def test_the_dock_closed_while_it_renders(exploring) -> None:
     assert len(viewer.keymap) == n_bound - len(SHORTCUTS)
     assert engine.join(60)
     QApplication.processEvents()
-    # Nobody listens any more.
+    # Nobody listens now.
     viewer.dims.set_current_step(0, 1)
     viewer.layers["T1"].contrast_limits = (0, 50)
     viewer.layers["T1"].name = "renamed"

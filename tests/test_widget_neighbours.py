@@ -25,10 +25,10 @@ from neighbours_helpers import (  # noqa: F401
     WIDTH,
     compatibility,
     convergence,
-    heard,
     n_colors,
     panel,
     pixels,
+    received,
     state,
     wheel,
 )
@@ -82,7 +82,9 @@ def test_sliders_are_dragged_where_it_is_useful_and_typed_beyond(panel, state) -
     assert state.controls.nudges == (Nudge(first=0, second=1, amount=NUDGE_MAX),)
 
 
-def test_iterations_are_dragged_typed_wheeled_keyed_and_reset(panel, heard, qtbot, state) -> None:
+def test_iterations_are_dragged_typed_wheeled_keyed_and_reset(
+    panel, received, qtbot, state
+) -> None:
     iterations = panel.iteration_slider
     iterations.slider.setValue(7.4)
     assert state.controls.iterations == iterations.slider.value() == iterations.box.value() == 7
@@ -116,7 +118,7 @@ def test_iterations_are_dragged_typed_wheeled_keyed_and_reset(panel, heard, qtbo
     assert state.controls.iterations == 10
     panel.step_iterations(-4)
     qtbot.mouseDClick(iterations.slider, Qt.MouseButton.LeftButton)
-    assert heard == [7, 23, 24, 23, 28, 50, 0, 1, 2, 1, 10, 6, 10]
+    assert received == [7, 23, 24, 23, 28, 50, 0, 1, 2, 1, 10, 6, 10]
     assert not iterations.reset_button.isEnabled()
 
 
@@ -131,7 +133,7 @@ def test_iterations_follow_the_mouse(panel, qtbot, state) -> None:
     assert float(slider.sliderPosition()).is_integer()
 
 
-def test_every_control_says_that_it_changed(panel, heard, state) -> None:
+def test_every_control_says_that_it_changed(panel, received, state) -> None:
     panel.strength_slider.set_value(2)
     assert state.controls.mrf_strength == 2
     panel.details.damping_slider.set_value(0.5)
@@ -141,7 +143,7 @@ def test_every_control_says_that_it_changed(panel, heard, state) -> None:
         assert state.controls.update_rule == kind
     panel.stop_box.click()
     assert state.display.stop_when_converged
-    assert len(heard) == 6
+    assert len(received) == 6
     assert not panel.is_default
 
 
@@ -152,14 +154,14 @@ def test_a_proximal_step_has_no_damping(panel) -> None:
     assert panel.details.damping_slider.isEnabled()
 
 
-def test_changes_are_chosen_apart(panel, heard, state) -> None:
+def test_changes_are_chosen_apart(panel, received, state) -> None:
     for changes in (Changes.START, Changes.PREVIOUS, Changes.NONE):
         panel.changes_choice.buttons[changes].click()
         assert state.display.changes is changes
-    assert heard == []
+    assert received == []
 
 
-def test_reset_all_is_one_change(panel, heard, state) -> None:
+def test_reset_all_is_one_change(panel, received, state) -> None:
     panel.changes_choice.choose(Changes.START)
     panel.iteration_slider.set_value(3)
     panel.strength_slider.set_value(2)
@@ -168,23 +170,23 @@ def test_reset_all_is_one_change(panel, heard, state) -> None:
     panel.stop_box.setChecked(True)
     panel.picture.select(1, 2)
     panel.picture.slider.set_value(1)
-    heard.clear()
+    received.clear()
     panel.reset_button.click()
-    assert heard == [10]
+    assert received == [10]
     assert panel.is_default
     assert panel.details.damping_slider.isEnabled()
     assert state.display.changes is Changes.START
     panel.reset_button.click()
-    assert heard == [10]
+    assert received == [10]
 
 
-def test_another_model_says_nothing(panel, heard, state) -> None:
+def test_another_model_says_nothing(panel, received, state) -> None:
     state.controls.iterations = 5
     panel.show_convergence(convergence())
     panel.show_progress(12, 30)
-    heard.clear()
+    received.clear()
     panel.set_model(CLASSES[:3], iterations=5)
-    assert heard == []
+    assert received == []
     assert panel.details.plot.iteration == 5
     assert panel.is_default
     assert panel.details.plot.convergence is None

@@ -346,7 +346,7 @@ def test_a_prior_that_needs_too_much_memory_changes_nothing(exploring) -> None:
     huge.close()
 
 
-class Heard(logging.Handler):
+class LoggedThreads(logging.Handler):
     """In which threads the prior of a model was read: its classes have other names."""
 
     def __init__(self) -> None:
@@ -354,7 +354,7 @@ class Heard(logging.Handler):
         self.threads: list[str | None] = []
         self._logger = logging.getLogger("napari_structseg.prediction.other_prior")
 
-    def __enter__(self) -> Heard:
+    def __enter__(self) -> LoggedThreads:
         self._logger.addHandler(self)
         return self
 
@@ -374,21 +374,21 @@ def german(dock) -> Path:
 def test_weights_of_a_prior_are_read_away_from_the_window(exploring) -> None:
     """The main thread goes on at once: what is chosen takes effect when events are handled."""
     path = german(exploring)
-    with Heard() as heard:
+    with LoggedThreads() as logged:
         exploring.widget.state.source.prior = str(path)
         assert exploring.widget.is_busy()
         assert exploring.widget._controller.current.prior is None
         exploring.settle()
-    assert heard.threads == ["structseg-background"]
+    assert logged.threads == ["structseg-background"]
     assert np.array_equal(exploring.labels, refined(exploring, path))
 
 
 def test_the_next_run_reads_the_prior_itself(exploring) -> None:
     path = german(exploring)
     choose_file(exploring, path)
-    with Heard() as heard:
+    with LoggedThreads() as logged:
         exploring.run()
-    assert heard.threads == ["structseg-run"]
+    assert logged.threads == ["structseg-run"]
     assert exploring.widget.neighbours.prior_chooser.choice == str(path)
     assert np.array_equal(exploring.labels, refined(exploring, path))
 
@@ -396,10 +396,10 @@ def test_the_next_run_reads_the_prior_itself(exploring) -> None:
 def test_a_prior_chosen_during_the_run_is_taken_when_it_has_finished(exploring) -> None:
     path = german(exploring)
     exploring.widget.source.run_button.click()
-    with Heard() as heard:
+    with LoggedThreads() as logged:
         exploring.widget.state.source.prior = str(path)
         exploring.settle()
-    assert set(heard.threads) == {"structseg-background"}
+    assert set(logged.threads) == {"structseg-background"}
     assert exploring.widget._controller.current.is_complete
     assert exploring.widget.neighbours.prior_chooser.choice == str(path)
     assert np.array_equal(exploring.labels, refined(exploring, path))

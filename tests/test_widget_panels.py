@@ -156,10 +156,10 @@ def test_reset_all_is_one_change(exploring) -> None:
     spread = exploring.widget.spread
     spread.temperature_slider.set_value(2)
     spread.rows[1].scale.set_value(2)
-    state, heard = exploring.widget.state, []
-    state.settled.connect(heard.append)
+    state, received = exploring.widget.state, []
+    state.settled.connect(received.append)
     spread.reset_button.click()
-    assert heard == [{"controls.temperature", "controls.class_scale"}]
+    assert received == [{"controls.temperature", "controls.class_scale"}]
     assert state.controls.class_scale == (1, 1, 1, 1)
 
 

@@ -35,7 +35,7 @@ Coordinate = Annotated[float, Field(ge=-LATENT_MAX, le=LATENT_MAX, allow_inf_nan
 
 
 class Nudge(BaseModel):
-    """Two classes that should touch more, or less, than the prior wants.
+    """Two classes that should touch more, or less, than the MRF wants.
 
     The message to each of the two gains `amount` times the mean responsibility of the other
     among the neighbours.

@@ -86,7 +86,7 @@ def bench_meanfield(settings: MeanFieldSettings, report: Callable[[str], None]) 
     Raises
     ------
     ConfigError
-        If the shipped model has no prior of the network kind.
+        If the shipped model has no MRF of the network kind.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -147,7 +147,7 @@ def demo_image(shape: tuple[int, int, int]) -> Image:
 
 
 def model_and_prior(image: Image) -> tuple[SegmentationNetwork, MarkovPrior]:
-    """The shipped model, and its prior on the axes of an image.
+    """The shipped model, and its MRF on the axes of an image.
 
     Raises
     ------

@@ -45,11 +45,11 @@ def measure(settings: MeanFieldSettings) -> dict[str, float]:
         raise RuntimeError(f"the dock shows nothing: {dock.banner.message}")
     finished: list[SliceLabels] = []
 
-    def hear(result: Result) -> None:
+    def note(result: Result) -> None:
         if isinstance(result, SliceLabels) and result.is_final:
             finished.append(result)
 
-    dock.engine.result.connect(hear)
+    dock.engine.result.connect(note)
     frames = Frames(find_canvas())
     frames.watch(dock.layers.segmentation)
     strengths = itertools.cycle(_STRENGTHS)

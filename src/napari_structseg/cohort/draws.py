@@ -39,7 +39,7 @@ class DrawSettings:
     temperature
         How far samples stray from the mean; None: as each model was calibrated, else 1.
     iterations
-        Iterations of mean field of models that have a prior; None: each model's own number.
+        Iterations of mean field of models that have an MRF; None: each model's own number.
     batch
         Samples that are drawn at a time.
     """
@@ -63,7 +63,7 @@ class DrawSettings:
         case
             Its name.
         own_iterations
-            Of the model's prior; 0 without one.
+            Of the model's MRF; 0 without one.
         calibrated
             Where the model's temperature and class scales start; None: at 1.
         """

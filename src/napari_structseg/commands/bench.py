@@ -75,7 +75,7 @@ def meanfield(
     moves: int = 50,
     no_window: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Time mean field with the prior of brain-tissue, beside the direct way.
+    """Time mean field with the MRF of brain-tissue, beside the direct way.
 
     The direct way is convolution, leaky ReLU, convolution and softmax in torch over the whole
     volume. Both must agree to 1e-5 in probability. Needs nilearn for the brain, about 3 GB of

@@ -50,7 +50,7 @@ def train(
         (the best on the validation cases: of a stochastic model, by its samples).
     start
         Start from the weights of a model (a file, or the name of a shipped one) with the same
-        architecture, channels and classes, instead of random ones. It may lack the prior.
+        architecture, channels and classes, instead of random ones. It may lack the MRF.
     resume
         Continue the run in --out where it stopped; with more steps than before, too.
     fold

@@ -160,7 +160,7 @@ def load_weights(
     with torch.device("meta"):
         network = build_network(spec)
     if spec.prior is not None:
-        # What a prior knows from its shape alone is in no file, so it needs memory from the start.
+        # What an MRF knows from its shape alone is in no file, so it needs memory from the start.
         with torch.random.fork_rng(devices=[]):
             network.prior = spec.prior.build(spec.dimensions, spec.n_classes)
     # A copy: the file may be replaced while the network is in use.

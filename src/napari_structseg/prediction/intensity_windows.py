@@ -1,4 +1,4 @@
-"""Which window of intensities a model is shown of an image."""
+"""Which intensity window of an image a model is shown."""
 
 from __future__ import annotations
 

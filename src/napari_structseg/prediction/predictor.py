@@ -233,7 +233,7 @@ class Predictor(ImagePredictor):
         state = self.network.state_dict()
         bad = [name for name, one in state.items() if one.is_floating_point()]
         bad = [name for name in bad if not all_finite(state[name])]
-        cause = "Its weights are finite: check that the window of intensities suits the image."
+        cause = "Its weights are finite: check that the intensity window suits the image."
         if bad:
             cause = (
                 f"{len(bad)} of its tensors hold such values, the first is {bad[0]!r}: its "

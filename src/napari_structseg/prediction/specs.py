@@ -68,7 +68,7 @@ Spec = ModelSpec | MapSpec
 
 
 def are_alike(one: Spec, other: Spec) -> bool:
-    """Whether two say the same of all but the window of intensities that a model is shown."""
+    """Whether two say the same of all but the intensity window that a model is shown."""
     if isinstance(one, ModelSpec) and isinstance(other, ModelSpec):
         one = one.model_copy(update={"intensity": other.intensity})
     return one == other

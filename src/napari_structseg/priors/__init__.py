@@ -1,4 +1,4 @@
-"""Priors on label images: what couples the labels of neighbouring voxels."""
+"""MRFs on label images: what couples the labels of neighbouring voxels."""
 
 from napari_structseg.priors.base import MarkovPrior
 from napari_structseg.priors.energy import contraction_bound, free_energy

@@ -1,4 +1,4 @@
-"""What every Markov random field prior has in common."""
+"""What every MRF has in common."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def predict(
     ------
     ConfigError
         If a control, the number of samples or the device is not valid, if there is not either a
-        model or probabilities, if the prior does not fit, if there is no prior to control, or if
+        model or probabilities, if the MRF does not fit, if there is no MRF to control, or if
         the model has no use for slices or a window.
     InputError
         If the image, the probabilities or the folder cannot be used, or results are there
@@ -127,7 +127,7 @@ def reproduce(
     out, overwrite, report
         As for :func:`predict`.
     model, prior
-        Where the model is, and the one whose prior was used, if not where the recipe says.
+        Where the model is, and the one whose MRF was used, if not where the recipe says.
     probabilities
         The class probabilities it was made from, under any name.
     device
@@ -142,7 +142,7 @@ def reproduce(
     Raises
     ------
     InputError
-        As for :func:`predict`; if the image, the model, the probabilities or the prior is not the
+        As for :func:`predict`; if the image, the model, the probabilities or the MRF is not the
         recipe's; or, after writing them, if the results are not the recipe's to the last voxel.
     """
     wanted = read_recipe(recipe)

@@ -110,7 +110,7 @@ def render_results(
     distribution
         p(eta | x).
     controls
-        Seed, temperature, class scales, and how the prior is applied.
+        Seed, temperature, class scales, and how the MRF is applied.
     n_samples
         How many samples of the series.
     prior

@@ -55,7 +55,7 @@ class RecipeControls(_Part):
     prior: RecipePrior | None = Field(None, description="None: there was no prior.")
 
     def of_prior(self) -> dict[str, Any]:
-        """Fields of a :class:`PredictionRequest`; none without a prior."""
+        """Fields of a :class:`PredictionRequest`; none without an MRF."""
         if self.prior is None:
             return {}
         return {
@@ -123,7 +123,7 @@ class Recipe(_Part):
 
     @property
     def prior_source(self) -> ModelReference | None:
-        """The other model whose prior refined the labels, if any."""
+        """The other model whose MRF refined the labels, if any."""
         return None if self.controls.prior is None else self.controls.prior.source
 
     def request(

@@ -63,7 +63,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
 
 
 def check_prior(recipe: Recipe, name: str, *, has_prior: bool) -> None:
-    """Raise InputError unless a recipe says what to do with a prior, if there is one."""
+    """Raise InputError unless a recipe says what to do with an MRF, if there is one."""
     if (recipe.controls.prior is None) == has_prior:
         has, says = ("a", "nothing about it") if has_prior else ("no", "what it did")
         raise InputError(

@@ -136,7 +136,7 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
     Raises
     ------
     ConfigError
-        If a control, the device or the prior does not fit.
+        If a control, the device or the MRF does not fit.
     InputError
         If the image or the folder cannot be used, or something is not the recipe's.
     MemoryLimitError

@@ -196,7 +196,7 @@ class Engine:
         """Deliver results until all are out (True) or a newer request takes over (False)."""
         is_something_shown = False
         for result in self._work.visible(generation, request):
-            # Of a prior's iterations one is shown, at least, before a newer request is taken.
+            # Of an MRF's iterations one is shown, at least, before a newer request is taken.
             is_between = result is None or _is_growing(result)
             if result is not None and not self._queue.is_closed:
                 self.result.emit(result)

@@ -86,9 +86,9 @@ class Request:
     show
         What to draw.
     changes
-        Which labels that a prior changed are marked.
+        Which labels that an MRF changed are marked.
     stop_when_converged
-        Run a prior no further than until it has converged.
+        Run an MRF no further than until it has converged.
     n_samples
         Samples behind contours, entropy, agreement and volumes.
     n_outlines
@@ -132,7 +132,7 @@ class SliceLabels:
     seconds
         Compute time.
     is_final
-        Whether more iterations of a prior are to come for the same request.
+        Whether more iterations of an MRF are to come for the same request.
     """
 
     generation: int
@@ -144,7 +144,7 @@ class SliceLabels:
 
 @dataclass(frozen=True, slots=True)
 class ChangedLabels:
-    """Where a prior has changed the labels of the visible region, ``(*region)``."""
+    """Where an MRF has changed the labels of the visible region, ``(*region)``."""
 
     generation: int
     region: Region
@@ -255,7 +255,7 @@ class LatentSpace:
     Attributes
     ----------
     directions
-        Rows are orthogonal unit vectors in standard deviations of the prior, ``(L, L)``.
+        Rows are orthogonal unit vectors in standard deviations of the latent prior, ``(L, L)``.
     strength
         Root mean square change of a probability for one standard deviation along each,
         descending, ``(L,)``.

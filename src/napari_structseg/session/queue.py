@@ -99,7 +99,7 @@ class RequestQueue:
             return taken
 
     def put_down(self) -> None:
-        """Nothing is being answered any more."""
+        """Nothing is being answered now."""
         with self._condition:
             self._is_busy = False
             self._condition.notify_all()

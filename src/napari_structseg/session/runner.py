@@ -37,7 +37,7 @@ class RunOutcome:
     distribution
         p(eta | x) on the image's grid.
     prior
-        The model's own prior on the image's axes; None if it has none.
+        The model's own MRF on the image's axes; None if it has none.
     spec
         The model's specification, or that of maps of probabilities.
     path
@@ -47,7 +47,7 @@ class RunOutcome:
     region
         The part of the image that the distribution is of; None: all of it.
     other_prior
-        The prior of another model that the run was asked to read, or why it cannot be used; None:
+        The MRF of another model that the run was asked to read, or why it cannot be used; None:
         it was asked for none, or for one that was chosen for something else.
     """
 
@@ -82,7 +82,7 @@ class ModelRun:
     window
         Intensities that the model sees as 0 and 1; None: as the model says.
     wanted_prior
-        The prior of another model, to be read as well. Where it cannot be, the run goes on.
+        The MRF of another model, to be read as well. Where it cannot be, the run goes on.
     synchronous
         Run inside :meth:`start`.
     """

@@ -1,4 +1,4 @@
-"""Contract suites: what every kind of distribution, predictor, MRF prior and solver must fulfil.
+"""Contract suites: what every kind of distribution, predictor, MRF and solver must fulfil.
 
 Others inherit them to test their own kinds. pytest is needed here, and nowhere else in the package.
 """

@@ -11,13 +11,13 @@ from psygnal import EventedModel, SignalInstance
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QWidget
 
-# Of each widget: the signals it follows, and the methods that hear them.
+# Of each widget: the signals it follows, and the methods that they call.
 _FOLLOWED: WeakKeyDictionary[QWidget, list[tuple[SignalInstance, WeakMethod[Any]]]] = (
     WeakKeyDictionary()
 )
 
 
-def follow(owner: QWidget, signal: SignalInstance, hear: Callable[..., Any]) -> None:
+def follow(owner: QWidget, signal: SignalInstance, slot: Callable[..., Any]) -> None:
     """Call a method with whatever a signal emits, until :func:`let_go`.
 
     Parameters
@@ -26,15 +26,15 @@ def follow(owner: QWidget, signal: SignalInstance, hear: Callable[..., Any]) -> 
         A widget.
     signal
         Of the state or of what computes.
-    hear
+    slot
         A method. Neither it nor its object is kept alive.
     """
-    signal.connect(hear)
-    _FOLLOWED.setdefault(owner, []).append((signal, WeakMethod(hear)))
+    signal.connect(slot)
+    _FOLLOWED.setdefault(owner, []).append((signal, WeakMethod(slot)))
 
 
 def let_go(widget: QWidget) -> None:
-    """Have a widget, and all within it, follow nothing any more: before Qt deletes them.
+    """Have a widget, and all within it, follow nothing from now on: before Qt deletes them.
 
     Qt says itself when it deletes a widget, but in the middle of Python's garbage collection,
     where nothing of Python can be called. Where a window takes the widget with it, Qt has deleted
@@ -46,9 +46,9 @@ def let_go(widget: QWidget) -> None:
         owners = [owner for owner in list(_FOLLOWED) if not _is_alive(owner)]
     for owner in owners:
         for signal, reference in _FOLLOWED.pop(owner, []):
-            hear = reference()
-            if hear is not None:
-                signal.disconnect(hear, missing_ok=True)
+            slot = reference()
+            if slot is not None:
+                signal.disconnect(slot, missing_ok=True)
 
 
 def _is_alive(widget: QWidget) -> bool:

@@ -33,7 +33,7 @@ class CarriedOver:
 
     @property
     def wanted_prior(self) -> WantedPrior | None:
-        """The prior of another model that is chosen, and what for; None: there is none."""
+        """The MRF of another model that is chosen, and what for; None: there is none."""
         model = self._state.source.prior
         return None if model is None else WantedPrior(model, self._given)
 
@@ -43,26 +43,26 @@ class CarriedOver:
         read: OtherPrior | Exception | None,
         before: Exploration | None,
     ) -> str | None:
-        """Refine with the prior that is chosen, where it was chosen for the same model or maps.
+        """Refine with the MRF that is chosen, where it was chosen for the same model or maps.
 
         Parameters
         ----------
         exploration
             What is to be shown next.
         read
-            What came of reading the prior that its run was to read, or None.
+            What came of reading the MRF that its run was to read, or None.
         before
             What is shown now.
 
         Returns
         -------
         model
-            The model whose prior is chosen, but still has to be read; None: there is none.
+            The model whose MRF is chosen, but still has to be read; None: there is none.
 
         Raises
         ------
         StructSegError, MemoryError, RuntimeError
-            If the prior cannot be used. The exploration keeps its own.
+            If the MRF cannot be used. The exploration keeps its own.
         """
         given, wanted, run = self._given, self._state.source.prior, exploration.run
         if given is not None and not are_alike(exploration.given, given):

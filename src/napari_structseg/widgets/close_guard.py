@@ -48,7 +48,7 @@ class CloseGuard(QObject):
             parent.installEventFilter(self)
 
     def let_go(self) -> None:
-        """Guard nothing any more."""
+        """Guard nothing from now on."""
         if self._window is not None:
             self._window.removeEventFilter(self)
         self._window = None

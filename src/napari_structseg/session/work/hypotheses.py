@@ -116,5 +116,5 @@ class HypothesisWork:
 
 
 def samples_key(controls: Controls, n_samples: int) -> Hashable:
-    """What samples depend on: not which one is shown, nor what a prior does to it."""
+    """What samples depend on: not which one is shown, nor what an MRF does to it."""
     return of_all_samples(controls), n_samples

@@ -37,7 +37,7 @@ class Ledger:
         self.done[part] = KEYS[part](request)
 
     def forget(self, *parts: Part) -> None:
-        """These parts are not there any more; without any named, nothing is."""
+        """These parts are no longer there; without any named, nothing is."""
         for part in parts or Part:
             self.done.pop(part, None)
             if part in self.slabs:
@@ -76,7 +76,7 @@ class SlabLedger:
                 self._held[index] = None
 
     def clear(self) -> None:
-        """Nothing is there any more."""
+        """Nothing is there now."""
         self._held = [None] * len(self.regions)
 
 

@@ -1,4 +1,4 @@
-"""The window of intensities that a model is shown."""
+"""The intensity window that a model is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What neighbours say: iterations, strength, damping and kind of mean field with the prior."""
+"""What neighbours say: iterations, strength, damping and kind of mean field with the MRF."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _DEFAULT_RULE: Update = "parallel"
 
 
 class NeighboursPanel(QWidget):
-    """Whose prior, controls of mean field, how it converges and, where wanted, the weights.
+    """Whose MRF, controls of mean field, how it converges and, where wanted, the weights.
 
     The button that resets everything is :attr:`reset_button`, for the header above.
 
@@ -135,7 +135,7 @@ class NeighboursPanel(QWidget):
         classes
             In label order.
         iterations
-            How many its prior is used with; None: it has no prior.
+            How many its MRF is used with; None: it has no MRF.
         """
         self._classes = tuple(classes)
         has_prior = iterations is not None
@@ -155,7 +155,7 @@ class NeighboursPanel(QWidget):
         self.show_compatibility(None)
 
     def show_compatibility(self, compatibility: npt.NDArray[np.float32] | None) -> None:
-        """Offer a picture of the prior's weights, see `CompatibilityPicture.show_compatibility`."""
+        """Offer a picture of the MRF's weights, see `CompatibilityPicture.show_compatibility`."""
         self.picture.show_compatibility(self._classes, compatibility)
         self.weights_button.setEnabled(compatibility is not None)
         self._show_weights(self._state.display.open_sections)
@@ -228,7 +228,7 @@ class NeighboursPanel(QWidget):
         self.reset_button.clicked.connect(self.reset)
 
     def _show_iterations(self, _iterations: object = None) -> None:
-        # Without a prior there are none, whatever was chosen for another model.
+        # Without an MRF there are none, whatever was chosen for another model.
         n = self._state.controls.iterations if self._controls.isEnabled() else 0
         self.iteration_slider.show_value(n)
         self.details.plot.show_iteration(n)

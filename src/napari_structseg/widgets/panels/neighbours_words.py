@@ -23,12 +23,12 @@ UPDATES: dict[Update, tuple[str, str]] = {
     "proximal": (
         "Proximal",
         "All voxels at once, held back where they are: R becomes softmax((U + s·M(R) + "
-        "τ·log R) / (1 + τ)), which lowers the free energy of a prior that has one.",
+        "τ·log R) / (1 + τ)), which lowers the free energy of an MRF that has one.",
     ),
     "coloured": (
         "Coloured",
         "One set of voxels that are not neighbours after the other, each from the latest of "
-        "its neighbours: the free energy of a prior that has one never rises.",
+        "its neighbours: the free energy of an MRF that has one never rises.",
     ),
 }
 CHANGES: dict[Changes, tuple[str, str]] = {

@@ -1,4 +1,4 @@
-"""Whose prior refines the labels."""
+"""Whose MRF refines the labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OWN = {True: "MRF of the model itself", False: "No MRF"}
 
 
 class PriorChooser(NarrowCombo):
-    """The model's own prior, those of other models that fit, or one from a file.
+    """The model's own MRF, those of other models that fit, or one from a file.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class PriorChooser(NarrowCombo):
 
     @property
     def choice(self) -> str | None:
-        """The model whose prior is shown as in use; None: the model's own, if it has one."""
+        """The model whose MRF is shown as in use; None: the model's own, if it has one."""
         choice: str | None = self.currentData()
         return choice
 
@@ -50,9 +50,9 @@ class PriorChooser(NarrowCombo):
         Parameters
         ----------
         models
-            Names or files of other models whose prior fits.
+            Names or files of other models whose MRF fits.
         has_own
-            Whether the model has a prior.
+            Whether the model has an MRF.
         """
         self.clear()
         self.addItem(_OWN[has_own], None)
@@ -62,7 +62,7 @@ class PriorChooser(NarrowCombo):
         self._show_choice(self._state.source.prior)
 
     def _show_choice(self, model: str | None) -> None:
-        """Show a model's prior as chosen; None: the model's own, if it has one."""
+        """Show a model's MRF as chosen; None: the model's own, if it has one."""
         index = 0 if model is None else self.findData(model)
         if model is not None and index < 0:
             index = self._add(model)

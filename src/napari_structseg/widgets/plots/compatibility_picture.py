@@ -1,4 +1,4 @@
-"""The weights of a prior as a picture, and nudges of the pairs of classes in it."""
+"""The weights of an MRF as a picture, and nudges of the pairs of classes in it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class CompatibilityPicture(QWidget):
     def show_compatibility(
         self, classes: Sequence[ClassSpec], compatibility: npt.NDArray[np.float32] | None
     ) -> None:
-        """Show the weights of another prior; nudges stay.
+        """Show the weights of another MRF; nudges stay.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class CompatibilityPicture(QWidget):
             The K classes, in label order.
         compatibility
             What a neighbour of class l at an offset adds to the log-likelihood of class k,
-            ``(K, K, 3, 3[, 3])``; None: no prior.
+            ``(K, K, 3, 3[, 3])``; None: no MRF.
         """
         self._classes = tuple(classes)
         self.grid.show_weights(classes, compatibility)

@@ -19,7 +19,7 @@ from napari_structseg.widgets.threads.inbox import Inbox
 
 
 class RunListener(Protocol):
-    """Who hears how a run goes, in the main thread."""
+    """Who is told how a run goes, in the main thread."""
 
     def on_progress(self, done: int, total: int) -> None:
         """So many tiles are done."""

@@ -204,7 +204,7 @@ class ResultLayers:
                 layer.visible = layer is wanted
 
     def mark_changes(self, is_wanted: bool, *, restore: bool) -> None:
-        """Show or hide the marks of labels that a prior has changed."""
+        """Show or hide the marks of labels that an MRF has changed."""
         if self.changes is None:
             if not is_wanted:
                 return

@@ -40,7 +40,7 @@ def spec_of(model: str | None) -> ModelSpec | None:
 
 
 def fitting_priors(models: Iterable[str], refined: Spec) -> list[str]:
-    """Those models, by name or file, whose prior can refine what another one gives."""
+    """Those models, by name or file, whose MRF can refine what another one gives."""
     fitting = []
     for model in models:
         spec = spec_of(model)
