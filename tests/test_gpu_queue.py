@@ -48,7 +48,7 @@ def test_a_training_is_stopped_in_time_and_resumed(gpu: ModuleType, tmp_path: Pa
         gpu.Task("first", ("-c", "print('hello')")),
         gpu.Task("training", ("-c", WAITING.format(mark=str(mark))), mark),
     ]
-    assert not gpu.run(queue, tmp_path, time.monotonic() + 6, grace=3)
+    assert not gpu.run(queue, tmp_path, time.monotonic() + 12, grace=4)
     assert statuses(tmp_path) == {"first": "done", "training": "stopped"}
     assert mark.read_text() == "checkpoint"
     assert (tmp_path / "first.log").read_text() == "hello\n"
