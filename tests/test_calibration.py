@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import napari_structseg as ss
 from napari_structseg.calibration.fit import Search, fit
-from napari_structseg.calibration.points import MOST_POINTS, CasePoints, points_of
+from napari_structseg.calibration.points import CasePoints
 from napari_structseg.calibration.scores import SCORES
 from napari_structseg.cli import main
 from napari_structseg.cohort.cases import Cohort, Selection
@@ -24,6 +24,7 @@ from napari_structseg.errors import Cancelled, ConfigError, InputError, WeightsE
 from napari_structseg.evaluation import crps
 from napari_structseg.io.weights import load_weights, read_spec
 from napari_structseg.models import CalibrationSpec, ClassSpec, HeadSpec
+from napari_structseg.prediction.domain_statistics import MOST_POINTS, lattice_in_box
 from napari_structseg.training.start import start_from
 from nifti_files import save
 from stacks import write_stack
@@ -118,8 +119,8 @@ def test_a_large_image_is_looked_at_on_a_lattice_in_the_box_of_what_is_not_nothi
     data[10:80, 20:, 10:70] = 1
     raters = np.zeros((1, 90, 100, 80), np.uint8)
     raters[0, 5, 50, 50] = 1
-    case = ReadCase("case", "", ss.Image.from_array(data), raters)
-    region = points_of(case)
+    region, share = lattice_in_box(data[None], raters)
+    assert share == pytest.approx(1 / 8, rel=0.05)
     assert data[region].size <= MOST_POINTS
     assert {part.step for part in region} == {2}
     first, last = ([getattr(part, end) for part in region] for end in ("start", "stop"))
@@ -205,7 +206,10 @@ def test_the_spread_of_the_raters_is_found(score, draw, spread, between, tmp_pat
     model = two_class_model(tmp_path / "ssn.safetensors")
     redrawn(dataset, model, 16, draw(spread))
     out = model.with_name("calibrated.safetensors")
-    found = ss.calibrate(dataset, model, out, score=score, samples=40, by_class=False, device="cpu")
+    options = {"samples": 40, "by_class": False, "only": "spread", "device": "cpu"}
+    spec = ss.calibrate(dataset, model, out, score=score, **options)
+    found = spec.calibration
+    assert spec.domain is None
     assert between[0] <= found.temperature <= between[1]
     assert found.class_scale == (1, 1)
     assert found.after[score] < found.before[score]
@@ -228,7 +232,7 @@ def test_the_file_is_the_same_network_and_says_what_was_found(
     spec, old = read_spec(out), read_spec(model)
     found = spec.calibration
     assert old.calibration is None
-    assert spec.model_copy(update={"calibration": None}) == old
+    assert spec.model_copy(update={"calibration": None, "domain": None}) == old
     assert found.score == "ged"
     assert (found.data, found.cases, found.samples) == ("stack", 4, 10)
     assert found.after["ged"] < found.before["ged"]
@@ -321,6 +325,7 @@ def test_a_file_with_other_numbers_of_scales_is_refused(tmp_path: Path) -> None:
         ({"samples": 1}, ConfigError, "2 or more"),
         ({"seed": -1}, ConfigError, "--seed"),
         ({"limit": 0}, ConfigError, "--limit"),
+        ({"only": "temperature"}, ConfigError, "spread or domain"),
         ({"score": "dice"}, ConfigError, "one of likelihood, crps, ged"),
         ({"out": "model.pt"}, ConfigError, r"\*\.safetensors"),
         ({"out": "nowhere/m.safetensors"}, InputError, "no folder"),

@@ -9,23 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from napari_structseg.controls import Controls
 from napari_structseg.data.cases import ReadCase
-from napari_structseg.distributions import LogitDistribution, Region, Spread, region_shape
+from napari_structseg.distributions import LogitDistribution, Spread, region_shape
 from napari_structseg.evaluation.overlaps import LabelArray
 from napari_structseg.evaluation.volumes import voxel_volume
 from napari_structseg.memory import check_memory
-from napari_structseg.prediction.boxes import nonzero_box, shifted
-from napari_structseg.render.lattice import lattice_region
+from napari_structseg.prediction.domain_statistics import lattice_in_box
 from napari_structseg.render.rendering import argmax_labels, combine
 from napari_structseg.render.summaries import noises_of
 
-# Voxels of a case that are looked at: all of a small image, every n-th of a large one.
-MOST_POINTS = 100_000
 # Of a value that is kept; and what scoring one case needs beside the offsets, for each logit.
 _FLOAT_BYTES, _SCORING_COPIES = 4, 4
 
@@ -63,15 +59,14 @@ class CasePoints:
         seed: int,
         n_samples: int,
     ) -> None:
-        region = points_of(case)
+        region, share = lattice_in_box(case.image.data, case.raters)
         n_points = math.prod(region_shape(case.image.spatial_shape, region))
         check_points(n_points, distribution.n_classes, n_samples, case.name)
         self.name = case.name
         self.raters: LabelArray = case.raters[(slice(None), *region)].reshape(
             len(case.raters), n_points
         )
-        stride = math.prod(part.step or 1 for part in region)
-        self.point_volume = stride * voxel_volume(case.image.spacing, unit)[0]
+        self.point_volume = voxel_volume(case.image.spacing, unit)[0] / share
         cropped = distribution.crop(region)
         self.n_classes = distribution.n_classes
         self.tempers_noise = distribution.tempers_noise
@@ -115,22 +110,6 @@ class CasePoints:
             for noise in noises_of(self._seed, self.n_samples)
         ]
         return torch.stack(offsets)
-
-
-def points_of(case: ReadCase) -> Region:
-    """The voxels of a case that are looked at: a lattice in the box of what is not nothing.
-
-    Outside the box every voxel is 0 in all channels, and background to every rater.
-    """
-    something = torch.from_numpy(
-        np.stack([(case.image.data != 0).any(axis=0), (case.raters != 0).any(axis=0)])
-    )
-    box = nonzero_box(something, 1)
-    lattice = lattice_region([part.stop - part.start for part in box], MOST_POINTS)
-    return tuple(
-        slice(part.start, part.stop, inner.step)
-        for part, inner in zip(shifted(lattice, box), lattice, strict=True)
-    )
 
 
 def check_points(n_points: int, n_classes: int, n_samples: int, what: str) -> None:

@@ -4,66 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
+from napari_structseg.calibration.domain import LEAST_CASES, fit_domain
 from napari_structseg.calibration.fit import Search, fit
-from napari_structseg.calibration.points import CasePoints, check_points, points_of
+from napari_structseg.calibration.points import CasePoints, check_points
 from napari_structseg.calibration.scores import SCORES
+from napari_structseg.calibration.settings import SAMPLES, Calibration, Only, check_settings
 from napari_structseg.cohort.cases import Cohort, Selection
 from napari_structseg.cohort.draws import DrawSettings
 from napari_structseg.cohort.facts import Report
 from napari_structseg.cohort.run import check_classes
+from napari_structseg.data.sources import MM
 from napari_structseg.devices import AUTO, resolve_device
 from napari_structseg.distributions import Spread, region_shape
-from napari_structseg.errors import Cancelled, ConfigError, InputError
-from napari_structseg.io.weights import METADATA_KEY, SUFFIX, write_tensors
+from napari_structseg.errors import Cancelled, ConfigError
+from napari_structseg.io.weights import METADATA_KEY, write_tensors
 from napari_structseg.models import CalibrationSpec, ModelSpec
 from napari_structseg.models.calibration_spec import ScoreName
+from napari_structseg.prediction.domain_statistics import Key, lattice_in_box, statistics_of
 from napari_structseg.prediction.protocol import ImagePredictor
 from napari_structseg.prediction.source import open_source
-from napari_structseg.results.request import SAMPLES_MAX, FilePath
-
-# As many as the dock's ranges of volumes are of.
-SAMPLES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What is calibrated, and on what.
-
-    Attributes
-    ----------
-    dataset
-        Folder of a data set as `structseg train` reads it.
-    model
-        Name of a shipped model, or a file.
-    out
-        The file to write, ``*.safetensors``.
-    score
-        What is minimised, see `calibration.scores`.
-    n_samples, seed
-        Samples of each case, and from which their seeds follow.
-    by_class
-        Whether classes have scales of their own, beside the temperature.
-    selection
-        Which cases and raters.
-    device
-        ``auto``, ``cpu``, ``cuda:0``, ...
-    """
-
-    dataset: Path
-    model: str
-    out: Path
-    score: ScoreName = "likelihood"
-    n_samples: int = SAMPLES
-    seed: int = 7
-    by_class: bool = True
-    selection: Selection = field(default_factory=Selection)
-    device: str = AUTO
+from napari_structseg.results.request import FilePath
 
 
 def calibrate(
@@ -75,6 +41,7 @@ def calibrate(
     samples: int = SAMPLES,
     seed: int = 7,
     by_class: bool = True,
+    only: Only | None = None,
     split: str | None = None,
     table: FilePath | None = None,
     raters: Sequence[str] = (),
@@ -84,11 +51,12 @@ def calibrate(
     overwrite: bool = False,
     report: Report | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> CalibrationSpec:
-    """Fit the spread of a model's samples to labelled cases, as ``structseg calibrate`` does.
+) -> ModelSpec:
+    """Fit a model to labelled cases that it serves, as ``structseg calibrate`` does.
 
     Temperature and class scales with the lowest score are written into a copy of the model;
-    prediction, dock and evaluation start there. The network is not changed.
+    prediction, dock and evaluation start there. So are the ranges of a few statistics, by which
+    images are known that the model was not made for. The network is not changed.
 
     Parameters
     ----------
@@ -106,6 +74,9 @@ def calibrate(
         Samples of each case, and from which their seeds follow.
     by_class
         Fit scales of the classes, beside the temperature.
+    only
+        ``spread``: fit temperature and class scales alone; ``domain``: the ranges of the
+        statistics alone; None: both.
     split, table, raters, mixed_raters, limit
         Which cases and raters, see docs/evaluation.md.
     device
@@ -119,8 +90,9 @@ def calibrate(
 
     Returns
     -------
-    calibration
-        What was written: temperature, class scales, and every score before and after.
+    spec
+        What was written. ``spec.calibration`` has temperature, class scales, and every score before
+        and after; ``spec.domain`` the statistics, or is None where there were too few cases.
 
     Raises
     ------
@@ -141,7 +113,16 @@ def calibrate(
         limit=limit,
     )
     wanted = Calibration(
-        Path(dataset), str(model), Path(out), score, samples, seed, by_class, selection, device
+        Path(dataset),
+        str(model),
+        Path(out),
+        score,
+        samples,
+        seed,
+        by_class,
+        only,
+        selection,
+        device,
     )
     return run(wanted, overwrite=overwrite, report=report, cancelled=cancelled)
 
@@ -152,20 +133,45 @@ def run(
     overwrite: bool = False,
     report: Report | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> CalibrationSpec:
+) -> ModelSpec:
     """Calibrate a model, see :func:`calibrate`."""
     tell = report or _tell_nobody
-    _check(wanted, overwrite=overwrite)
+    check_settings(wanted, overwrite=overwrite)
     source = open_source(wanted.model, resolve_device(wanted.device))
     spec = source.spec
     if not isinstance(spec, ModelSpec):
         raise AssertionError("a model is opened, not maps")
     cohort = Cohort(wanted.dataset, wanted.selection)
     check_classes(spec, cohort.class_names)
-    if spec.kind == "point":
+    fits_spread = wanted.only != "domain"
+    if spec.kind == "point" and fits_spread:
         raise _no_spread(spec)
     _check_cases(wanted, cohort, source.predictor, tell)
-    cases = list(_drawn(wanted, cohort, source.predictor, tell, cancelled))
+    cases, statistics = _drawn(wanted, cohort, source.predictor, tell, cancelled)
+    fitted: dict[str, Any] = {}
+    if fits_spread:
+        fitted["calibration"] = _calibration(wanted, spec, cases, tell, cancelled)
+    if wanted.only != "spread":
+        unit = "mm²" if spec.dimensions == 2 else "mL"
+        fitted["domain"] = fit_domain(statistics, wanted.data_name, volume_unit=unit)
+        if fitted["domain"] is None and not fits_spread:
+            raise ConfigError(
+                f"At least {LEAST_CASES} cases were expected to say what images the model serves, "
+                f"but there are {len(cohort)}. Give more."
+            )
+    written = spec.model_copy(update=fitted)
+    write_spec(source.path, wanted.out, written)
+    return written
+
+
+def _calibration(
+    wanted: Calibration,
+    spec: ModelSpec,
+    cases: Sequence[CasePoints],
+    tell: Report,
+    cancelled: Callable[[], bool] | None,
+) -> CalibrationSpec:
+    """Fit temperature and class scales."""
     if not any(case.uncertain.any() for case in cases):
         raise _no_spread(spec)
     score = SCORES[wanted.score]
@@ -175,20 +181,18 @@ def run(
         lambda done, total: tell("Fitting", done, total),
         cancelled,
     )
-    found = CalibrationSpec(
+    return CalibrationSpec(
         temperature=spread.temperature,
         class_scale=spread.class_scale,
         score=wanted.score,
         before=_scores(cases, Spread.neutral(spec.n_classes)),
         after=_scores(cases, spread),
-        data=wanted.dataset.resolve().name[:200],
+        data=wanted.data_name,
         cases=len(cases),
         samples=wanted.n_samples,
         seed=wanted.seed,
         software=version("napari-structseg"),
     )
-    write_spec(source.path, wanted.out, spec.model_copy(update={"calibration": found}))
-    return found
 
 
 def write_spec(model: Path, out: Path, spec: ModelSpec) -> None:
@@ -215,30 +219,6 @@ def write_spec(model: Path, out: Path, spec: ModelSpec) -> None:
     write_tensors(out, tensors, {**metadata, METADATA_KEY: spec.model_dump_json()})
 
 
-def _check(wanted: Calibration, *, overwrite: bool) -> None:
-    """Raise for settings that make no sense for any data set."""
-    if not 2 <= wanted.n_samples <= SAMPLES_MAX:
-        raise ConfigError(
-            f"--samples must be 2 or more, up to {SAMPLES_MAX}, but it is {wanted.n_samples}."
-        )
-    if not 0 <= wanted.seed < 2**31:
-        raise ConfigError(f"--seed must be 0 or more, below 2^31, but it is {wanted.seed}.")
-    limit = wanted.selection.limit
-    if limit is not None and limit < 1:
-        raise ConfigError(f"--limit must be 1 or more, but it is {limit}.")
-    if wanted.score not in SCORES:
-        raise ConfigError(f"--score must be one of {', '.join(SCORES)}, but it is {wanted.score}.")
-    out = wanted.out
-    if out.suffix != SUFFIX:
-        raise ConfigError(f"--out needs a file named *{SUFFIX}, but it is {out.name!r}.")
-    if not out.parent.is_dir():
-        raise InputError(f"There is no folder {out.parent} for {out.name}. Create it first.")
-    if out.exists() and not overwrite:
-        raise InputError(
-            f"{out} is there already. Choose another name, or replace it with --overwrite."
-        )
-
-
 def _check_cases(
     wanted: Calibration, cohort: Cohort, predictor: ImagePredictor, tell: Report
 ) -> None:
@@ -246,7 +226,8 @@ def _check_cases(
     n_points, is_marked = 0, False
     for done, case in enumerate(cohort, start=1):
         predictor.check(case.image)
-        n_points += math.prod(region_shape(case.image.spatial_shape, points_of(case)))
+        points, _ = lattice_in_box(case.image.data, case.raters)
+        n_points += math.prod(region_shape(case.image.spatial_shape, points))
         is_marked |= bool(case.raters.any())
         tell("Checking the data set", done, len(cohort))
     if not is_marked:
@@ -254,7 +235,9 @@ def _check_cases(
             "Cases in which something is marked were expected, but nobody marked anything in "
             f"{wanted.dataset}. Choose other cases."
         )
-    check_points(n_points, predictor.spec.n_classes, wanted.n_samples, f"{len(cohort)} cases")
+    if wanted.only != "domain":
+        n_classes = predictor.spec.n_classes
+        check_points(n_points, n_classes, wanted.n_samples, f"{len(cohort)} cases")
 
 
 def _drawn(
@@ -263,20 +246,27 @@ def _drawn(
     predictor: ImagePredictor,
     tell: Report,
     cancelled: Callable[[], bool] | None,
-) -> list[CasePoints]:
-    """The samples of every case, at the voxels that are looked at."""
-    drawing = DrawSettings(wanted.n_samples, wanted.seed)
-    cases = []
+) -> tuple[list[CasePoints], list[dict[Key, float]]]:
+    """Of every case the samples, at the voxels that are looked at, and the statistics."""
+    drawing, spec = DrawSettings(wanted.n_samples, wanted.seed), predictor.spec
+    cases, statistics = [], []
     for done, case in enumerate(cohort, start=1):
         if cancelled is not None and cancelled():
             raise Cancelled("The calibration was cancelled. Nothing was written.")
         distribution = predictor.predict(case.image, cancelled=cancelled)
         seed = drawing.controls(case.name, 0).seed
-        cases.append(
-            CasePoints(distribution, case, cohort.unit, seed=seed, n_samples=wanted.n_samples)
-        )
+        if wanted.only != "domain":
+            n_samples = wanted.n_samples
+            cases.append(
+                CasePoints(distribution, case, cohort.unit, seed=seed, n_samples=n_samples)
+            )
+        if wanted.only != "spread" and isinstance(spec, ModelSpec):
+            found = statistics_of(spec, case.image, distribution)
+            if cohort.unit != MM:
+                found = {key: value for key, value in found.items() if key[0] != "volume"}
+            statistics.append(found)
         tell("Drawing samples", done, len(cohort))
-    return cases
+    return cases, statistics
 
 
 def _scores(cases: Sequence[CasePoints], spread: Spread) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,7 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from napari_structseg.models import CalibrationSpec
+    from napari_structseg.models import CalibrationSpec, ModelSpec
 
 Several = Parameter(negative="", consume_multiple=True)
 Flag = Parameter(negative="")
@@ -27,6 +28,7 @@ def calibrate(
     samples: int = 20,
     seed: int = 7,
     temperature_only: Annotated[bool, Flag] = False,
+    only: Literal["spread", "domain"] | None = None,
     split: str | None = None,
     table: Path | None = None,
     rater: Annotated[list[str] | None, Several] = None,
@@ -35,10 +37,12 @@ def calibrate(
     device: str = "auto",
     overwrite: Annotated[bool, Flag] = False,
 ) -> None:
-    """Fit the temperature and the class scales of a model to labelled cases.
+    """Fit a model to labelled cases: how far its samples stray, and what images it serves.
 
-    A copy of the model is written that starts with them, in the dock, in structseg predict and in
-    structseg evaluate. Use cases that it was not trained on. Ctrl-C writes nothing.
+    A copy of the model is written that starts with the temperature and the class scales found, in
+    the dock, in structseg predict and in structseg evaluate, and that says of an image unlike
+    these that it is outside what the model was made for. Use cases that it was not trained on.
+    Ctrl-C writes nothing.
 
     Parameters
     ----------
@@ -57,6 +61,9 @@ def calibrate(
         From which the seed of each case follows.
     temperature_only
         Leave the scales of the classes at 1.
+    only
+        Fit how far samples stray alone (spread), or what images the model serves alone (domain);
+        both if not given.
     split
         Only cases of this split of the table or the data set.
     table
@@ -81,7 +88,8 @@ def calibrate(
         TimeRemainingColumn,
     )
 
-    from napari_structseg.calibration.run import Calibration, run
+    from napari_structseg.calibration.run import run
+    from napari_structseg.calibration.settings import Calibration
     from napari_structseg.cohort.cases import Selection
 
     wanted = Calibration(
@@ -92,6 +100,7 @@ def calibrate(
         samples,
         seed,
         not temperature_only,
+        only,
         Selection(table, split, None, tuple(rater or ()), mixed_raters, limit),
         device,
     )
@@ -109,8 +118,9 @@ def calibrate(
             found = run(wanted, overwrite=overwrite, report=report)
         except KeyboardInterrupt as interrupt:
             raise type(interrupt)("Stopped. Nothing was written.") from interrupt
-    Console(highlight=False).print(_table(found))
-    console.print(_said(found, out), markup=False)
+    if found.calibration is not None and only != "domain":
+        Console(highlight=False).print(_table(found.calibration))
+    console.print("\n".join(_said(found, out, only)), markup=False)
 
 
 def _table(found: CalibrationSpec) -> Table:
@@ -128,16 +138,21 @@ def _table(found: CalibrationSpec) -> Table:
     return table
 
 
-def _said(found: CalibrationSpec, out: Path) -> str:
-    from napari_structseg.io.weights import read_spec
-
-    names = read_spec(out).class_names
-    scales = ", ".join(
-        f"{name} {scale:.2f}" for name, scale in zip(names, found.class_scale, strict=True)
-    )
-    return (
-        f"Temperature {found.temperature:.2f}; class scales: {scales}.\n"
-        f"Spread model: {out}\n"
+def _said(spec: ModelSpec, out: Path, only: str | None) -> Iterator[str]:
+    found, domain = spec.calibration, spec.domain
+    if found is not None and only != "domain":
+        scales = zip(spec.class_names, found.class_scale, strict=True)
+        listed = ", ".join(f"{name} {scale:.2f}" for name, scale in scales)
+        yield f"Temperature {found.temperature:.2f}; class scales: {listed}."
+    if only != "spread":
+        yield (
+            "There are too few cases to say what images the model serves."
+            if domain is None
+            else f"What images it serves: {len(domain.statistics)} statistics of {domain.cases} "
+            "cases."
+        )
+    yield f"Calibrated model: {out}"
+    yield (
         "Next, on other cases: structseg evaluate DATASET --samples 100 --json results.json "
         f"--model {shlex.quote(str(out))}"
     )

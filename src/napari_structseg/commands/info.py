@@ -73,6 +73,7 @@ def _print(path: Path, spec: ModelSpec, n_parameters: int, n_prior: int, sha256:
         "Architecture": _architecture(spec),
         "Prior": _prior(spec, n_prior),
         "Calibration": _calibration(spec),
+        "Made for": _domain(spec),
         "Parameters": f"{n_parameters:,}",
         "Trained on": spec.training.data,
         "Training": _training(spec),
@@ -134,6 +135,15 @@ def _calibration(spec: ModelSpec) -> str:
     return (
         f"temperature {found.temperature:.2f}; class scales: {scales}; on {found.cases} cases of "
         f"{found.data or 'unnamed data'}{gain}"
+    )
+
+
+def _domain(spec: ModelSpec) -> str:
+    if spec.domain is None:
+        return ""
+    return (
+        f"images like {spec.domain.cases} cases of {spec.domain.data or 'unnamed data'}, by "
+        f"{len(spec.domain.statistics)} statistics"
     )
 
 

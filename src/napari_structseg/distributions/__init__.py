@@ -2,6 +2,7 @@
 
 from napari_structseg.distributions.base import LatentDistribution, LogitDistribution
 from napari_structseg.distributions.combination import Combination
+from napari_structseg.distributions.domain import DomainCheck, Finding
 from napari_structseg.distributions.finite import FiniteSet
 from napari_structseg.distributions.latent import LatentDecoder, LatentNormal
 from napari_structseg.distributions.low_rank import LowRankNormal
@@ -14,6 +15,8 @@ from napari_structseg.distributions.spread import Spread
 
 __all__ = [
     "Combination",
+    "DomainCheck",
+    "Finding",
     "FiniteSet",
     "LatentDecoder",
     "LatentDistribution",

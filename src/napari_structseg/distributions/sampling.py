@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.distributions.base import LogitDistribution
+from napari_structseg.distributions.domain import DomainCheck
 from napari_structseg.distributions.labelling import argmax_labels, combine
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region, slabs
@@ -48,11 +49,14 @@ class SampledDistribution(LogitDistribution, Protocol):
         none. :func:`napari_structseg.render_labels` uses it where the controls ask for it.
     calibrated
         Where temperature and class scales start; None: at 1.
+    domain
+        What of the image is outside what the model was made for; None: the model does not say.
     """
 
     # An object: the MRFs are in another room, and nothing here looks into it.
     refined_by: object | None = None
     calibrated: Spread | None = None
+    domain: DomainCheck | None = None
 
     def sample(
         self,

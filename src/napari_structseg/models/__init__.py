@@ -3,6 +3,7 @@
 from napari_structseg.models.backbone_spec import BackboneSpec, Frame
 from napari_structseg.models.build import build_network
 from napari_structseg.models.calibration_spec import CalibrationSpec
+from napari_structseg.models.domain_spec import DomainSpec, SeenSpec
 from napari_structseg.models.head_spec import HeadSpec, head_kinds
 from napari_structseg.models.heads import MultiHead
 from napari_structseg.models.hierarchical import HierarchicalNetwork
@@ -24,6 +25,7 @@ __all__ = [
     "BackboneSpec",
     "CalibrationSpec",
     "ClassSpec",
+    "DomainSpec",
     "DropoutNetwork",
     "EnsembleNetwork",
     "Frame",
@@ -37,6 +39,7 @@ __all__ = [
     "ModelSpec",
     "MultiHead",
     "PointSpec",
+    "SeenSpec",
     "SegmentationNetwork",
     "TrainingRecord",
     "UNet",

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, model_validator
 from napari_structseg.distributions import Spread
 from napari_structseg.models.backbone_spec import BackboneSpec, Frame, FrozenSpec, PositiveInt
 from napari_structseg.models.calibration_spec import CalibrationSpec
+from napari_structseg.models.domain_spec import DomainSpec
 from napari_structseg.models.kinds import AnyHead, LowRankSpec
 from napari_structseg.priors import AnyPrior
 
@@ -104,6 +105,9 @@ class ModelSpec(FrozenSpec):
     training: TrainingRecord = TrainingRecord()
     calibration: CalibrationSpec | None = Field(
         None, description="Where temperature and class scales start; None: all at 1."
+    )
+    domain: DomainSpec | None = Field(
+        None, description="What images it was made for; None: it does not say."
     )
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ import torch
 from napari_structseg.distributions import LogitDistribution, Region, SampledDistribution
 from napari_structseg.errors import Cancelled
 from napari_structseg.image import Image
+from napari_structseg.prediction.domain import check_domain
 from napari_structseg.prediction.specs import Spec
 from napari_structseg.priors import MarkovPrior
 
@@ -130,7 +131,7 @@ class ImagePredictor(Protocol):
         report: Callable[[float], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> LogitDistribution:
-        """The distribution, complete; it knows its MRF, and how far its samples are to stray.
+        """The distribution, complete; it knows its MRF, and whether the model serves the image.
 
         Parameters
         ----------
@@ -153,6 +154,9 @@ class ImagePredictor(Protocol):
                 if isinstance(progress.distribution, SampledDistribution):
                     progress.distribution.refined_by = self.prior(image)
                     progress.distribution.calibrated = self.spec.calibrated
+                    progress.distribution.domain = check_domain(
+                        self.spec, image, progress.distribution, self.region(image)
+                    )
                 return progress.distribution
             if cancelled is not None and cancelled():
                 raise Cancelled("The run was cancelled.")

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_structseg.controls import MEAN, Controls
+from napari_structseg.distributions import DomainCheck
 from napari_structseg.errors import InputError
 from napari_structseg.image import Image
 from napari_structseg.io.atomic import atomic_path
@@ -176,6 +177,8 @@ def volume_table(
     image: Image,
     classes: Sequence[ClassSpec],
     volumes_over_samples: npt.NDArray[np.float64] | None = None,
+    *,
+    domain: DomainCheck | None = None,
 ) -> str:
     """Volumes of every class as CSV.
 
@@ -191,11 +194,15 @@ def volume_table(
         Of the model, in label order.
     volumes_over_samples
         mL of samples of the same distribution, ``(N, C)``; None: not known.
+    domain
+        Whether the model serves the image, in every row as yes or no; None: it is left empty.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     low, high = _RANGE_PERCENT
-    writer.writerow(("label", "class", "voxels", "ml", f"ml_p{low}", f"ml_p{high}", "samples"))
+    columns = (f"ml_p{low}", f"ml_p{high}", "samples", "in_domain")
+    writer.writerow(("label", "class", "voxels", "ml", *columns))
+    serves = "" if domain is None else "no" if domain.is_outside else "yes"
     knows_size = image.has_spacing
     for label, one in enumerate(classes):
         voxels = int(counts[label])
@@ -206,7 +213,7 @@ def volume_table(
             row += [*(f"{end:.4f}" for end in ends), len(volumes_over_samples)]
         else:
             row += ["", "", ""]
-        writer.writerow(row)
+        writer.writerow([*row, serves])
     return stream.getvalue()
 
 

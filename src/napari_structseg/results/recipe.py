@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
+from napari_structseg.distributions import DomainCheck
 from napari_structseg.io.references import FileReference, ModelReference, Sha256
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.priors import Update
@@ -106,6 +107,11 @@ class Recipe(_Part):
     )
     versions: dict[str, str]
     command: tuple[str, ...] = Field(description="A command that does the same.")
+    outside_domain: tuple[str, ...] | None = Field(
+        None,
+        description="What of the image is outside what the model was made for, in words; empty: "
+        "nothing; None: the model does not say what it was made for.",
+    )
     outputs: dict[str, Sha256] = Field(
         description="SHA-256 of the voxels of each file, little-endian in the order of read_image."
     )
@@ -195,6 +201,7 @@ def make_recipe(
     prior_source: ModelReference | None,
     images: Sequence[FileReference],
     outputs: Mapping[str, str],
+    domain: DomainCheck | None = None,
     format_version: Literal[1, 2] = 2,
 ) -> Recipe:
     """Write down what was done, with this version of everything.
@@ -205,6 +212,8 @@ def make_recipe(
         With nothing left open: every control that has a say, the device, the threads.
     model, probabilities, prior_source, images, outputs
         Of the recipe.
+    domain
+        What was found of the image; None: nothing was looked for.
     format_version
         1 where the results of a recipe of that format were made again.
     """
@@ -229,6 +238,7 @@ def make_recipe(
         threads=request.threads,
         versions=installed_versions(),
         command=("structseg", "predict", *request.arguments()),
+        outside_domain=None if domain is None else tuple(one.text for one in domain.findings),
         outputs=dict(outputs),
     )
 

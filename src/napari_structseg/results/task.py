@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,12 @@ import torch
 
 from napari_structseg.controls import Controls
 from napari_structseg.devices import resolve_device
-from napari_structseg.distributions import Region
+from napari_structseg.distributions import (
+    DomainCheck,
+    LogitDistribution,
+    Region,
+    SampledDistribution,
+)
 from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
@@ -33,6 +39,8 @@ from napari_structseg.results.labelling import volume_table, write_text
 from napari_structseg.results.recipe import Recipe, make_recipe
 from napari_structseg.results.recipe_files import check_prior, check_same, write_recipe
 from napari_structseg.results.request import PredictionRequest
+
+logger = logging.getLogger(__name__)
 
 Report = Callable[[str, float], None]
 """Told what is being done, and which fraction of it is."""
@@ -79,6 +87,9 @@ class Task:
             distribution = source.predictor.predict(
                 self.image, report=lambda fraction: tell("Running the model", fraction)
             )
+            domain = _domain_of(distribution)
+            if domain is not None and domain.is_outside:
+                logger.warning("WARNING: %s", domain.message)
             results = render_results(
                 distribution,
                 self.controls,
@@ -104,7 +115,7 @@ class Task:
                 if done <= request.samples + 1:
                     counts.append(np.bincount(array.ravel(), minlength=distribution.n_classes))
                 tell("Writing results", done / request.n_files)
-        write_text(request.out / VOLUMES_NAME, self._volumes(counts))
+        write_text(request.out / VOLUMES_NAME, self._volumes(counts, domain))
         recipe = make_recipe(
             request,
             model=source.model,
@@ -112,15 +123,17 @@ class Task:
             prior_source=source.prior_source,
             images=self.images,
             outputs=outputs,
+            domain=domain,
             format_version=self.format_version,
         )
         write_recipe(request.out, recipe)
         return recipe
 
-    def _volumes(self, counts: Sequence[npt.NDArray[np.int64]]) -> str:
+    def _volumes(self, counts: Sequence[npt.NDArray[np.int64]], domain: DomainCheck | None) -> str:
         """The table of volumes: of the mean, and the range of the samples, all as written."""
         volumes = np.array(counts, np.float64) * np.float64(self.image.voxel_volume_ml)
-        return volume_table(counts[0], self.image, self.source.spec.classes, volumes[1:])
+        classes = self.source.spec.classes
+        return volume_table(counts[0], self.image, classes, volumes[1:], domain=domain)
 
 
 def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
@@ -199,6 +212,10 @@ def controls_of(request: PredictionRequest, source: Source) -> Controls:
         **given,
         **of_mrf,
     )
+
+
+def _domain_of(distribution: LogitDistribution) -> DomainCheck | None:
+    return distribution.domain if isinstance(distribution, SampledDistribution) else None
 
 
 def _on_grid(
