@@ -241,7 +241,9 @@ def shipped_table(summary: dict[str, Any]) -> list[str]:
         f"| {model['label']} | {' | '.join(cells)} |",
         "",
         f"{model['steps']} steps. DSC {percent(metrics['dice'])}, marked "
-        f"{percent(metrics['dice_marked'])}, best {100 * metrics['best_dice']['mean']:.1f}; "
+        f"{percent(metrics['dice_marked'])}; DSC of the mean probability "
+        f"{percent(metrics[_OF_PROBABILITY[0]])}, marked {percent(metrics[_OF_PROBABILITY[1]])}; "
+        f"best {100 * metrics['best_dice']['mean']:.1f}; "
         f"diversity {number(metrics['sample_diversity'])}; matched IoU "
         f"{metrics['matched_iou']['mean']:.3f}; GED, unbiased, {metrics['ged_u']['mean']:.3f}; "
         f"ECE {model['ece_pooled']['mean']:.4f}.",
