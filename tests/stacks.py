@@ -9,6 +9,25 @@ from pathlib import Path
 import numpy as np
 
 SPLITS = ("train",) * 6 + ("val",) * 3 + ("test",)
+# Fits such a data set; two steps take a second.
+TRAINING = """
+name = "tiny"
+dimensions = 2
+patch = [8, 8]
+batch = 1
+steps = 2
+validation_cases = 1
+
+[backbone]
+widths = [2, 4]
+convolutions = [1, 1]
+
+[head]
+rank = 2
+
+[loss]
+samples = 2
+"""
 
 
 def write_stack(folder: Path, size: int = 12) -> Path:

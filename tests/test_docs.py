@@ -22,7 +22,7 @@ from napari_structseg.cli import app, main
 from napari_structseg.models import ClassSpec, IntensitySpec
 from napari_structseg.priors import PriorSpec
 from nifti_files import save
-from stacks import write_stack
+from stacks import TRAINING, write_stack
 from tiny_models import tiny_model
 
 PAGES = sorted(
@@ -35,24 +35,6 @@ PAGES = sorted(
 )
 # Opens a window, takes minutes, or trains for hours: only the options are checked.
 ONLY_PARSED = ("bench", "demo", "train")
-TRAINING = """
-name = "hippocampus"
-dimensions = 2
-patch = [8, 8]
-batch = 1
-steps = 2
-validation_cases = 1
-
-[backbone]
-widths = [2, 4]
-convolutions = [1, 1]
-
-[head]
-rank = 2
-
-[loss]
-samples = 2
-"""
 
 
 def blocks(page: str, *languages: str) -> list[str]:
@@ -105,7 +87,7 @@ def with_files(folder: Path) -> None:
         tiny_model(folder / f"{name}.safetensors", **lung)
     for name in ("DATASET", "Dataset001_Hippocampus", "Dataset002_Lung"):
         write_stack(folder / name)
-    (folder / "hippocampus.toml").write_text(TRAINING)
+    (folder / "hippocampus.toml").write_text(TRAINING.replace("tiny", "hippocampus"))
 
 
 def with_tiny_models(text: str) -> str:

@@ -11,32 +11,13 @@ import pytest
 import napari_structseg as ss
 from napari_structseg.errors import ConfigError, InputError, WeightsError
 from napari_structseg.evaluation import energy_distance, pairwise_overlap
-from stacks import write_stack
-
-CONFIG = """
-name = "tiny"
-dimensions = 2
-patch = [8, 8]
-batch = 1
-steps = 2
-validation_cases = 1
-
-[backbone]
-widths = [2, 4]
-convolutions = [1, 1]
-
-[head]
-rank = 2
-
-[loss]
-samples = 2
-"""
+from stacks import TRAINING, write_stack
 
 
 def test_a_model_is_trained_and_evaluated(tmp_path: Path) -> None:
     dataset = write_stack(tmp_path / "stack")
     config = tmp_path / "tiny.toml"
-    config.write_text(CONFIG)
+    config.write_text(TRAINING)
     steps: list[int] = []
     weights = ss.train(
         dataset, config, tmp_path / "run", device="cpu", report=lambda told: steps.append(told.step)

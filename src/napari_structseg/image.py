@@ -112,14 +112,9 @@ class Image:
         >>> image.data.shape, image.spacing, image.voxel_volume_ml
         ((1, 4, 6, 8), (2.0, 1.0, 1.0), 0.002)
         """
-        array = _channels_first(data, channel_axis)
+        array = _channels_first(data, channel_axis, name)
         has_spacing = spacing is not None or affine is not None
         shape = array.shape[1:]
-        if len(shape) not in SPATIAL_NDIMS:
-            raise InputError(
-                f"Image {name!r} must have 2 or 3 spatial axes, but it has {len(shape)} "
-                f"(array shape {np.shape(data)}). If one of them is for channels, say which."
-            )
         if affine is None:
             affine = affine_of_spacing((1.0,) * len(shape) if spacing is None else spacing, shape)
         elif spacing is not None:
@@ -174,13 +169,8 @@ class Image:
         >>> bool((image.to_file_order(image.data[0]) == voxels).all())
         True
         """
-        array = _channels_first(data, channel_axis)
+        array = _channels_first(data, channel_axis, name)
         shape = array.shape[1:]
-        if len(shape) not in SPATIAL_NDIMS:
-            raise InputError(
-                f"Image {name!r} must have 2 or 3 spatial axes, but it has {len(shape)} "
-                f"(array shape {np.shape(data)}). If one of them is for channels, say which."
-            )
         n_channels = array.shape[0]
         stored = np.moveaxis(array, 0, -1)
         file_shape = (*(*shape, 1)[:3], n_channels) if n_channels > 1 else shape
@@ -263,16 +253,21 @@ class Image:
         return replace(self, geometry=self.geometry.with_spacing(spacing))
 
 
-def _channels_first(data: npt.ArrayLike, channel_axis: int | None) -> npt.NDArray[Any]:
+def _channels_first(data: npt.ArrayLike, channel_axis: int | None, name: str) -> npt.NDArray[Any]:
+    """The array with an axis of channels before 2 or 3 spatial axes, or an InputError."""
     array = np.asanyarray(data)
-    if channel_axis is None:
-        return array[np.newaxis]
-    if -array.ndim <= channel_axis < array.ndim:
-        return np.moveaxis(array, channel_axis, 0)
-    raise InputError(
-        f"The channel axis must be one of the {array.ndim} axes of the array, but it is "
-        f"{channel_axis}."
-    )
+    if channel_axis is not None and not -array.ndim <= channel_axis < array.ndim:
+        raise InputError(
+            f"The channel axis must be one of the {array.ndim} axes of the array, but it is "
+            f"{channel_axis}."
+        )
+    first = array[np.newaxis] if channel_axis is None else np.moveaxis(array, channel_axis, 0)
+    if first.ndim - 1 not in SPATIAL_NDIMS:
+        raise InputError(
+            f"Image {name!r} must have 2 or 3 spatial axes, but it has {first.ndim - 1} "
+            f"(array shape {array.shape}). If one of them is for channels, say which."
+        )
+    return first
 
 
 def channel_names(n_channels: int) -> tuple[str, ...]:

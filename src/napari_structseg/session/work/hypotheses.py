@@ -22,6 +22,7 @@ from napari_structseg.session.messages import (
     SampleModes,
 )
 from napari_structseg.session.resolve import Part, of_all_samples
+from napari_structseg.session.work.counting import CountingWork
 from napari_structseg.session.work.ledger import Ledger
 from napari_structseg.session.work.overlays import thumbnails
 
@@ -31,23 +32,11 @@ _KEPT_VALUES = 1 << 24
 _ROWS = 16
 
 
-class HypothesisWork:
-    """Groups samples into modes, in small steps, and keeps what the next request needs again.
-
-    Parameters
-    ----------
-    renderer
-        Of the distribution.
-    voxel_volume_ml
-        Volume of a voxel in mL.
-    ledger
-        What has been delivered.
-    """
+class HypothesisWork(CountingWork):
+    """Groups samples into modes, in small steps, and keeps what the next request needs again."""
 
     def __init__(self, renderer: Renderer, voxel_volume_ml: float, ledger: Ledger) -> None:
-        self._renderer = renderer
-        self._ledger = ledger
-        self._voxel_volume_ml = voxel_volume_ml
+        super().__init__(renderer, voxel_volume_ml, ledger)
         self._lattice: tuple[Hashable, Lattice] | None = None
         self._labels: tuple[Hashable, list[LabelArray]] | None = None
         self._compared: tuple[Hashable, FloatArray, FloatArray] | None = None

@@ -19,26 +19,15 @@ from napari_structseg.session.messages import (
     SliceLabels,
 )
 from napari_structseg.session.resolve import KEYS, Part
+from napari_structseg.session.work.counting import CountingWork
 from napari_structseg.session.work.ledger import Ledger, size_of
 
 
-class PlainWork:
-    """The steps behind a request in which nothing refines the labels.
-
-    Parameters
-    ----------
-    renderer
-        Of the distribution.
-    voxel_volume_ml
-        Volume of a voxel in mL.
-    ledger
-        What has been delivered.
-    """
+class PlainWork(CountingWork):
+    """The steps behind a request in which nothing refines the labels."""
 
     def __init__(self, renderer: Renderer, voxel_volume_ml: float, ledger: Ledger) -> None:
-        self._renderer = renderer
-        self._voxel_volume_ml = voxel_volume_ml
-        self._ledger = ledger
+        super().__init__(renderer, voxel_volume_ml, ledger)
         # Of each class in each slab of the last pass: they outlast what is written over it.
         self._voxels: dict[int, npt.NDArray[np.float64]] = {}
         self._counted: Hashable = None

@@ -12,29 +12,18 @@ from napari_structseg.render.rendering import SLAB_VOXELS, Renderer, argmax_labe
 from napari_structseg.render.summaries import VolumeDistribution, class_volumes
 from napari_structseg.session.messages import Request, Result, VolumeSpread
 from napari_structseg.session.resolve import Part
+from napari_structseg.session.work.counting import CountingWork
 from napari_structseg.session.work.ledger import Ledger
 from napari_structseg.session.work.maps import samples_of
 
 Volumes = npt.NDArray[np.float64]
 
 
-class SpreadWork:
-    """Counts volumes over samples, in small steps.
-
-    Parameters
-    ----------
-    renderer
-        Of the distribution.
-    voxel_volume_ml
-        Volume of a voxel in mL.
-    ledger
-        What has been delivered.
-    """
+class SpreadWork(CountingWork):
+    """Counts volumes over samples, in small steps."""
 
     def __init__(self, renderer: Renderer, voxel_volume_ml: float, ledger: Ledger) -> None:
-        self._renderer = renderer
-        self._voxel_volume_ml = voxel_volume_ml
-        self._ledger = ledger
+        super().__init__(renderer, voxel_volume_ml, ledger)
         self._counted: tuple[tuple[Noise, ...], VolumeDistribution] | None = None
         self._delivered: VolumeSpread | None = None
         # Voxels of each class in the mean, in so many slabs: they depend on no control.
