@@ -9,7 +9,7 @@ from napari_structseg import render_labels
 from napari_structseg.models import HeadSpec
 from napari_structseg.reader import image_layers
 from napari_structseg.render.summaries import noises_of, summarise
-from napari_structseg.session.messages import Show
+from napari_structseg.session.messages import Show, SliceLabels
 
 
 def expected_labels(dock) -> np.ndarray:
@@ -87,7 +87,7 @@ def test_the_visible_slice_along_each_axis(exploring, axis) -> None:
     exploring.widget.engine.result.connect(results.append)
     exploring.widget.spread.temperature_slider.slider.setValue(1.7)
     exploring.settle()
-    region = results[0].region
+    region = next(one for one in results if isinstance(one, SliceLabels)).region
     assert [part.stop - part.start for part in region][axis] == 1
     assert region[axis].start == 5
     assert np.array_equal(exploring.labels, expected_labels(exploring))

@@ -46,7 +46,19 @@ class ControlsError(ConfigError):
 
 
 class MemoryLimitError(StructSegError):
-    """The work asked for needs more memory than there is; nothing was allocated."""
+    """The work asked for needs more memory than there is; nothing was allocated.
+
+    Parameters
+    ----------
+    message
+        What needs how much.
+    missing_bytes
+        What it needs beyond what is free; None: that is not known.
+    """
+
+    def __init__(self, message: str, missing_bytes: int | None = None) -> None:
+        self.missing_bytes = missing_bytes
+        super().__init__(message)
 
 
 class Cancelled(StructSegError):  # noqa: N818 -- nothing went wrong

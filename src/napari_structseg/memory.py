@@ -71,5 +71,6 @@ def check_memory(required_bytes: int, what: str, available: int | None = None) -
         raise MemoryLimitError(
             f"{what} needs about {required_bytes / _BYTES_PER_GB:.1f} GB of memory, but "
             f"{available / _BYTES_PER_GB:.1f} GB are available. Close other programs or images, "
-            f"crop or downsample the image, or use a machine with more memory."
+            f"crop or downsample the image, or use a machine with more memory.",
+            required_bytes - available,
         )

@@ -107,7 +107,7 @@ class ModelRun:
     ) -> None:
         self.model = str(model)
         self._image = image
-        self._device = device
+        self.device = device
         self._first = first
         self.roi = roi
         self.window = window
@@ -158,7 +158,7 @@ class ModelRun:
     def _predict(self) -> RunOutcome:
         started = time.perf_counter()
         maps = [self.model] if is_nifti_path(self.model) else []
-        device = resolve_device(self._device)
+        device = resolve_device(self.device)
         source = open_source(
             None if maps else self.model,
             device,

@@ -108,6 +108,21 @@ class Controller:
         results = (self.current, *self._kept)
         return [one for one in results if one is not None and one.is_unsaved]
 
+    @property
+    def oldest_first(self) -> list[Exploration]:
+        """All results, in the order in which they make room for another; the one shown is last."""
+        return [*self._kept, *([] if self.current is None else [self.current])]
+
+    def let_go(self, exploration: Exploration) -> None:
+        """Close a result; what was chosen by hand stays as a layer, see :class:`Keeping`."""
+        if exploration is not self.current:
+            self._kept.remove(exploration)
+            self.keeping.leave(exploration)
+            return
+        self.keeping.replace(exploration)
+        exploration.layers.remove()
+        self.show_nothing()
+
     def close(self, *, leaves_layers: bool) -> None:
         """Let go of the viewer and stop all work, for good.
 

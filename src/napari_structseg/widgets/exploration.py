@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
@@ -97,6 +98,11 @@ class Exploration:
         # None stands for: nothing more to come.
         self._results: Inbox[Result | None] | None = None
         self._errors: Inbox[Exception] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its distribution lives."""
+        return self.engine.distribution.device
 
     @property
     def iterations(self) -> int | None:

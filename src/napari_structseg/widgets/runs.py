@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from psygnal import Signal
 
-from napari_structseg.errors import StructSegError
+from napari_structseg.devices import resolve_device
+from napari_structseg.errors import MemoryLimitError, StructSegError
 from napari_structseg.image import Image
+from napari_structseg.session.engine import Engine
+from napari_structseg.session.making_room import held_bytes, n_to_close
 from napari_structseg.session.runner import RunOutcome
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.panels.source_panel import RunState
+from napari_structseg.widgets.threads.background import Background
 from napari_structseg.widgets.threads.job import Job
 from napari_structseg.widgets.viewer.layers import ResultLayers
 from napari_structseg.widgets.viewer.marking import marked_roi
 from napari_structseg.widgets.viewer.specs import spec_of
 from napari_structseg.widgets.viewer.viewing import current_view, image_of_layer
+
+# Longer than computing a whole labelling takes.
+_TIMEOUT_SECONDS = 600.0
 
 
 class Runs:
@@ -41,6 +51,10 @@ class Runs:
         # What to go back to when a run that has shown its first slice does not finish.
         self._previous: Exploration | None = None
         self._replaces = False
+        self._make_job: Callable[[], Job] | None = None
+        # Waits for results that have to make room for the run, which happens once for a run.
+        self._room: Background[None] | None = None
+        self._has_made_room = False
         controller.viewer.layers.events.removed.connect(self._on_layer_removed)
 
     @property
@@ -71,7 +85,8 @@ class Runs:
             controller.failed.emit(error)
             return False
         uses_window = spec is not None and spec.intensity.kind == "window"
-        self.job = Job(
+        self._make_job = partial(
+            Job,
             model,
             image,
             layer,
@@ -81,7 +96,9 @@ class Runs:
             window=source.intensity_window if uses_window else None,
             wanted_prior=controller.wanted_prior,
         )
+        self.job = self._make_job()
         self._replaces = replace
+        self._has_made_room = False
         self._set_state(RunState.RUNNING)
         controller.said.emit("Loading the model…")
         self.job.start(self)
@@ -97,6 +114,8 @@ class Runs:
     def close(self, *, leaves_layers: bool) -> None:
         """Stop the run, without waiting, and tell nobody; see :meth:`Controller.close`."""
         self._controller.viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        if self._room is not None:
+            self._room.close()
         if self.job is not None:
             self.job.close()
         if self._previous is not None and leaves_layers:
@@ -129,7 +148,9 @@ class Runs:
         self._end(f"Segmented in {outcome.seconds:.1f} s")
 
     def on_failed(self, error: Exception) -> None:
-        """Say why; what was there before comes back."""
+        """Make room for the run where memory is short; otherwise say why, and go back."""
+        if isinstance(error, MemoryLimitError) and self._make_room(error.missing_bytes):
+            return
         self._go_back()
         self._end("")
         self._controller.failed.emit(error)
@@ -138,6 +159,37 @@ class Runs:
         """What was there before the run comes back."""
         self._go_back()
         self._end("Cancelled")
+
+    def _make_room(self, missing_bytes: int | None) -> bool:
+        """Close the oldest results, and begin again; False if that would not help."""
+        if self.job is None or missing_bytes is None or self._has_made_room:
+            return False
+        device = resolve_device(self.job.run.device)
+        results = [one for one in self._controller.oldest_first if one.device == device]
+        sizes = [held_bytes(one.engine.distribution) for one in results]
+        closed = results[: n_to_close(missing_bytes, sizes)]
+        if not closed:
+            return False
+        self._has_made_room = True
+        self._controller.said.emit("Memory is short: closing older results…")
+        for one in closed:
+            self._controller.let_go(one)
+        engines = [one.engine for one in closed]
+        self._room = Background(partial(_join, engines), self._on_room)
+        return True
+
+    def _on_room(self, _outcome: Exception | None) -> None:
+        """Begin again what was found to be too large."""
+        self._room = None
+        if self.job is None or self._make_job is None:
+            return
+        if self.state is RunState.CANCELLING:
+            self.on_cancelled()
+            return
+        # What refers to each other is let go of at once, not when Python finds the time.
+        gc.collect()
+        self.job = self._make_job()
+        self.job.start(self)
 
     def _explore(self, outcome: RunOutcome, *, is_complete: bool) -> None:
         """Look at a distribution that the run has given, or is still giving."""
@@ -209,6 +261,12 @@ class Runs:
         if self.job is not None and event.value is self.job.layer:
             self.cancel()
             self._controller.said.emit("The image was closed: its run is cancelled")
+
+
+def _join(engines: list[Engine]) -> None:
+    """Wait until engines have ended, and let go of them."""
+    while engines:
+        engines.pop().join(_TIMEOUT_SECONDS)
 
 
 def _with_typed_spacing(image: Image, typed: tuple[float, ...] | None) -> Image:
