@@ -113,6 +113,37 @@ def test_loss_is_the_formula_written_out() -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_average_sample_is_added_with_its_weight() -> None:
+    p = parameters()
+    target = labels_like(p)
+    samples = sample_logits(p, 5, generator=generator())
+    of_each = [
+        functional.cross_entropy(sample, target, reduction="sum").item() / 2 for sample in samples
+    ]
+    alone, both = (
+        ssn_loss(p, target, n_samples=5, average_weight=weight, generator=generator())
+        for weight in (0.0, 0.3)
+    )
+    assert (both - alone).item() == pytest.approx(0.3 * np.mean(of_each), rel=1e-12)
+
+
+def test_only_with_the_average_does_a_runaway_sample_cost_something() -> None:
+    # Nearly half of the samples call everything the wrong class.
+    spread = torch.zeros((1, 2, 50), dtype=torch.float64)
+    factor = torch.zeros((1, 1, 2, 50), dtype=torch.float64)
+    factor[:, :, 1] = 1.0
+    mean = torch.tensor([9.0, 0.0], dtype=torch.float64)[None, :, None].expand(1, 2, 50)
+    target = torch.zeros((1, 50), dtype=torch.long)
+
+    def loss(scale: float, weight: float) -> float:
+        p = LogitParameters(mean, factor * scale, spread)
+        settings = {"n_samples": 64, "average_weight": weight, "generator": generator()}
+        return ssn_loss(p, target, **settings).item()
+
+    assert loss(100.0, 0.0) - loss(0.0, 0.0) < math.log(4)
+    assert loss(100.0, 0.1) - loss(0.0, 0.1) > 100
+
+
 def test_loss_converges_to_the_integral() -> None:
     # One pixel, two classes: E[sigmoid(N(m, v))] by Gauss-Hermite quadrature.
     p = parameters(batch=1, rank=1, n_classes=2, spatial=(1,))

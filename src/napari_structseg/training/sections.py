@@ -47,6 +47,11 @@ class LossConfig(Section):
 
     samples: Annotated[int, Field(gt=0)] = Field(default=20, description="Monte Carlo samples M.")
     antithetic: bool = Field(default=False, description="Mirror half the samples about the mean.")
+    average_weight: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Weight of the cross-entropy of the average sample, beside the likelihood, "
+        "which only asks for one good sample.",
+    )
     mean_only_steps: Annotated[int, Field(ge=0)] = Field(
         default=0,
         description="Steps of mean-only pre-training (cross-entropy) before the likelihood.",

@@ -84,16 +84,20 @@ def ssn_loss(
     *,
     n_samples: int = 20,
     antithetic: bool = False,
+    average_weight: float = 0.0,
     mask: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     r"""Negative Monte Carlo log-likelihood of a Stochastic Segmentation Network.
 
-    .. math:: L = -\frac1B\sum_b \Big[\log\sum_m \exp\Big(\sum_i
-        \log\mathrm{softmax}(\eta^{(m)}_i)_{y_i}\Big) - \log M\Big]
+    .. math:: L = -\frac1B\sum_b \Big[\log\sum_m \exp(\ell_m) - \log M
+        + \lambda \frac1M \sum_m \ell_m\Big], \qquad
+        \ell_m = \sum_i \log\mathrm{softmax}(\eta^{(m)}_i)_{y_i}
 
-    Monteiro et al., *Stochastic Segmentation Networks*, NeurIPS 2020, section 3. A sum over
-    voxels, not a mean: the samples compete as whole segmentations.
+    Monteiro et al., *Stochastic Segmentation Networks*, NeurIPS 2020, section 3, is
+    :math:`\lambda = 0`. A sum over voxels, not a mean: the samples compete as whole
+    segmentations, and while the best of them is good the others cost next to nothing. The second
+    term makes each of them cost a little; by Jensen's inequality it is lowest without spread.
 
     Parameters
     ----------
@@ -105,6 +109,8 @@ def ssn_loss(
         Number of samples M.
     antithetic
         Use mirrored pairs.
+    average_weight
+        :math:`\lambda`, at least 0.
     mask
         Region of interest ``(B, *spatial)``, boolean: voxels outside it do not count.
     generator
@@ -130,7 +136,10 @@ def ssn_loss(
     if mask is not None:
         voxelwise = voxelwise.masked_fill(~mask.reshape(1, batch, -1), 0)
     log_likelihood = -voxelwise.sum(dim=-1)
-    return -(torch.logsumexp(log_likelihood, dim=0) - math.log(n_drawn)).mean()
+    total = torch.logsumexp(log_likelihood, dim=0) - math.log(n_drawn)
+    if average_weight:
+        total = total + average_weight * log_likelihood.mean(dim=0)
+    return -total.mean()
 
 
 def cross_entropy(

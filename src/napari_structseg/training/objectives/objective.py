@@ -107,6 +107,7 @@ class Objective:
             labels,
             n_samples=loss.samples,
             antithetic=loss.antithetic,
+            average_weight=loss.average_weight,
             mask=mask,
             generator=self.generator(labels, step),
         )
