@@ -32,7 +32,7 @@ from napari_structseg.results.batch import load_model
 from napari_structseg.sample_data import load_mni152
 from napari_structseg.session.messages import Show
 from napari_structseg.widgets.explore import ExploreWidget
-from napari_structseg.widgets.viewer.layers import RESULT_KEY
+from napari_structseg.widgets.viewer.layer_making import RESULT_KEY
 
 # As in napari's menu, which then shows and hides this dock instead of opening another.
 _DOCK_NAME = "Explore segmentations (StructSeg)"

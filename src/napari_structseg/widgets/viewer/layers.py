@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from napari.layers import Layer, Vectors
+from napari.layers import Layer
 
 from napari_structseg.distributions import Region
 from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image
-from napari_structseg.layer_geometry import GEOMETRY_KEY, TRANSFORM_KEY
 from napari_structseg.models import ClassSpec
 from napari_structseg.session.messages import (
     ChangedLabels,
@@ -28,23 +26,16 @@ from napari_structseg.session.messages import (
     View,
 )
 from napari_structseg.widgets.parts.colors import (
-    LABEL_OPACITY,
-    change_colormap,
     display_name,
     label_colormap,
     label_colors,
     uncertainty_colormap,
 )
-from napari_structseg.widgets.viewer.line_mesh import line_arrays, write_lines
-from napari_structseg.widgets.viewer.segmentation import Labels, tell_when_saved
-from napari_structseg.widgets.viewer.viewing import layer_transform
+from napari_structseg.widgets.viewer.layer_making import LayerMaking
+from napari_structseg.widgets.viewer.line_mesh import write_lines
 
-# In a layer's metadata: it is the plugin's, and no image to run a model on.
-RESULT_KEY = "structseg_result"
 # 3-D pictures are redrawn as a whole, which takes long; not more often than this while they fill.
 _REDRAW_SECONDS = 0.2
-# Lines are as thick as if the image's longer side had this many of them beside each other.
-_LINES_PER_SIDE = 420
 
 
 class ResultLayers:
@@ -75,50 +66,12 @@ class ResultLayers:
         self._viewer = viewer
         self.beside = beside
         self._geometry = geometry
-        shape = tuple(beside.data.shape)
-        common: dict[str, Any] = {
-            "scale": beside.scale,
-            "translate": beside.translate,
-            "rotate": beside.rotate,
-            "shear": beside.shear,
-            "affine": beside.affine,
-            "units": beside.units,
-            "axis_labels": beside.axis_labels,
-            "metadata": {
-                RESULT_KEY: True,
-                GEOMETRY_KEY: geometry,
-                TRANSFORM_KEY: layer_transform(beside),
-            },
-        }
-        self.segmentation = Labels(
-            np.zeros(shape, np.uint8), name="Segmentation", opacity=LABEL_OPACITY, **common
-        )
-        # What is painted here is gone with the next slider move: painting is for a copy.
-        self.segmentation.editable = False
-        tell_when_saved(self.segmentation)
-        self.uncertainty = ImageLayer(
-            np.zeros(shape, np.float32),
-            name="Uncertainty",
-            contrast_limits=(0, 1),
-            visible=False,
-            **common,
-        )
-        no_vectors, no_colors = line_arrays(len(shape), 0)
-        self.lines = Vectors(
-            no_vectors,
-            edge_color=no_colors,
-            ndim=len(shape),
-            name="Lines",
-            vector_style="line",
-            length=1,
-            edge_width=max(shape[-2:]) / _LINES_PER_SIDE,
-            opacity=1,
-            visible=False,
-            **common,
-        )
+        self._making = LayerMaking(beside, geometry)
+        self.segmentation = self._making.segmentation()
+        self.uncertainty = self._making.uncertainty()
+        self.lines = self._making.lines()
         # Made when it is first wanted.
         self.changes: ImageLayer | None = None
-        self._common = common
         self._changed_in: Region | None = None
         self._showing: Show | None = None
         self._is_marking = False
@@ -208,14 +161,7 @@ class ResultLayers:
         if self.changes is None:
             if not is_wanted:
                 return
-            self.changes = ImageLayer(
-                np.zeros(self.segmentation.data.shape, np.uint8),
-                name="Changes",
-                contrast_limits=(0, 1),
-                colormap=change_colormap(),
-                visible=False,
-                **self._common,
-            )
+            self.changes = self._making.changes()
         is_new = is_wanted and not self._is_marking
         if is_wanted and self.changes not in self._viewer.layers and (restore or is_new):
             self._add(self.changes)

@@ -6,7 +6,7 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
 from napari_structseg.session.state import SourceState
-from napari_structseg.widgets.viewer.layers import RESULT_KEY
+from napari_structseg.widgets.viewer.layer_making import RESULT_KEY
 
 
 def source_layers(viewer: ViewerModel) -> list[ImageLayer]:
