@@ -158,6 +158,15 @@ def test_keys(panel, received, qtbot, state) -> None:
     assert len(received) == 5
 
 
+def test_a_latent_space_that_comes_back_has_the_temperature_of_now(panel, state) -> None:
+    panel.set_model(0)
+    state.controls.temperature = 1.4
+    panel.set_model(N_LATENTS)
+    assert panel.pad._temperature == 1.4
+    state.controls.temperature = 0.6
+    assert panel.pad._temperature == 0.6
+
+
 def test_temperature_scales_the_prior(panel, received, state) -> None:
     pad = panel.pad
     position = np.array([1.0, 0.5, 0])

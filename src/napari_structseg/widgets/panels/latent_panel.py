@@ -45,6 +45,7 @@ class LatentPanel(QWidget):
         self._directions: Vector = np.zeros((0, 0))
         self._n_latents = 0
         self._n_offered = 0
+        self._follows_temperature = False
         self.pad = LatentPad()
         self.pad.setToolTip(_TIP)
         self.pad.moved.connect(self._on_moved)
@@ -80,7 +81,6 @@ class LatentPanel(QWidget):
         row.addWidget(self.pad)
         row.addLayout(words, 1)
         for part, field, show in (
-            (state.controls, "temperature", self._show_temperature),
             (state.controls, "chosen", self._show_chosen),
             (state.controls, "seed", self._show_samples),
             (state.display, "n_thumbnails", self._show_samples),
@@ -96,6 +96,10 @@ class LatentPanel(QWidget):
     def set_model(self, n_latents: int) -> None:
         """Take a latent space."""
         self._n_latents = n_latents
+        # Most models have no latent space, and a slider that moves waits for nothing it can spare.
+        if n_latents and not self._follows_temperature:
+            self._follows_temperature = True
+            bind(self, self._state.controls, "temperature", self._show_temperature)
         self._show_temperature(self._state.controls.temperature)
         self._directions = np.eye(n_latents)
         self.pad.set_axes(np.zeros((2, n_latents)))
@@ -126,7 +130,6 @@ class LatentPanel(QWidget):
         )
 
     def _show_temperature(self, temperature: float) -> None:
-        # Most models have no latent space, and a slider that moves waits for nothing it can spare.
         if self._n_latents:
             self.pad.set_temperature(temperature)
             self._say()
