@@ -57,7 +57,7 @@ def test_the_bound_holds_for_any_features(bound: float, scale: float, rank: int)
 
 def test_two_opposite_classes_reach_the_bound() -> None:
     # No smaller constant would do: of two classes that move against each other, the difference
-    # has twice the deviation of each.
+    # has twice the standard deviation of each.
     factor = torch.tensor([1e4, -1e4]).reshape(1, 1, 2, 1)
     held, diagonal = bounded_spread(factor, torch.full((1, 2, 1), 1e-6), 2.0)
     assert differences(held, diagonal).item() == pytest.approx(2.0, rel=1e-4)

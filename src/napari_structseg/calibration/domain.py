@@ -35,7 +35,7 @@ _ONE_SIDED: frozenset[StatisticName] = frozenset(
     {"data at the edge", "tissue at the edge", "entropy"}
 )
 # Least standard deviation: cases of one scanner are more alike than what the model serves.
-_LEAST_DEVIATION, _LEAST_OF_VOLUME = 0.02, 0.03
+_LEAST_SIGMA, _LEAST_OF_VOLUME = 0.02, 0.03
 
 
 def fit_domain(
@@ -77,11 +77,11 @@ def _seen(key: Key, values: FloatArray, alpha: float, volume_unit: str) -> SeenS
     name, of = key
     power = _POWERS.get(name, 1.0)
     even = values**power
-    least = _LEAST_OF_VOLUME * float(even.mean()) if name == "volume" else _LEAST_DEVIATION
+    least = _LEAST_OF_VOLUME * float(even.mean()) if name == "volume" else _LEAST_SIGMA
     n_cases, is_one_sided = len(values), name in _ONE_SIDED
-    deviation = max(float(even.std(ddof=1)), least)
+    sigma = max(float(even.std(ddof=1)), least)
     quantile = student.ppf(1 - alpha / (1 if is_one_sided else 2), n_cases - 1)
-    reach = float(quantile) * deviation * math.sqrt(1 + 1 / n_cases)
+    reach = float(quantile) * sigma * math.sqrt(1 + 1 / n_cases)
     ends = [float(even.mean()) - reach, float(even.mean()) + reach]
     if power != 1:
         ends = [max(end, 0.0) ** (1 / power) for end in ends]
