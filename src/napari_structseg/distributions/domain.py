@@ -53,6 +53,11 @@ class DomainCheck:
         return bool(self.findings)
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """What is outside, for files."""
+        return tuple(one.text for one in self.findings)
+
+    @property
     def message(self) -> str:
         """What is said to the user; empty where nothing is outside."""
         if not self.findings:

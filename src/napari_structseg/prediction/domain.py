@@ -74,5 +74,5 @@ def _number(seen: SeenSpec, value: float) -> str:
     if seen.unit == "%":
         return f"{100 * value:.0f}" if value >= 0.1 else f"{100 * value:.1f}"
     if seen.unit in {"mL", "mm²"}:
-        return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+        return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
     return f"{value:.2f}"

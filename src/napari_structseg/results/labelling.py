@@ -59,6 +59,8 @@ class Origin:
         Whether mean field ended once converged, which no command asks for.
     has_prior
         Whether there is an MRF at all.
+    domain
+        Whether the model serves the image; None: it does not say.
     """
 
     image_path: Path | None = None
@@ -70,6 +72,7 @@ class Origin:
     device: str = "cpu"
     until_converged: bool = False
     has_prior: bool = False
+    domain: DomainCheck | None = None
 
 
 class LabellingRecord(BaseModel):
@@ -90,6 +93,9 @@ class LabellingRecord(BaseModel):
     window: tuple[float, float] | None
     device: str
     until_converged: bool
+    outside_domain: tuple[str, ...] | None = Field(
+        None, description="As in a recipe: what of the image the model was not made for."
+    )
     versions: dict[str, str]
     command: tuple[str, ...] | None = Field(
         description="A command that makes the same labels; None: no command does."
@@ -159,7 +165,7 @@ def write_labelling(
     record_path, table_path = (stem.parent / f"{stem.name}{end}" for end in (".json", ".csv"))
     record = _record(path, labels, image, classes, controls=controls, origin=origin)
     voxels = np.bincount(labels.ravel(), minlength=len(classes))
-    table = volume_table(voxels, image, classes, volumes_over_samples)
+    table = volume_table(voxels, image, classes, volumes_over_samples, domain=origin.domain)
     write_volume(path, labels, image.geometry, dtype=np.uint8, description="napari-structseg")
     for target, text in ((table_path, table), (record_path, record.model_dump_json(indent=2))):
         write_text(target, text)
@@ -244,6 +250,7 @@ def _record(
         window=origin.window,
         device=origin.device,
         until_converged=origin.until_converged,
+        outside_domain=None if origin.domain is None else origin.domain.texts,
         versions=installed_versions(),
         command=command,
         command_file=command_file,

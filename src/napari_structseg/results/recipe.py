@@ -238,7 +238,7 @@ def make_recipe(
         threads=request.threads,
         versions=installed_versions(),
         command=("structseg", "predict", *request.arguments()),
-        outside_domain=None if domain is None else tuple(one.text for one in domain.findings),
+        outside_domain=None if domain is None else domain.texts,
         outputs=dict(outputs),
     )
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from psygnal import Signal
 
 from napari_structseg.devices import AUTO, resolve_device
-from napari_structseg.distributions import LogitDistribution, Region
+from napari_structseg.distributions import DomainCheck, LogitDistribution, Region
 from napari_structseg.errors import Cancelled, StructSegError
 from napari_structseg.image import Image
 from napari_structseg.io.checks import is_nifti_path
+from napari_structseg.prediction.domain import check_domain
 from napari_structseg.prediction.intensity_windows import Range
 from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
@@ -49,6 +50,8 @@ class RunOutcome:
     other_prior
         The MRF of another model that the run was asked to read, or why it cannot be used; None:
         it was asked for none, or for one that was chosen for something else.
+    domain
+        Whether the model serves the image; None: it does not say, or the run is not over.
     """
 
     distribution: LogitDistribution
@@ -58,6 +61,7 @@ class RunOutcome:
     seconds: float
     region: Region | None = None
     other_prior: OtherPrior | Exception | None = None
+    domain: DomainCheck | None = None
 
 
 class ModelRun:
@@ -183,7 +187,10 @@ class ModelRun:
                     progress.distribution, prior, source.spec, source.path, seconds, region, other
                 )
                 if progress.complete:
-                    return outcome
+                    # Before any volume is shown.
+                    domain = check_domain(source.spec, image, progress.distribution, region)
+                    seconds = time.perf_counter() - started
+                    return replace(outcome, domain=domain, seconds=seconds)
                 if not shown:
                     shown = True
                     self.first_ready.emit(outcome)

@@ -90,6 +90,7 @@ class DockLayout(QWidget):
         self.state = state
         self.source = SourcePanel(viewer, state)
         self.banner = ErrorBanner()
+        self.domain_banner = ErrorBanner(is_warning=True)
         self.welcome = Note()
         self.strip: SampleStrip = SampleStrip(state)
         self.latent: LatentPanel = LatentPanel(state)
@@ -207,6 +208,7 @@ class DockLayout(QWidget):
         for widget in (
             self.source,
             self.banner,
+            self.domain_banner,
             self.welcome,
             *self.sections,
             self.keys_section,

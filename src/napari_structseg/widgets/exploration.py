@@ -82,6 +82,7 @@ class Exploration:
         self._own_prior = outcome.prior
         self.path = outcome.path
         self.is_complete = is_complete
+        self.domain = outcome.domain
         self.other_prior: OtherPrior | None = None
         self.prior = outcome.prior
         self.is_stochastic = outcome.distribution.is_stochastic

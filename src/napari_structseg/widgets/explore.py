@@ -13,7 +13,7 @@ from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_structseg.controls import Controls
-from napari_structseg.distributions import region_shape
+from napari_structseg.distributions import DomainCheck, region_shape
 from napari_structseg.errors import StructSegError
 from napari_structseg.prediction.specs import Spec, are_alike
 from napari_structseg.session.engine import Engine
@@ -58,6 +58,7 @@ class ExploreWidget(DockLayout):
         # What the rows and the sliders are for.
         self._spec: Spec | None = None
         self._prior_model: str | None = None
+        self._domain: DomainCheck | None = None
         self._contrast: Any = None
         self._is_closed = False
         self.save_dialog: QFileDialog | None = None
@@ -202,6 +203,7 @@ class ExploreWidget(DockLayout):
         """Show in the panels what was computed of another image, or by another model."""
         self._watch_contrast(exploration)
         if exploration is None:
+            self._show_domain(None)
             self._show_state()
             return
         spec, is_stochastic = exploration.spec, exploration.is_stochastic
@@ -218,6 +220,7 @@ class ExploreWidget(DockLayout):
             self.neighbours.set_model(spec.classes, iterations=exploration.iterations)
         self._spec, self._prior_model = spec, exploration.prior_model
         self._show_prior(exploration)
+        self._show_domain(exploration.domain)
         if not is_continued:
             self._thumbnails = self._mode_thumbnails = None
             self.strip.set_model(spec.classes, is_stochastic=is_stochastic)
@@ -227,6 +230,17 @@ class ExploreWidget(DockLayout):
             self.spread.forget_volumes()
             self.status.forget_times()
         self._show_state()
+
+    def _show_domain(self, domain: DomainCheck | None) -> None:
+        """Say that the model was not made for the image, before any volume of it is shown."""
+        message = "" if domain is None else domain.message
+        self.spread.set_doubt(message)
+        if not message:
+            self.domain_banner.dismiss()
+        elif domain is not self._domain:
+            self.domain_banner.show_error(message)
+        # What was dismissed stays so.
+        self._domain = domain
 
     def _measure(self, exploration: Exploration) -> Measure:
         sizes = region_shape(exploration.image.spatial_shape, exploration.region)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
-from napari_structseg.distributions import LogitDistribution
+from napari_structseg.distributions import DomainCheck, LogitDistribution
 from napari_structseg.errors import ConfigError, InputError, StructSegError
 from napari_structseg.image import Image
 from napari_structseg.models import ClassSpec
@@ -74,6 +74,17 @@ class Explorer:
             If nothing was computed for it yet.
         """
         return self._shown.engine.distribution
+
+    @property
+    def domain(self) -> DomainCheck | None:
+        """Whether the model was made for the chosen image; None: it does not say.
+
+        Raises
+        ------
+        InputError
+            If nothing was computed for it yet.
+        """
+        return self._shown.domain
 
     def run(
         self,

@@ -196,13 +196,14 @@ class Saving:
 def _origin(exploration: Exploration, request: Request) -> Origin:
     run, source = exploration.run, exploration.layer.source.path
     if run is None:
-        return Origin(until_converged=request.stop_when_converged)
+        return Origin(until_converged=request.stop_when_converged, domain=exploration.domain)
     path = None if source is None else Path(source)
     return Origin(
         image_path=path if path is not None and path.is_file() else None,
         model=run.model,
         model_path=exploration.path,
         prior=exploration.prior_model,
+        domain=exploration.domain,
         roi=run.roi,
         window=run.window,
         device=str(exploration.engine.distribution.device),

@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
-from napari_structseg.distributions import LogitDistribution
+from napari_structseg.distributions import LogitDistribution, SampledDistribution
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.image import Image
 from napari_structseg.models import ClassSpec
@@ -94,7 +94,9 @@ def show_distribution(
     else:
         layers = ResultLayers(controller.viewer, layer, specs, image.geometry)
     spec = MapSpec(name, len(image.spatial_shape), specs)
-    outcome = RunOutcome(distribution, None, spec, Path(name), 0.0)
+    # What a model gave for the image knows whether the model serves it.
+    domain = distribution.domain if isinstance(distribution, SampledDistribution) else None
+    outcome = RunOutcome(distribution, None, spec, Path(name), 0.0, domain=domain)
     exploration = Exploration(
         controller.viewer, None, outcome, image, layer, layers, is_complete=True
     )

@@ -1,4 +1,4 @@
-"""An error that stays readable until it is dismissed."""
+"""A message that stays readable until it is dismissed: an error, or a warning."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QToolButton, QWidget
 
 # Readable as an edge on napari's dark and on its light background.
-_EDGE = QColor(224, 72, 72)
+_ERROR, _WARNING = QColor(224, 72, 72), QColor(214, 148, 32)
 _TINT = 40
 
 
 class ErrorBanner(QWidget):
-    """A message at the top of the dock; hidden while there is none."""
+    """A message at the top of the dock; hidden while there is none.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    Parameters
+    ----------
+    is_warning
+        Whether nothing failed: it is drawn in amber then.
+    """
+
+    def __init__(self, *, is_warning: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._edge = _WARNING if is_warning else _ERROR
         self.label = QLabel()
         self.label.setWordWrap(True)
         self.label.setTextInteractionFlags(
@@ -51,13 +58,13 @@ class ErrorBanner(QWidget):
         self.setVisible(False)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw a tint of red with a red edge."""
+        """Draw a tint of red with a red edge, or of amber."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
-        tint = QColor(_EDGE)
+        tint = QColor(self._edge)
         tint.setAlpha(_TINT)
         painter.setBrush(tint)
         painter.drawRoundedRect(QRectF(self.rect()), 3, 3)
-        painter.setBrush(_EDGE)
+        painter.setBrush(self._edge)
         painter.drawRoundedRect(QRectF(0, 0, 4, self.height()), 2, 2)

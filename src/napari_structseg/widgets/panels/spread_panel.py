@@ -23,6 +23,7 @@ from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 
 _NO_SPREAD = "This model is deterministic: its segmentation has no spread to change."
 _UPDATING = "updating…"
+_DOUBTFUL = "outside the model's domain"
 _NO_RANGE = "with neighbours: no range"
 _NO_RANGE_TIP = "Volumes are those with neighbours. Of these no range over samples is known."
 
@@ -68,6 +69,7 @@ class SpreadPanel(QWidget):
         self._spread: VolumeSpread | None = None
         self._is_stochastic = True
         self._calibrated: Spread | None = None
+        self._doubt = ""
         first = QHBoxLayout()
         first.setContentsMargins(0, 0, 0, 0)
         first.setSpacing(8)
@@ -168,6 +170,13 @@ class SpreadPanel(QWidget):
         for row in self.rows:
             row.set_measure(measure)
 
+    def set_doubt(self, doubt: str) -> None:
+        """Grey the volumes, and say why they may be wrong; empty: nothing speaks against them."""
+        self._doubt = doubt
+        for row in self.rows:
+            row.set_doubt(doubt)
+        self._write()
+
     def forget_volumes(self) -> None:
         """Show none until new ones come."""
         self._request = self._volumes = self._spread = None
@@ -205,10 +214,13 @@ class SpreadPanel(QWidget):
             says.append(_NO_RANGE)
         elif spread is not None:
             says.append(f"5–95 % of {spread.request.n_samples} samples")
+        if self._doubt and self._volumes:
+            says.insert(0, _DOUBTFUL)
         if (self._volumes and not has_volumes) or (spread and not has_range):
             says.append(_UPDATING)
         self.caption.setText(" · ".join(says))
-        self.caption.setToolTip(_NO_RANGE_TIP if is_refined and self._is_stochastic else "")
+        tips = (self._doubt, _NO_RANGE_TIP if is_refined and self._is_stochastic else "")
+        self.caption.setToolTip(" ".join(one for one in tips if one))
 
     def _currency(self) -> tuple[bool, bool, bool]:
         """Whether volumes and ranges are up to date; whether an MRF refines what is wanted."""

@@ -120,6 +120,7 @@ class ClassRow(QWidget):
         self._percentiles: tuple[float, float, float] | None = None
         self._how = ""
         self._is_volume_current = self._is_range_current = True
+        self._doubt = ""
         self.eye = EyeButton(name)
         self.eye.toggled.connect(self._on_eye)
         self.swatch = OpacityButton(name, None if is_transparent else color)
@@ -245,6 +246,11 @@ class ClassRow(QWidget):
         self._write()
         self._say_direction()
 
+    def set_doubt(self, doubt: str) -> None:
+        """Grey the volumes, and say why they may be wrong; empty: nothing speaks against them."""
+        self._doubt = doubt
+        self._write()
+
     def clear(self) -> None:
         """Forget the volumes."""
         self.show_volume(None)
@@ -270,7 +276,8 @@ class ClassRow(QWidget):
         measure, volume_ml = self._measure, self._volume_ml
         text = "" if volume_ml is None else measure.write(volume_ml)
         tip = f"{measure.name} of the segmentation that is shown." if text else ""
-        self.volume.show_text(text, tip, is_current=self._is_volume_current)
+        doubt = self._doubt if text else ""
+        self.volume.show_text(text, tip, is_current=self._is_volume_current, doubt=doubt)
         if self._percentiles is None:
             self.interval.show_text("", "")
         else:
@@ -280,7 +287,8 @@ class ClassRow(QWidget):
                 f"median {measure.write(middle)}, 95 % {measure.write(high)}."
             )
             text = f"{measure.number(low)}–{measure.number(high)}"
-            self.interval.show_text(text, tip, is_current=self._is_range_current)
+            is_current = self._is_range_current
+            self.interval.show_text(text, tip, is_current=is_current, doubt=self._doubt)
         self._columns.fit(self.volume.text(), self.interval.text())
         self._columns.share(self.width())
 

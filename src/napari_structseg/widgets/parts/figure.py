@@ -23,21 +23,32 @@ class Figure(QLabel):
     def __init__(self, *, is_secondary: bool = False, parent: QWidget | None = None) -> None:
         super().__init__("", parent)
         self._is_secondary = is_secondary
-        self.is_current = True
+        self.is_current, self.is_doubtful = True, False
         self.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 
-    def show_text(self, text: str, tip: str, *, is_current: bool = True) -> None:
-        """Show a number and what it is of."""
-        self.is_current = is_current
+    def show_text(self, text: str, tip: str, *, is_current: bool = True, doubt: str = "") -> None:
+        """Show a number and what it is of.
+
+        Parameters
+        ----------
+        text, tip
+            The number, and what it is of.
+        is_current
+            Whether it is that of what is wanted now.
+        doubt
+            Why it may be wrong all the same; empty: nothing speaks against it.
+        """
+        self.is_current, self.is_doubtful = is_current, bool(doubt)
         self.setText(text)
-        self.setToolTip(tip if is_current else f"{_OUTDATED} {tip}")
+        reasons = (doubt, "" if is_current else _OUTDATED, tip)
+        self.setToolTip(" ".join(one for one in reasons if one))
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Draw the number; what is out of date is hardly more than a shadow."""
+        """Draw the number; what is out of date, or in doubt, is hardly more than a shadow."""
         painter = QPainter(self)
-        if not self.is_current:
+        if not self.is_current or self.is_doubtful:
             painter.setPen(faint_color(self))
         else:
             painter.setPen((muted_color if self._is_secondary else text_color)(self))
