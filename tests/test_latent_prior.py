@@ -79,11 +79,7 @@ def test_a_voxel_of_an_odd_image_weighs_as_much_as_any_other(encoder: LatentEnco
 
 
 def test_the_prior_of_a_tiled_image_is_that_of_one_pass(tmp_path: Path) -> None:
-    head = HeadSpec(kind="latent", latent_size=3)
-    path = tiny_model(
-        tmp_path / "m.safetensors", dimensions=2, head=head, intensity=WINDOW, backbone=BACKBONE
-    )
-    network, spec = load_weights(path)
+    network, spec = load_weights(latent_model(tmp_path))
     data = np.random.default_rng(0).uniform(0.1, 1, (45, 30)).astype(np.float32)
     data[:15] *= 0.2
     image = Image.from_array(data)
@@ -99,22 +95,20 @@ def test_the_prior_of_a_tiled_image_is_that_of_one_pass(tmp_path: Path) -> None:
 def test_the_prior_of_a_box_is_that_of_a_patch_around_it(
     tmp_path: Path, box: tuple[tuple[int, int], tuple[int, int]] | None
 ) -> None:
-    head = HeadSpec(kind="latent", latent_size=3)
-    path = tiny_model(
-        tmp_path / "m.safetensors", dimensions=2, head=head, intensity=WINDOW, backbone=BACKBONE
-    )
-    network, spec = load_weights(path)
+    network, spec = load_weights(latent_model(tmp_path))
     data = np.random.default_rng(0).uniform(0.1, 1, (3, 48, 32)).astype(np.float32)
     image = Image.from_array(data)
     roi = RegionOfInterest(axis="z", start=1, box=box)
     stack = SlicePredictor(Predictor(network, spec), roi).predict(image)
-    # A patch has 16 x 16 pixels; a box near the edge has its patch moved inside.
+    # A patch has 16 x 16 pixels; beyond the image a network sees 0.
+    large = np.pad(data, ((0, 0), (20, 20), (20, 20)))
     seen = {
-        ((20, 26), (3, 9)): (slice(15, 31), slice(0, 16)),
+        ((20, 26), (3, 9)): (slice(15, 31), slice(-2, 14)),
         ((10, 40), (12, 20)): (slice(10, 40), slice(8, 24)),
         None: (slice(0, 48), slice(0, 32)),
     }[box]
-    plane = roi.slices(image, (slice(1, 2), *seen))[0]
+    inside = tuple(slice(part.start + 20, part.stop + 20) for part in seen)
+    plane = roi.slices(Image.from_array(large), (slice(1, 2), *inside))[0]
     alone = Predictor(network, spec).predict(plane)
     ((_, decoder),) = enumerate(stack._slices)
     torch.testing.assert_close(decoder.latent_mean, alone.latent_mean)
@@ -122,3 +116,31 @@ def test_the_prior_of_a_box_is_that_of_a_patch_around_it(
     whole = Predictor(network, spec).predict(roi.slices(image)[0])
     same = torch.equal(decoder.latent_mean, whole.latent_mean)
     assert same == (box is None)
+
+
+@pytest.mark.parametrize("hounsfield", [True, False])
+def test_the_prior_of_a_place_does_not_depend_on_the_size_of_the_slice(
+    tmp_path: Path, hounsfield: bool
+) -> None:
+    window = IntensitySpec(kind="window", low=-1000, high=400) if hounsfield else WINDOW
+    network, spec = load_weights(latent_model(tmp_path, intensity=window))
+    low, high = (-900, 300) if hounsfield else (0.1, 1)
+    small = np.random.default_rng(0).uniform(low, high, (2, 128, 128))
+    small = small.astype(np.int16 if hounsfield else np.float32)
+    large = np.full((2, 512, 512), -1000 if hounsfield else 0, small.dtype)
+    large[:, 200:328, 37:165] = small
+    found = []
+    for data, (down, right) in ((small, (0, 0)), (large, (200, 37))):
+        box = ((down + 90, down + 121), (right + 4, right + 23))
+        roi = RegionOfInterest(axis="z", start=1, box=box)
+        stack = SlicePredictor(Predictor(network, spec), roi).predict(Image.from_array(data))
+        found.append(stack._slices[0])
+    torch.testing.assert_close(found[0].latent_mean, found[1].latent_mean)
+    torch.testing.assert_close(found[0].latent_sigma, found[1].latent_sigma)
+    torch.testing.assert_close(found[0].mean(), found[1].mean())
+
+
+def latent_model(folder: Path, **fields: object) -> Path:
+    settings = {"dimensions": 2, "intensity": WINDOW, "backbone": BACKBONE}
+    head = HeadSpec(kind="latent", latent_size=3)
+    return tiny_model(folder / "m.safetensors", **{**settings, "head": head, **fields})

@@ -1,4 +1,4 @@
-"""From an image to one distribution: tiles, order, orientation, and what is refused."""
+"""From an image to one distribution: pieces, order, orientation, and what is refused."""
 
 from __future__ import annotations
 
@@ -27,20 +27,11 @@ def make_image(shape: tuple[int, ...] = (20, 22, 24), **options: object) -> Imag
     return Image.from_array(data, **options)
 
 
-def test_stitched_parameters_are_those_of_the_whole_image(tmp_path: Path) -> None:
-    # Two 3x3x3 convolutions see two voxels around: tiles that are cut with that margin and
-    # blended only inside it would be exact; blending at the edges is not. So the network here
-    # sees one voxel, and every tile agrees with every other.
+def test_parameters_of_pieces_are_those_of_the_whole_image(tmp_path: Path) -> None:
     path = tiny_model(tmp_path / "m.safetensors", backbone=LOCAL, intensity=WINDOW)
     network, spec = load_weights(path)
-    with torch.no_grad():
-        for module in network.backbone.modules():
-            if isinstance(module, torch.nn.Conv3d) and module.kernel_size == (3, 3, 3):
-                centre = module.weight[:, :, 1:2, 1:2, 1:2].clone()
-                module.weight.zero_()
-                module.weight[:, :, 1:2, 1:2, 1:2] = centre
     image = make_image()
-    tiled = Predictor(network, spec, tile=(8, 9, 10), overlap=(3, 3, 3)).predict(image)
+    tiled = Predictor(network, spec, tile=(8, 9, 10)).predict(image)
     whole = Predictor(network, spec, tile=image.spatial_shape).predict(image)
     torch.testing.assert_close(tiled.mean(), whole.mean())
     for sample in (1, 2):
@@ -57,7 +48,7 @@ def test_stitched_parameters_are_those_of_the_whole_image(tmp_path: Path) -> Non
 def test_the_first_region_is_final_before_the_rest(tmp_path: Path) -> None:
     network, spec = load_weights(tiny_model(tmp_path / "m.safetensors"))
     image = make_image((40, 40, 40))
-    first = slice_region(image.spatial_shape, 1, 30)
+    first = slice_region(image.spatial_shape, 0, 30)
     steps = []
     early = None
     for progress in Predictor(network, spec).stream(image, first):
@@ -71,17 +62,21 @@ def test_the_first_region_is_final_before_the_rest(tmp_path: Path) -> None:
     assert torch.equal(early, final.distribution.mean(first))
 
 
-@pytest.mark.parametrize(("axis", "position", "n_tiles"), [(0, 2, 9), (0, 13, 18), (2, 2, 9)])
-def test_the_first_region_is_there_after_exactly_the_tiles_that_touch_it(
-    tmp_path: Path, axis: int, position: int, n_tiles: int
+@pytest.mark.parametrize(("axis", "position"), [(0, 2), (0, 16), (2, 39)])
+@pytest.mark.parametrize("norm", ["instance", "weight"])
+def test_the_first_region_is_there_after_exactly_the_pieces_that_touch_it(
+    tmp_path: Path, axis: int, position: int, norm: str
 ) -> None:
-    network, spec = load_weights(tiny_model(tmp_path / "m.safetensors"))
+    backbone = BackboneSpec(widths=(4, 8), convolutions=(1, 1), norm=norm)
+    network, spec = load_weights(tiny_model(tmp_path / "m.safetensors", backbone=backbone))
     image = make_image((40, 40, 40))
     first = slice_region(image.spatial_shape, axis, position)
-    steps = list(Predictor(network, spec).stream(image, first))
-    assert steps[-1].total == 27
+    steps = list(Predictor(network, spec, tile=(16, 16, 16)).stream(image, first))
+    # The way down, the coarser level, and the way up as well where it has statistics.
+    before = 27 + 1 + 27 * (norm == "instance")
+    assert steps[-1].total == before + 27
     there = [step.done for step in steps if step.distribution is not None]
-    assert there == list(range(n_tiles, 28))
+    assert there == list(range(before + 9, before + 27 + 1))
 
 
 def test_outside_the_box_of_nonzero_voxels_is_background(tmp_path: Path) -> None:
@@ -100,7 +95,7 @@ def test_voxels_without_data_are_background_with_certainty(tmp_path: Path) -> No
     path = tiny_model(tmp_path / "m.safetensors", zero_is_background=True)
     network, spec = load_weights(path)
     data = make_image((24, 24, 24)).data[0].copy()
-    # A hole that lies across tiles, and the rim outside the bounding box.
+    # A hole, and the rim outside the bounding box.
     data[8:18, 4:9, 6:17] = 0
     data[:, :, :3] = 0
     distribution = Predictor(network, spec).predict(Image.from_array(data))
@@ -121,7 +116,6 @@ def test_an_image_stored_the_other_way_round_gives_the_same_distribution(
     network, spec = load_weights(tiny_model(tmp_path / "m.safetensors", head=head))
     # Noise belongs to voxels as they are stored: without it, P z is left of a offset.
     torch.nn.init.constant_(network.head.log_diagonal.bias, -60)
-    # Two tiles an axis, which lie symmetrically.
     image = make_image((24, 24, 24))
     affine = image.geometry.affine.copy()
     for axis in axes:
@@ -210,7 +204,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(tmp_path: Path
         volume_model.predict(Image.from_array(huge))
 
 
-def test_a_cancelled_prediction_stops_at_the_next_tile(tmp_path: Path) -> None:
+def test_a_cancelled_prediction_stops_at_the_next_step(tmp_path: Path) -> None:
     network, spec = load_weights(tiny_model(tmp_path / "m.safetensors"))
     fractions: list[float] = []
     with pytest.raises(Cancelled):

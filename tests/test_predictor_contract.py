@@ -37,7 +37,6 @@ def make_predictor(folder: Path, kind: str, dimensions: int, **fields: object) -
     name = folder / f"{kind}.safetensors"
     path = tiny_model(name, dimensions=dimensions, head=head, **{"intensity": WINDOW, **fields})
     network, spec = load_weights(path)
-    # Two tiles an axis, which lie symmetrically.
     return Predictor(network, spec, tile=(8,) * dimensions)
 
 
@@ -112,7 +111,7 @@ class TestSlices(PredictorContract):
     @pytest.fixture
     def image(self) -> Image:
         image = random_image((12, 9, 16))
-        # Slices whose nonzero voxels take different numbers of tiles.
+        # Slices whose nonzero voxels take different numbers of steps.
         image.data[:, 7:, 3] = 0
         image.data[:, :, 3, 8:] = 0
         return image

@@ -26,7 +26,7 @@ def model(tmp_path: Path) -> Path:
     return tiny_model(tmp_path / "m.safetensors")
 
 
-def make_image(shape: tuple[int, ...] = (24, 24, 24)) -> Image:
+def make_image(shape: tuple[int, ...] = (40, 20, 20)) -> Image:
     data = np.random.default_rng(0).uniform(0.1, 1, shape).astype(np.float32)
     return Image.from_array(data)
 
@@ -91,12 +91,13 @@ def test_the_first_region_is_final_when_it_is_said_to_be(model: Path) -> None:
     assert torch.equal(shown, outcome.distribution.mean(first))
 
 
-def test_a_run_of_one_tile_has_no_first_region(model: Path) -> None:
+def test_a_run_of_one_piece_has_no_first_region(model: Path) -> None:
     image = make_image((16, 16, 16))
     run = ModelRun(model, image, first=slice_region((16, 16, 16), 0, 3), synchronous=True)
     listener = Listener(run)
     run.start()
-    assert listener.said[0] == ("progress", (1, 1))
+    # The way down, the coarser level, the way up, and the only piece.
+    assert listener.progress[-1] == (4, 4)
     assert listener.kinds == ["finished"]
 
 
@@ -133,7 +134,7 @@ def test_what_cannot_run_is_said(
     assert isinstance(error, expected)
 
 
-def test_a_run_can_be_cancelled_between_tiles(model: Path) -> None:
+def test_a_run_can_be_cancelled_between_steps(model: Path) -> None:
     run = ModelRun(model, make_image())
     listener = Listener(run)
     run.progressed.connect(lambda done, _total: run.cancel() if done == 2 else None)
@@ -143,7 +144,7 @@ def test_a_run_can_be_cancelled_between_tiles(model: Path) -> None:
     assert listener.kinds == ["cancelled"]
 
 
-def test_a_run_cancelled_at_its_last_tile_gives_nothing(model: Path) -> None:
+def test_a_run_cancelled_at_its_last_step_gives_nothing(model: Path) -> None:
     run = ModelRun(model, make_image((16, 16, 16)), synchronous=True)
     listener = Listener(run)
     run.cancel()
@@ -167,7 +168,7 @@ def test_cancelled_while_the_maps_are_resampled(tmp_path: Path) -> None:
     path = tiny_model(tmp_path / "coarse.safetensors", spacing=(2.0, 2.0, 2.0))
     run = ModelRun(path, make_image((48, 48, 48)), synchronous=True)
     listener = Listener(run)
-    # The last tile but one: after the next one there is nothing left but to resample.
+    # The last step but one: after the next one there is nothing left but to resample.
     run.progressed.connect(lambda done, total: done == total - 1 and run.cancel())
     run.start()
     assert listener.kinds == ["cancelled"]

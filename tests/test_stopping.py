@@ -1,4 +1,4 @@
-"""A network that is stopped in the middle of a tile."""
+"""A network that is stopped in the middle of a step."""
 
 from __future__ import annotations
 

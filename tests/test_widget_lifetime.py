@@ -9,14 +9,15 @@ from qtpy.QtWidgets import QApplication
 
 from dock_helpers import Dock, brain, dock, exploring  # noqa: F401 -- fixtures
 from napari_structseg import render_labels
-from napari_structseg.models import HeadSpec
+from napari_structseg.models import BackboneSpec, HeadSpec
 from napari_structseg.session.messages import Show
 from napari_structseg.widgets.panels.source_panel import RunState
 from napari_structseg.widgets.shortcuts import SHORTCUTS
 from tiny_models import tiny_model
 
-# Hundreds of tiles: there is time to do something while it runs.
-LARGE = (48, 128, 128)
+# Seconds of work, half of it after the visible slice: there is time to do something meanwhile.
+LARGE = (64, 128, 128)
+SLOW = BackboneSpec(widths=(16, 16), convolutions=(4, 1), norm="weight")
 
 
 def expected_labels(dock) -> np.ndarray:
@@ -30,7 +31,7 @@ def names(dock) -> list[str]:
 
 def start_long_run(dock) -> None:
     dock.widget.source.choose_image(dock.add_image(brain(LARGE), name="large"))
-    dock.choose()
+    dock.choose(backbone=SLOW)
     dock.widget.source.run_button.click()
     dock.wait(lambda: dock.widget.source.progress.maximum() > 1)
     assert dock.widget.source.state is RunState.RUNNING
@@ -141,6 +142,8 @@ def test_cancel(dock) -> None:
 
 
 def test_a_cancelled_run_gives_the_last_result_back(exploring) -> None:
+    exploring.choose(backbone=SLOW)
+    exploring.run()
     exploring.widget.strip.select(1)
     exploring.settle()
     labels = exploring.labels.copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_format
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -165,6 +165,56 @@ def sampling(
         )
     _write(json, result)
     table = Table("", "ours", "the direct way", "ours is faster")
+    for row in rows(result):
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+@bench.command
+def predict(
+    *,
+    json: Path,
+    model: str = "brain-tissue",
+    shape: tuple[int, int, int] | None = None,
+    device: str = "cpu",
+    precision: Literal["auto", "float32", "bfloat16"] = "float32",
+    no_direct: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Time a prediction of MNI152, beside a sliding window over the same network.
+
+    The direct way is MONAI's sliding window where MONAI is installed, else the same in plain
+    torch: windows as large as the training patches, an overlap of one half, blended by a
+    Gaussian. Needs nilearn for the brain, about 4 GB of memory and some minutes.
+
+    Parameters
+    ----------
+    json
+        File for the result.
+    model
+        A shipped 3-D model, or its file.
+    shape
+        Z Y X of the middle of the brain that is predicted; all of it unless given.
+    device
+        Where both compute.
+    precision
+        What our features are computed in; the direct way is in float32.
+    no_direct
+        Leave out the direct way, which takes most of the time.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from napari_structseg.bench.predict import PredictSettings, bench_predict, rows
+
+    if shape is not None and min(shape) < 1:
+        raise ConfigError(f"--shape needs three sizes of at least 1, but they are {shape}.")
+    _check(json, window=False)
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as status:
+        settings = PredictSettings(model, shape or (), not no_direct, device, precision)
+        result = bench_predict(settings, lambda what: status.update(f"Measuring {what}…"))
+    _write(json, result)
+    table = Table("", "ours", "the sliding window")
     for row in rows(result):
         table.add_row(*row)
     Console(highlight=False).print(table)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from napari_structseg.models.heads import PointHead
 from napari_structseg.models.latent import Reconstruction, centred, drawn
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.parameters import LogitParameters
+from napari_structseg.models.passes import Pass
 from napari_structseg.models.unet import UNet, cropped
 from napari_structseg.priors import MarkovPrior
 
@@ -69,6 +72,8 @@ class LatentUNet(UNet):
         Levels to go up, at most all others but the coarsest.
     """
 
+    adds_coarser: ClassVar[bool] = True
+
     def __init__(
         self,
         dimensions: int,
@@ -90,32 +95,34 @@ class LatentUNet(UNet):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
             self.reduce[index] = layer
 
-    def ascend(self, index: int, x: Tensor, skip: Tensor) -> Tensor:
-        """As :meth:`UNet.ascend`, and the features of the coarser level are added."""
-        coarser = self.enlarged(index, x, skip)
-        finer: Tensor = self.up[index](torch.cat([coarser, skip], dim=1))
-        return coarser + finer
-
-    def climb(self, levels: Sequence[Tensor], choose: Callable[[int, _Normal], Tensor]) -> Ascent:
+    def climb(
+        self,
+        levels: Sequence[Tensor],
+        choose: Callable[[int, _Normal], Tensor],
+        n_steps: int | None = None,
+    ) -> Ascent:
         """Go up from the features of the way down.
 
         Parameters
         ----------
         levels
-            What :meth:`descend` gives.
+            What :meth:`descend` gives; as many of the coarsest as the steps need.
         choose
             Latents ``(B, positions)`` of a scale, given its index and its normal.
+        n_steps
+            Levels to go up, and latents of the last one are chosen if it has any; None: all.
         """
         features = levels[-1]
         latents: list[Tensor] = []
         normals: list[_Normal] = []
-        for index in range(max(len(self.statistics), len(self.up))):
+        steps = len(self.up) if n_steps is None else n_steps
+        for index in range(max(min(len(self.statistics), steps + 1), steps)):
             if index < len(self.statistics):
                 normals.append(self._normal(index, features))
                 latents.append(choose(index, normals[-1]))
                 z = latents[-1].reshape(len(features), 1, *features.shape[2:])
                 features = torch.cat([features, z.to(features.dtype)], dim=1)
-            if index < len(self.up):
+            if index < steps:
                 features = self.ascend(index, features, levels[-2 - index])
         return Ascent(features, latents, normals)
 
@@ -137,9 +144,7 @@ class HierarchicalNetwork(SegmentationNetwork):
     has three bottleneck blocks a level, residual all of them.
 
     The way up runs for every sample, so predictions are a finite set. Its noise is the same for
-    every image and every tile, by position within the tile: a latent belongs to its tile, and
-    where tiles overlap, what a member makes of them is blended, as with dropout. Opinions about
-    an object larger than a tile need a larger tile.
+    every image, by position.
 
     Kohl et al., *A Hierarchical Probabilistic U-Net for Modeling Multi-Scale Ambiguities*, 2019.
 
@@ -174,8 +179,8 @@ class HierarchicalNetwork(SegmentationNetwork):
         """The members of a finite set; the way down runs once for all of them."""
         levels = self.backbone.descend(x)
         samples = range(1, self.n_members + 1)
-        members = [self._sample(levels, sample, x.shape[2:]) for sample in samples]
-        return LogitParameters.of_members(members)
+        climbed = (self._climbed(sample, levels, len(self.backbone.up)) for sample in samples)
+        return self.joined([self.head(cropped(features, x.shape[2:])) for features in climbed])
 
     def reconstruct(self, x: Tensor, labels: Tensor, generator: torch.Generator) -> Reconstruction:
         """Decode latents drawn from the posterior.
@@ -203,8 +208,20 @@ class HierarchicalNetwork(SegmentationNetwork):
         logits = self.head(cropped(prior.features, x.shape[2:])).mean
         return Reconstruction(logits, _joined(posterior.normals), _joined(prior.normals))
 
-    def _sample(self, levels: Sequence[Tensor], sample: int, shape: Sequence[int]) -> Tensor:
-        """Logits ``(B, C, *shape)`` of latents drawn from the prior."""
+    def passes(self) -> list[Pass]:
+        """One for each member; the way down is the same for all."""
+        samples = range(1, self.n_members + 1)
+        return [
+            Pass(self.backbone, self.head, partial(self._climbed, sample), shares_descent=True)
+            for sample in samples
+        ]
+
+    def joined(self, parts: Sequence[LogitParameters]) -> LogitParameters:
+        """The members of a finite set."""
+        return LogitParameters.of_members([part.mean for part in parts])
+
+    def _climbed(self, sample: int, levels: Sequence[Tensor], n_steps: int) -> Tensor:
+        """Features after some steps up, with latents drawn from the prior."""
 
         def draw(index: int, normal: _Normal) -> Tensor:
             mean, sigma = normal
@@ -213,9 +230,7 @@ class HierarchicalNetwork(SegmentationNetwork):
             noise = Noise(index, sample).voxels(1, size, device=mean.device)
             return mean + sigma * noise.flatten()
 
-        features = self.backbone.climb(levels, draw).features
-        logits: Tensor = self.head(cropped(features, shape)).mean
-        return logits
+        return self.backbone.climb(levels, draw, n_steps).features
 
 
 def _joined(normals: Sequence[_Normal]) -> _Normal:

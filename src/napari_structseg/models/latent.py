@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from napari_structseg.models.encoder import LatentEncoder, mean_and_sigma
 from napari_structseg.models.heads import LatentHead, PointHead
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.parameters import LogitParameters
+from napari_structseg.models.passes import Pass
 from napari_structseg.models.unet import UNet
 from napari_structseg.priors import MarkovPrior
 
@@ -57,6 +59,7 @@ class LatentNetwork(SegmentationNetwork):
         A Markov random field over the labels, or None.
     """
 
+    backbone: UNet
     head: LatentHead
 
     def __init__(self, frame: Frame, n_latents: int, prior: MarkovPrior | None = None) -> None:
@@ -84,9 +87,12 @@ class LatentNetwork(SegmentationNetwork):
         statistics: Tensor = self.prior_encoder(x)
         return statistics
 
-    def tile_parameters(self, x: Tensor) -> LogitParameters:
+    def passes(self) -> list[Pass]:
         """The features' part of the first layer: the latents are those of the whole image."""
-        first = self.first(x)
+        return [Pass.of(self.backbone, self._without_latents)]
+
+    def _without_latents(self, features: Tensor) -> LogitParameters:
+        first: Tensor = self.head.first(features)
         return LogitParameters(torch.empty_like(first[:, :0]), first=first)
 
     def forward(self, x: Tensor) -> LogitParameters:
@@ -132,6 +138,7 @@ class ImageToImageVAE(SegmentationNetwork):
         A Markov random field over the labels, or None.
     """
 
+    backbone: UNet
     head: PointHead
 
     def __init__(
@@ -152,9 +159,20 @@ class ImageToImageVAE(SegmentationNetwork):
 
     def forward(self, x: Tensor) -> LogitParameters:
         """The members of a finite set, one for each of the fixed latent vectors."""
-        noises = [Noise(_MEMBER_SEED, sample) for sample in range(1, self.n_members + 1)]
-        latents = [noise.factors(self.n_latents, x.device).expand(len(x), -1) for noise in noises]
+        latents = [z.to(x.device).expand(len(x), -1) for z in self._latents()]
         return LogitParameters.of_members([self.logits(x, z) for z in latents])
+
+    def passes(self) -> list[Pass]:
+        """One for each of the fixed latent vectors."""
+        return [Pass.of(self.backbone, self.head, beside=z) for z in self._latents()]
+
+    def joined(self, parts: Sequence[LogitParameters]) -> LogitParameters:
+        """The members of a finite set."""
+        return LogitParameters.of_members([part.mean for part in parts])
+
+    def _latents(self) -> list[Tensor]:
+        noises = [Noise(_MEMBER_SEED, sample) for sample in range(1, self.n_members + 1)]
+        return [noise.factors(self.n_latents) for noise in noises]
 
     def reconstruct(self, x: Tensor, labels: Tensor, generator: torch.Generator) -> Reconstruction:
         """Decode a latent vector drawn from the posterior, as in :class:`LatentNetwork`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +12,16 @@ from napari_structseg.models.backbone_spec import Frame
 from napari_structseg.models.heads import PointHead
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.parameters import LogitParameters
-from napari_structseg.models.unet import UNet
+from napari_structseg.models.passes import Masks, Pass
+from napari_structseg.models.unet import Dropout, UNet
 from napari_structseg.priors import MarkovPrior
 
 
 class DropoutNetwork(SegmentationNetwork):
     """A U-Net with dropout in its innermost blocks, in training and in prediction.
 
-    The members of the finite set are the same masks for every image; where tiles overlap, what
-    each mask makes of them is blended. Kendall et al., *Bayesian SegNet*, BMVC 2017, with the
-    settings of Kohl et al., NeurIPS 2018.
+    The members of the finite set are the same masks for every image, by position. Kendall et al.,
+    *Bayesian SegNet*, BMVC 2017, with the settings of Kohl et al., NeurIPS 2018.
 
     Parameters
     ----------
@@ -34,6 +35,7 @@ class DropoutNetwork(SegmentationNetwork):
         A Markov random field over the labels, or None.
     """
 
+    backbone: UNet
     head: PointHead
 
     def __init__(
@@ -53,8 +55,18 @@ class DropoutNetwork(SegmentationNetwork):
 
     def forward(self, x: Tensor) -> LogitParameters:
         """The members of a finite set, one for each mask."""
-        masks = (torch.Generator(x.device).manual_seed(seed) for seed in range(self.n_members))
-        return LogitParameters.of_members([self.logits(x, mask) for mask in masks])
+        return self.joined([self.head(self.backbone(x, masks)) for masks in self._masks()])
+
+    def passes(self) -> list[Pass]:
+        """One for each mask."""
+        return [Pass.of(self.backbone, self.head, masks=masks) for masks in self._masks()]
+
+    def joined(self, parts: Sequence[LogitParameters]) -> LogitParameters:
+        """The members of a finite set."""
+        return LogitParameters.of_members([part.mean for part in parts])
+
+    def _masks(self) -> list[Masks]:
+        return [Masks(self.probability, member) for member in range(1, self.n_members + 1)]
 
 
 class EnsembleNetwork(SegmentationNetwork):
@@ -91,9 +103,18 @@ class EnsembleNetwork(SegmentationNetwork):
         """The members of a finite set, one for each U-Net."""
         return LogitParameters.of_members(self.logits(x).unbind(1))
 
+    def passes(self) -> list[Pass]:
+        """One for each U-Net."""
+        pairs = zip(self.backbone, self.head, strict=True)
+        return [Pass.of(cast(UNet, backbone), head) for backbone, head in pairs]
 
-def _dropout(probability: float, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    def drop(x: Tensor) -> Tensor:
+    def joined(self, parts: Sequence[LogitParameters]) -> LogitParameters:
+        """The members of a finite set."""
+        return LogitParameters.of_members([part.mean for part in parts])
+
+
+def _dropout(probability: float, generator: torch.Generator) -> Dropout:
+    def drop(x: Tensor, _block: int) -> Tensor:
         drawn = torch.rand(x.shape, device=x.device, generator=generator)
         return x * (drawn >= probability).to(x.dtype) / (1 - probability)
 

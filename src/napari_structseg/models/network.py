@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from napari_structseg.models.encoder import LatentEncoder
 from napari_structseg.models.parameters import LogitParameters
+from napari_structseg.models.passes import Pass
+from napari_structseg.models.unet import UNet
 from napari_structseg.priors import MarkovPrior
 
 
@@ -36,9 +40,18 @@ class SegmentationNetwork(nn.Module):
         parameters: LogitParameters = self.head(self.backbone(x))
         return parameters
 
-    def tile_parameters(self, x: Tensor) -> LogitParameters:
-        """What a tile adds to the maps of an image, for a batch ``(1, channels, *tile)``."""
-        parameters: LogitParameters = self(x)
+    def passes(self) -> list[Pass]:
+        """What has to be run for a prediction, see :class:`Pass`: together, :meth:`forward`.
+
+        A latent network's are without its latents, which are those of the whole image.
+        """
+        if not isinstance(self.backbone, UNet):
+            raise TypeError(f"a U-Net is run in passes, not {type(self.backbone).__name__}")
+        return [Pass.of(self.backbone, self.head)]
+
+    def joined(self, parts: Sequence[LogitParameters]) -> LogitParameters:
+        """The parameters, from those of each pass."""
+        (parameters,) = parts
         return parameters
 
     @property

@@ -7,6 +7,7 @@ Segmentation*, MICCAI 2015.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,11 @@ NEGATIVE_SLOPE = 0.01
 N_INNERMOST = 3
 _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+Dropout = Callable[[Tensor, int], Tensor]
+"""Features of a block, given them and the number of the block."""
+
 POOL = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
-_UPSAMPLING = {2: "bilinear", 3: "trilinear"}
+UPSAMPLING = {2: "bilinear", 3: "trilinear"}
 
 
 def _norm(kind: str, dimensions: int, width: int) -> list[nn.Module]:
@@ -92,6 +96,9 @@ class UNet(nn.Module):
         Widths, convolutions per level and normalisation.
     """
 
+    # Whether each level on the way up is added to what comes from the coarser one.
+    adds_coarser: ClassVar[bool] = False
+
     def __init__(self, dimensions: int, n_channels: int, spec: BackboneSpec) -> None:
         super().__init__()
         self.dimensions = dimensions
@@ -113,27 +120,31 @@ class UNet(nn.Module):
             convolutions(n, 2 * width, width, spec.norm, dimensions) for n, width, _ in finer
         )
 
-    def forward(self, x: Tensor, innermost: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, dropout: Dropout | None = None) -> Tensor:
         """Map ``(B, n_channels, *spatial)`` to ``(B, n_features, *spatial)``.
 
         Parameters
         ----------
         x
             The image.
-        innermost
-            Applied to what comes out of the three innermost blocks on the way down and on the
-            way up, such as dropout; None: nothing.
+        dropout
+            Applied to what comes out of the innermost blocks, see :meth:`is_innermost`; None:
+            nothing is.
         """
-        *skips, inner = self.descend(x, innermost)
-        for index, skip in enumerate(reversed(skips)):
-            inner = self.ascend(index, inner, skip)
-            if innermost is not None and index < N_INNERMOST:
-                inner = innermost(inner)
-        return cropped(inner, x.shape[2:])
+        levels = self.descend(x, dropout)
+        return cropped(self.climbed(levels, len(self.up), dropout), x.shape[2:])
 
-    def descend(
-        self, x: Tensor, innermost: Callable[[Tensor], Tensor] | None = None
-    ) -> list[Tensor]:
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of convolutions, numbered from the finest on the way down to the last."""
+        return len(self.down) + len(self.up)
+
+    def is_innermost(self, block: int) -> bool:
+        """Whether a block is one of the three innermost on the way down or on the way up."""
+        bottom = len(self.down)
+        return bottom - N_INNERMOST <= block < bottom + N_INNERMOST
+
+    def descend(self, x: Tensor, dropout: Dropout | None = None) -> list[Tensor]:
         """Features of every level on the way down, the finest first, as :meth:`forward` has them.
 
         Their sizes are those of the padded image.
@@ -141,15 +152,43 @@ class UNet(nn.Module):
         padding = [p for size in reversed(x.shape[2:]) for p in (0, -size % self.stride)]
         if any(padding):
             x = functional.pad(x, padding, mode="replicate")
+        finest = self._dropped(0, self.down[0](x), dropout)
+        return [finest, *self.descend_further(self.pooled(finest), dropout)]
+
+    def descend_further(self, x: Tensor, dropout: Dropout | None = None) -> list[Tensor]:
+        """Features of every level but the finest, given the finest ones pooled."""
         levels: list[Tensor] = []
-        for index, level in enumerate(self.down):
-            if index:
-                x = POOL[self.dimensions](x, 2)
-            x = level(x)
-            if innermost is not None and index >= len(self.down) - N_INNERMOST:
-                x = innermost(x)
-            levels.append(x)
+        for index in range(1, len(self.down)):
+            x = self.pooled(levels[-1]) if levels else x
+            levels.append(self._dropped(index, self.down[index](x), dropout))
         return levels
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Half as large along each axis; a single level is not halved."""
+        return x if len(self.down) == 1 else POOL[self.dimensions](x, 2)
+
+    def climbed(
+        self, levels: Sequence[Tensor], n_steps: int, dropout: Dropout | None = None
+    ) -> Tensor:
+        """Features after some steps up.
+
+        Parameters
+        ----------
+        levels
+            Of the way down, the coarsest last; as many as the steps need.
+        n_steps
+            How many.
+        dropout
+            As in :meth:`forward`.
+        """
+        inner = levels[-1]
+        for index in range(n_steps):
+            inner = self.ascend(index, inner, levels[-2 - index])
+            inner = self._dropped(len(self.down) + index, inner, dropout)
+        return inner
+
+    def _dropped(self, block: int, x: Tensor, dropout: Dropout | None) -> Tensor:
+        return x if dropout is None or not self.is_innermost(block) else dropout(x, block)
 
     def ascend(self, index: int, x: Tensor, skip: Tensor) -> Tensor:
         """Features of the next finer level on the way up.
@@ -163,12 +202,16 @@ class UNet(nn.Module):
         skip
             Those of the finer one on the way down.
         """
-        finer: Tensor = self.up[index](torch.cat([self.enlarged(index, x, skip), skip], dim=1))
-        return finer
+        return self.merged(index, self.enlarged(index, x, skip), skip)
+
+    def merged(self, index: int, enlarged: Tensor, skip: Tensor) -> Tensor:
+        """The second half of :meth:`ascend`: what the convolutions make of both."""
+        finer: Tensor = self.up[index](torch.cat([enlarged, skip], dim=1))
+        return enlarged + finer if self.adds_coarser else finer
 
     def enlarged(self, index: int, x: Tensor, skip: Tensor) -> Tensor:
         """Features of the coarser level with the channels and the size of the finer one."""
-        mode = _UPSAMPLING[self.dimensions]
+        mode = UPSAMPLING[self.dimensions]
         return functional.interpolate(self.reduce[index](x), size=skip.shape[2:], mode=mode)
 
 

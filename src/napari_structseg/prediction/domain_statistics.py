@@ -42,8 +42,9 @@ from napari_structseg.evaluation.volumes import voxel_volume
 from napari_structseg.image import Image
 from napari_structseg.models import ModelSpec
 from napari_structseg.models.domain_spec import StatisticName
-from napari_structseg.prediction.boxes import nonzero_box, shifted
+from napari_structseg.prediction.boxes import nonzero_box
 from napari_structseg.prediction.intensity_windows import fitting_window, value_range
+from napari_structseg.prediction.pieces import shifted
 from napari_structseg.prediction.preprocess import normalise
 from napari_structseg.render.lattice import lattice_region
 from napari_structseg.render.rendering import argmax_labels, combine
@@ -119,12 +120,12 @@ def lattice_in_box(
         Of the voxels of the box.
     """
     something = np.stack([(one != 0).any(axis=0) for one in (data, *others)])
-    box = nonzero_box(torch.from_numpy(something), 1)
+    box = nonzero_box(torch.from_numpy(something))
     sizes = [part.stop - part.start for part in box]
     lattice = lattice_region(sizes, MOST_POINTS)
     region = tuple(
         slice(part.start, part.stop, inner.step)
-        for part, inner in zip(shifted(lattice, box), lattice, strict=True)
+        for part, inner in zip(shifted(lattice, [part.start for part in box]), lattice, strict=True)
     )
     return region, math.prod(region_shape(sizes, lattice)) / math.prod(sizes)
 

@@ -8,17 +8,22 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from napari_structseg.devices import free_memory
-from napari_structseg.distributions import Region
+from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.distributions.checks import all_finite
-from napari_structseg.errors import InputError, MemoryLimitError, WeightsError
+from napari_structseg.errors import Cancelled, InputError, MemoryLimitError, WeightsError
 from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.models.spec import IntensitySpec
-from napari_structseg.prediction.boxes import inside, nonzero_box, shifted
+from napari_structseg.prediction.field import (
+    Field,
+    make_field,
+    most_seen,
+    stride_of,
+    working_bytes,
+)
 from napari_structseg.prediction.intensity_windows import fitting_window, value_range
 from napari_structseg.prediction.latent_prior import (
     Piece,
@@ -28,24 +33,29 @@ from napari_structseg.prediction.latent_prior import (
     voxels_of_a_piece,
 )
 from napari_structseg.prediction.maps.kinds import background_maps, voxel_bytes
-from napari_structseg.prediction.maps.parameter_maps import ParameterMaps
-from napari_structseg.prediction.maps.tiling import Tile, make_tiles
+from napari_structseg.prediction.network_run import NetworkRun, n_kept
+from napari_structseg.prediction.precision import Precision, resolve_precision
 from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.prediction.protocol import ImagePredictor, Prediction
 from napari_structseg.prediction.stopping import stopping
 from napari_structseg.priors import MarkovPrior, mirrored
 from napari_structseg.refine.refinement import refinement_bytes
 
-_OVERLAP_FRACTION = 4
+# Voxels of a piece along each axis: on a processor small enough for its caches (and, times the
+# channels, of more than 20,480 voxels along the first two: torch has a slow way for less),
+# elsewhere large enough to keep a GPU busy.
+_PIECE = {2: (256, 256), 3: (32, 64, 32)}
+_LARGER = 4
 
 
 class Predictor(ImagePredictor):
     """Applies one trained model to images.
 
-    The image is brought to the model's intensities and voxel size, the network runs on
-    overlapping tiles, and the *parameters* of the distribution (mean, factor, diagonal) are
-    blended and brought back to the image's own grid. Voxels outside the bounding box of the
-    image's nonzero voxels are background with certainty.
+    The image is brought to the model's intensities and voxel size, the network runs once over all
+    of it, level by level, the finest one in pieces (see `prediction.one_pass`), and the
+    *parameters* of the distribution (mean, factor, diagonal) are brought back to the image's own
+    grid. Voxels outside the bounding box of the image's nonzero voxels are background with
+    certainty.
 
     A latent vector is one for the whole image, whatever its size. Its prior comes first, and is
     that of one pass of the prior net over the whole image; see `prediction.latent_prior`.
@@ -57,10 +67,11 @@ class Predictor(ImagePredictor):
     spec
         Its specification.
     tile
-        Tile size in voxels of the model's grid; by default the patch size of training. One that
-        the coarsest level sees as a single voxel is replaced by twice as much.
-    overlap
-        Voxels that neighbouring tiles share; by default a quarter of the tile.
+        Size of a piece in voxels of the model's grid. It changes how much memory a step takes, and
+        how early the first region is there; never the result, but for rounding.
+    precision
+        What features are computed in. With ``bfloat16``, twice as fast on processors that have
+        it, parameters differ in the third digit, and rounding depends on the pieces.
     """
 
     def __init__(
@@ -69,25 +80,21 @@ class Predictor(ImagePredictor):
         spec: ModelSpec,
         *,
         tile: Sequence[int] | None = None,
-        overlap: Sequence[int] | None = None,
+        precision: Precision = "float32",
     ) -> None:
         self.network = network
         self.spec: ModelSpec = spec
         self.device = next(network.parameters()).device
-        self._tile = tuple(tile or spec.patch)
-        if max(self._tile) <= self._stride:
-            # The coarsest level would see a single voxel, whose features have no variance.
-            self._tile = (2 * self._stride,) * len(self._tile)
-        self._overlap = tuple(overlap or (size // _OVERLAP_FRACTION for size in self._tile))
+        if tile is None:
+            factor = 1 if self.device.type == "cpu" else _LARGER
+            tile = [factor * side for side in _PIECE[spec.dimensions]]
+        self._tile = tuple(tile)
+        self.precision: Precision = precision
+        self._dtype = resolve_precision(precision, self.device)
 
     def with_spec(self, spec: ModelSpec) -> Predictor:
-        """The same network and tiles, with another specification of what it sees."""
-        return Predictor(self.network, spec, tile=self._tile, overlap=self._overlap)
-
-    @property
-    def _stride(self) -> int:
-        """Voxels of the grid that the coarsest level of the network sees as one."""
-        return 1 << (len(self.spec.backbone.widths) - 1)
+        """The same network and pieces, with another specification of what it sees."""
+        return Predictor(self.network, spec, tile=self._tile, precision=self.precision)
 
     def check(self, image: Image, *, refined: bool = False) -> None:
         """Refuse an image that does not fit the model, see :meth:`ImagePredictor.check`."""
@@ -110,9 +117,11 @@ class Predictor(ImagePredictor):
                 f"{image.n_channels}. Choose an image with these channels."
             )
         grid_shape = self._grid_shape(image)
-        if max(grid_shape) <= self._stride:
+        stride = stride_of(self.spec)
+        if max(grid_shape) <= stride:
+            # The coarsest level would see a single voxel, whose features have no variance.
             raise InputError(
-                f"The model {self.spec.name!r} needs more than {self._stride} voxels along at "
+                f"The model {self.spec.name!r} needs more than {stride} voxels along at "
                 f"least one axis, but at its voxel size {image.name!r} has {grid_shape}. Open a "
                 "larger image."
             )
@@ -131,49 +140,40 @@ class Predictor(ImagePredictor):
         *,
         latent_view: Image | None = None,
     ) -> Iterator[Prediction]:
-        """Predict tile by tile.
+        """Predict in pieces.
 
-        A latent prior has its own steps, before those of the tiles. It is that of
-        ``latent_view``, if that is given, and not of the image. Where the image is resampled,
-        only the last prediction carries a distribution. See :meth:`ImagePredictor.stream`.
+        A latent prior has its own steps, then come those of the coarser levels, then the pieces.
+        The prior is that of ``latent_view``, if that is given. Where the image is resampled, only
+        the last prediction carries a distribution. See :meth:`ImagePredictor.stream`.
         """
         self.check(image)
-        grid_shape = self._grid_shape(image)
-        resampled = grid_shape != image.spatial_shape
-        if resampled:
-            first = None
-        cropped, box, tiles = self._tiled(image, cancelled)
-        n_first = len(tiles)
-        if first is not None:
-            visible = inside(first, box)
-            tiles.sort(key=lambda tile: not tile.touches(visible))
-            n_first = sum(tile.touches(visible) for tile in tiles)
-        # Networks see volumes in RAS orientation, as in training.
-        flips = [axis - image.ndim for axis in image.geometry.axes_against_ras]
+        resampled = self._grid_shape(image) != image.spatial_shape
+        field = self._field(image, cancelled)
+        run = self._run(field)
+        n_first = 0 if first is None or resampled else run.put_first(first)
+        watched = partial(self._watched, cancelled)
+        steps = _Steps(run.n_steps)
         try:
-            before, total = 0, len(tiles)
             statistics = torch.zeros(0, device=self.device)
             encoder = self.network.latent_encoder
             if encoder is not None:
-                seen = cropped if latent_view is None else self._tiled(latent_view, cancelled)[0]
-                pieces = self._pieces(seen)
-                before, total = len(pieces), len(pieces) + len(tiles)
-                seen = seen.flip(flips) if flips else seen
-                watched = partial(self._watched, cancelled)
-                so_far = latent_statistics(encoder, seen, pieces, watched)
-                for done, statistics_so_far in enumerate(so_far, start=1):
-                    statistics = statistics_so_far
-                    yield Prediction(done, total, None)
+                looked_at = field if latent_view is None else self._field(latent_view, cancelled)
+                parts = self._encoder_pieces(looked_at)
+                steps.total += len(parts)
+                for so_far in latent_statistics(encoder, looked_at.boxed, parts, watched):
+                    statistics = so_far
+                    yield from steps.take()
                 if not all_finite(statistics):
-                    raise self._not_finite("latent prior", box)
-            maps = background_maps(self.network, self.spec, grid_shape, statistics)
-            maps.clear(box)
+                    raise self._not_finite("latent prior", field.on_grid(field.box))
+            maps = background_maps(self.network, self.spec, field.grid_shape, statistics)
+            for _ in run.prepare(watched):
+                yield from steps.take()
             growing = None if resampled else maps.distribution()
-            for done, tile in enumerate(tiles, start=1):
-                with self._watched(cancelled):
-                    self._add(cropped, tile, maps, box, flips)
-                if done < len(tiles):
-                    yield Prediction(before + done, total, growing if done >= n_first else None)
+            for index, piece in enumerate(run.pieces, start=1):
+                wrong = run.write(piece, maps, watched)
+                if wrong is not None:
+                    raise self._not_finite(wrong, field.on_grid(piece))
+                yield from steps.take(growing if index >= n_first else None)
             if growing is None:
                 growing = maps.resampled(image.spatial_shape, cancelled).distribution()
         except torch.OutOfMemoryError as error:
@@ -181,52 +181,44 @@ class Predictor(ImagePredictor):
                 f"The device {self.device} ran out of memory on {image.name!r}. Choose the CPU as "
                 "device, close other programs that use the GPU, or crop the image."
             ) from error
-        yield Prediction(total, total, growing)
+        yield Prediction(steps.total, steps.total, growing)
 
     def n_steps(self, image: Image, latent_view: Image | None = None) -> int:
         """Steps that :meth:`stream` takes for an image."""
-        seen, _, tiles = self._tiled(image)
-        if latent_view is not None and self.network.latent_encoder is not None:
-            seen = self._tiled(latent_view)[0]
-        return len(self._pieces(seen)) + len(tiles)
+        field = self._field(image)
+        looked_at = field if latent_view is None else self._field(latent_view)
+        return max(1, self._run(field).n_steps + len(self._encoder_pieces(looked_at)))
 
-    def _tiled(
-        self, image: Image, cancelled: Callable[[], bool] | None = None
-    ) -> tuple[Tensor, Region, list[Tile]]:
-        """The image as the network sees it, cropped to its data, that box, and its tiles."""
+    def _field(self, image: Image, cancelled: Callable[[], bool] | None = None) -> Field:
+        """What the network sees of an image."""
         data = normalise(image.data, self._intensity(image))
         data = resample(data, self._grid_shape(image), cancelled=cancelled)
-        box = nonzero_box(data, 2 * self._stride)
-        tiles = make_tiles([part.stop - part.start for part in box], self._tile, self._overlap)
-        return data[(slice(None), *box)], box, tiles
+        return make_field(
+            data, self.spec, [axis - image.ndim for axis in image.geometry.axes_against_ras]
+        )
 
-    def _pieces(self, seen: Tensor) -> list[Piece]:
+    def _encoder_pieces(self, field: Field) -> list[Piece]:
         """What the prior net is shown one after the other; none without a latent prior."""
         encoder = self.network.latent_encoder
         if encoder is None:
             return []
         most = voxels_of_a_piece(encoder.n_features)
-        return make_pieces(seen.shape[1:], encoder.stride, encoder.reach, most)
+        return make_pieces(field.boxed.shape[1:], encoder.stride, encoder.reach, most)
+
+    def _run(self, field: Field) -> NetworkRun:
+        return NetworkRun(self.network, self.spec, field, self._tile, self._dtype)
 
     def prior(self, image: Image) -> MarkovPrior | None:
         """The network's own MRF, see :func:`prior_for`."""
         return prior_for(self.network, image)
 
     def _watched(self, cancelled: Callable[[], bool] | None) -> AbstractContextManager[None]:
-        """Ask before every layer of the network whether to go on."""
-        return nullcontext() if cancelled is None else stopping(self.network, cancelled)
-
-    def _add(
-        self, data: Tensor, tile: Tile, maps: ParameterMaps, box: Region, flips: list[int]
-    ) -> None:
-        with torch.inference_mode():
-            patch = data[(slice(None), *tile.region)].to(self.device).flip(flips)
-            parameters = self.network.tile_parameters(patch[None]).flip(flips)
-            wrong = parameters.first_not_finite()
-            if wrong is not None:
-                raise self._not_finite(wrong, shifted(tile.region, box))
-            counts = (patch != 0).any(dim=0).flip(flips) if self.spec.zero_is_background else None
-            maps.add(shifted(tile.region, box), parameters, tile.weight.to(self.device), counts)
+        """Ask now, and before every layer of the network, whether to go on."""
+        if cancelled is None:
+            return nullcontext()
+        if cancelled():
+            raise Cancelled("The run was cancelled.")
+        return stopping(self.network, cancelled)
 
     def _not_finite(self, what: str, region: Region) -> WeightsError:
         """What is said of a network that gives NaN or infinity; it would look like background."""
@@ -242,7 +234,7 @@ class Predictor(ImagePredictor):
         place = ", ".join(f"{part.start} to {part.stop}" for part in region)
         return WeightsError(
             f"Finite numbers were expected from the model {self.spec.name!r}, but its {what} is "
-            f"NaN, infinite or beyond half precision in the tile at {place}. {cause}"
+            f"NaN, infinite or beyond half precision in the piece at {place}. {cause}"
         )
 
     def _intensity(self, image: Image) -> IntensitySpec:
@@ -264,11 +256,27 @@ class Predictor(ImagePredictor):
         stored = voxel_bytes(self.spec)
         # One float32 offset and the image itself come on top.
         needed = voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
+        kept = n_kept(self.network, self.spec, math.prod(most_seen(grid_shape, self.spec)))
+        needed += working_bytes(self.spec, grid_shape, len(self.network.passes()), kept)
         encoder = self.network.latent_encoder
         if encoder is not None:
             # The tensors of maps come after the prior net's features, which are let go.
             needed = max(needed, piece_bytes(encoder.n_features, math.prod(grid_shape)))
         return needed + refined * refinement_bytes(self.spec.n_classes, image.spatial_shape)
+
+
+class _Steps:
+    """Counts steps; the last one is for whoever has the whole to show."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._done = 0
+
+    def take(self, distribution: LogitDistribution | None = None) -> Iterator[Prediction]:
+        """One more step is done; nothing comes of the last one."""
+        self._done += 1
+        if self._done < self.total:
+            yield Prediction(self._done, self.total, distribution)
 
 
 def prior_for(network: SegmentationNetwork, image: Image) -> MarkovPrior | None:

@@ -29,10 +29,10 @@ class Prediction:
     Attributes
     ----------
     done, total
-        Tiles.
+        Steps.
     distribution
         p(eta | x) on the image's own grid; None while there is nothing to show. Before the last
-        tile only the region that was asked for first is final.
+        step only the region that was asked for first is final.
     """
 
     done: int
@@ -41,7 +41,7 @@ class Prediction:
 
     @property
     def complete(self) -> bool:
-        """Whether every tile is done."""
+        """Whether every step is done."""
         return self.done == self.total
 
 

@@ -124,7 +124,7 @@ class RegionOfInterest(BaseModel):
             region.append(slice(start, stop))
         return tuple(region)
 
-    def slices(self, image: Image, seen: Region | None = None) -> list[Image]:
+    def slices(self, image: Image, seen: Region | None = None, beyond: float = 0) -> list[Image]:
         """The chosen slices of a volume, each as a 2-D image.
 
         Parameters
@@ -132,7 +132,9 @@ class RegionOfInterest(BaseModel):
         image
             The volume.
         seen
-            What is cut out of it; None: the region of interest.
+            What is cut out of it, which may reach beyond it; None: the region of interest.
+        beyond
+            What is there.
 
         Raises
         ------
@@ -146,11 +148,24 @@ class RegionOfInterest(BaseModel):
         images = []
         for index in range(self.start, self.start + self.count):
             region[axis] = slice(index, index + 1)
-            part = image.data[(slice(None), *region)].squeeze(axis + 1)
+            part = _cut_out(image, region, beyond).squeeze(axis + 1)
             geometry = image.geometry.cropped(tuple(region), flat_axis=axis)
             name = f"{image.name} {self.axis}={index}"
             images.append(Image(part, geometry, image.channels, name))
         return images
+
+
+def _cut_out(image: Image, region: Sequence[slice], beyond: float) -> npt.NDArray[Any]:
+    shape = image.spatial_shape
+    inside = [slice(max(0, part.start), part.stop) for part in region]
+    data: npt.NDArray[Any] = image.data[(slice(None), *inside)]
+    padding = [
+        (max(0, -part.start), max(0, part.stop - size))
+        for part, size in zip(region, shape, strict=True)
+    ]
+    if not any(map(any, padding)):
+        return data
+    return np.pad(data.astype(np.float32), [(0, 0), *padding], constant_values=beyond)
 
 
 def embedded(

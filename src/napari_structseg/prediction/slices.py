@@ -90,8 +90,8 @@ class SlicePredictor(ImagePredictor):
         """
         predictor, slices = self._prepare(image)
         stack: list[LogitDistribution] = []
-        # Slices take different numbers of tiles.
-        views = self._latent_views(image)
+        # Slices take different numbers of steps.
+        views = self._latent_views(image, predictor)
         seen = list(zip(slices, views, strict=True))
         total, before = sum(predictor.n_steps(one, view) for one, view in seen), 0
         for one, view in seen:
@@ -104,25 +104,28 @@ class SlicePredictor(ImagePredictor):
             before = done
         yield Prediction(total, total, SliceStack(stack, self.roi.axis_number))
 
-    def _latent_views(self, image: Image) -> list[Image]:
+    def _latent_views(self, image: Image, predictor: Predictor) -> list[Image]:
         """What the latent prior of each slice is of: the place that is looked at.
 
-        As much of the slice around the box as a patch of training shows: a prior net that sees
-        less, or an average over more, speaks of another place than it has learned to. Of whole
-        slices, and along an axis where the box is larger, all of it.
+        As much around the box as a patch of training shows, the box in its middle: a prior net
+        that sees less, or an average over more, speaks of another place than it has learned to.
+        Where the slice ends, it goes on with what the network sees as 0. Of a box that is larger
+        along an axis, all of it, and of whole slices.
         """
-        spec, region = self._predictor.spec, list(self.region(image))
+        if self.roi.box is None:
+            return self.roi.slices(image)
+        spec, region = predictor.spec, list(self.region(image))
         plane = [axis for axis in range(image.ndim) if axis != self.roi.axis_number]
         for axis, patch, spacing in zip(
             plane, spec.patch, spec.spacing or (None, None), strict=True
         ):
-            size, part = image.spatial_shape[axis], region[axis]
+            part = region[axis]
             wanted = patch if spacing is None else round(patch * spacing / image.spacing[axis])
-            length = min(size, max(wanted, part.stop - part.start))
-            start = (part.start + part.stop - length) // 2
-            start = min(max(0, start), size - length)
-            region[axis] = slice(start, start + length)
-        return self.roi.slices(image, tuple(region))
+            # As much on both sides, so that a mirrored image gives the same.
+            margin = max(0, -((part.stop - part.start - wanted) // 2))
+            region[axis] = slice(part.start - margin, part.stop + margin)
+        nothing = spec.intensity.low if spec.intensity.kind == "window" else 0
+        return self.roi.slices(image, tuple(region), beyond=nothing)
 
     def _prepare(self, image: Image, *, refined: bool = False) -> tuple[Predictor, list[Image]]:
         """The slices, and what predicts them: with the window that the whole volume fits."""

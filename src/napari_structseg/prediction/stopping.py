@@ -1,4 +1,4 @@
-"""Stopping a network in the middle of a tile."""
+"""Stopping a network in the middle of a step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_structseg.errors import Cancelled
 def stopping(network: nn.Module, cancelled: Callable[[], bool]) -> Iterator[None]:
     """Ask before every layer whether to go on.
 
-    A tile takes some tenths of a second on a CPU, a layer some hundredths.
+    A step takes some tenths of a second on a CPU, a layer less.
 
     Parameters
     ----------

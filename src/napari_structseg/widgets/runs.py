@@ -33,7 +33,7 @@ class Runs:
     """Starts runs as the state says, and hands over what they give.
 
     ``changed(state)`` says what the Run button does next, ``progressed(done, total)`` how many
-    tiles are done; both in the main thread.
+    steps are done; both in the main thread.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class Runs:
         """Say how far the run is."""
         self.progressed.emit(done, total)
         if self.state is RunState.RUNNING:
-            self._controller.said.emit(f"Segmenting: {done} of {total} tiles")
+            self._controller.said.emit(f"Segmenting: {done} of {total} steps")
 
     def on_first(self, outcome: RunOutcome) -> None:
         """Show the visible slice while the run goes on."""

@@ -1,8 +1,4 @@
-"""The maps of a latent decoder: its mean does not follow from blending means.
-
-Features of overlapping tiles are blended, as all parameters are. The mean is decoded again where
-a tile was added, so that it is always that of what was blended so far.
-"""
+"""The maps of a latent decoder, whose mean is decoded from what is stored, half precision."""
 
 from __future__ import annotations
 
@@ -80,25 +76,17 @@ class LatentMaps:
         features = spec.backbone.widths[0] * _DTYPE.itemsize
         return features + spec.n_classes * torch.float32.itemsize + torch.bool.itemsize
 
-    def clear(self, region: Region) -> None:
-        """Make a region ready for tiles; until they come it stays background."""
-        self.first[(slice(None), *region)] = 0
-
-    def add(
-        self,
-        region: Region,
-        parameters: LogitParameters,
-        weight: Tensor,
-        inside: Tensor | None = None,
+    def write(
+        self, region: Region, parameters: LogitParameters, inside: Tensor | None = None
     ) -> None:
-        """Add a tile."""
+        """Write a piece."""
         if parameters.first is None:
             raise ValueError("a latent decoder needs the first layer's part of the features")
         index = (slice(None), *region)
-        self.first[index] += (parameters.first[0] * weight).to(_DTYPE)
+        self.first[index] = parameters.first[0].to(_DTYPE)
         self.inside[region] = True if inside is None else inside
         mean = decode(self.combination, self.first[index], [self.prior.mean])[0]
-        certain = certain_logits(len(mean), [1] * weight.ndim, weight.device)
+        certain = certain_logits(len(mean), [1] * len(region), self.mean.device)
         self.mean[index] = torch.where(self.inside[region], mean, certain)
 
     def resampled(

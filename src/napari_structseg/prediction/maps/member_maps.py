@@ -1,8 +1,4 @@
-"""The maps of a finite set: its mean does not follow from blending means.
-
-Members of overlapping tiles are blended, as all parameters are. The mean is computed again where
-a tile was added, so that it is always that of what was blended so far.
-"""
+"""The maps of a finite set, whose mean is that of what is stored, in half precision."""
 
 from __future__ import annotations
 
@@ -64,29 +60,19 @@ class MemberMaps:
         members = spec.head.n_members * _DTYPE.itemsize
         return spec.n_classes * (members + torch.float32.itemsize)
 
-    def clear(self, region: Region) -> None:
-        """Set a region to 0, so that tiles can be added there."""
-        index: _Index = (Ellipsis, *region)
-        self.members[index] = 0
-        self.mean[index] = 0
-
-    def add(
-        self,
-        region: Region,
-        parameters: LogitParameters,
-        weight: Tensor,
-        inside: Tensor | None = None,
+    def write(
+        self, region: Region, parameters: LogitParameters, inside: Tensor | None = None
     ) -> None:
-        """Add a tile."""
+        """Write a piece."""
         if parameters.members is None:
             raise ValueError("a finite set needs members")
         index: _Index = (Ellipsis, *region)
         values = parameters.members[0]
         if inside is not None:
-            certain = certain_logits(len(self.mean), [1] * weight.ndim, weight.device)
+            certain = certain_logits(len(self.mean), [1] * len(region), self.mean.device)
             values = torch.where(inside, values, certain.log_softmax(dim=0))
         # What is less probable than half precision can say counts as the least probable.
-        self.members[index] += (values.clamp(min=_LEAST) * weight).to(_DTYPE)
+        self.members[index] = values.clamp(min=_LEAST).to(_DTYPE)
         self.mean[index] = mean_of_members(self.members[index])
 
     def resampled(

@@ -1,4 +1,4 @@
-"""The parameters of a distribution, as maps over a whole image that tiles are added to."""
+"""The parameters of a distribution, as maps over a whole image that pieces are written to."""
 
 from __future__ import annotations
 
@@ -52,18 +52,10 @@ class ParameterMaps(Protocol):
         """Bytes that the maps take for each voxel."""
         ...
 
-    def clear(self, region: Region) -> None:
-        """Set a region to 0, so that tiles can be added there."""
-        ...
-
-    def add(
-        self,
-        region: Region,
-        parameters: LogitParameters,
-        weight: Tensor,
-        inside: Tensor | None = None,
+    def write(
+        self, region: Region, parameters: LogitParameters, inside: Tensor | None = None
     ) -> None:
-        """Add a tile.
+        """Write a piece.
 
         Parameters
         ----------
@@ -71,8 +63,6 @@ class ParameterMaps(Protocol):
             Where it lies.
         parameters
             What the network says about it, a batch of one.
-        weight
-            Its share of each voxel, ``(*region)``.
         inside
             Where it counts, ``(*region)``; elsewhere background is certain. None: everywhere.
         """
@@ -135,24 +125,13 @@ class NormalMaps:
         variances = full + head.factor_rank * _FACTOR_DTYPE.itemsize
         return spec.n_classes * (full + head.is_stochastic * variances)
 
-    def clear(self, region: Region) -> None:
-        """Set a region to 0, so that tiles can be added there."""
-        index: _Index = (Ellipsis, *region)
-        for maps in (self.mean, self.diagonal, self.factor):
-            if maps is not None:
-                maps[index] = 0
-
-    def add(
-        self,
-        region: Region,
-        parameters: LogitParameters,
-        weight: Tensor,
-        inside: Tensor | None = None,
+    def write(
+        self, region: Region, parameters: LogitParameters, inside: Tensor | None = None
     ) -> None:
-        """Add a tile."""
+        """Write a piece."""
         index: _Index = (Ellipsis, *region)
-        certain = certain_logits(len(self.mean), [1] * weight.ndim, weight.device)
-        diagonal, factor = weight.new_tensor(self.epsilon), weight.new_tensor(0.0)
+        certain = certain_logits(len(self.mean), [1] * len(region), self.mean.device)
+        diagonal, factor = certain.new_tensor(self.epsilon), certain.new_tensor(0.0)
         for maps, part, outside in (
             (self.mean, parameters.mean, certain),
             (self.diagonal, parameters.diagonal, diagonal),
@@ -160,7 +139,7 @@ class NormalMaps:
         ):
             if maps is not None and part is not None:
                 values = part[0] if inside is None else torch.where(inside, part[0], outside)
-                maps[index] += values * weight
+                maps[index] = values.to(maps.dtype)
 
     def resampled(
         self, shape: Sequence[int], cancelled: Callable[[], bool] | None = None

@@ -134,7 +134,7 @@ class SourcePanel(QWidget):
         ):
             box.setEnabled(state is RunState.READY)
         if state is RunState.RUNNING:
-            # A moving bar, until the model is loaded and the tiles are counted.
+            # A moving bar, until the model is loaded and the steps are counted.
             self.progress.setRange(0, 0)
         if state is RunState.READY:
             self.progress.setRange(0, 1)
@@ -149,7 +149,7 @@ class SourcePanel(QWidget):
         """Tiles done, of how many."""
         self.progress.setRange(0, total)
         self.progress.setValue(done)
-        self.progress.setToolTip(f"{done} of {total} tiles")
+        self.progress.setToolTip(f"{done} of {total} steps")
 
     def refresh_images(self, _event: object = None) -> None:
         """List the viewer's image layers again."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.runner import ModelRun
 
-# Longer than a step of any worker: a tile of a large network on a slow machine.
+# Longer than a step of any worker: a level of a large network on a slow machine.
 _TIMEOUT_SECONDS = 60.0
 
 Worker = TypeVar("Worker", Engine, ModelRun)
@@ -26,7 +26,7 @@ def rest_at_exit(engine: Engine) -> None:
 
 
 def cancel_at_exit(run: ModelRun) -> None:
-    """Cancel a run, and wait for its current tile, when Python ends; as for an engine."""
+    """Cancel a run, and wait for its current step, when Python ends; as for an engine."""
     _at_exit(run, ModelRun.cancel)
 
 

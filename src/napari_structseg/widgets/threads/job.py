@@ -22,7 +22,7 @@ class RunListener(Protocol):
     """Who is told how a run goes, in the main thread."""
 
     def on_progress(self, done: int, total: int) -> None:
-        """So many tiles are done."""
+        """So many steps are done."""
         ...
 
     def on_first(self, outcome: RunOutcome) -> None:

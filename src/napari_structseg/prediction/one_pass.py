@@ -1,0 +1,271 @@
+"""One U-Net over one image of any size: what a single pass gives, in pieces that fit.
+
+An image is not cut into tiles: the *levels* of the network are. Every level but the finest is
+small and is evaluated whole. The finest, with nearly all of the work, is evaluated piece by piece:
+a piece is read with a margin as wide as the convolutions of this level alone, one voxel each, and
+zeros follow only where the image ends. So each piece is final, nothing is blended, and whatever
+the size of the pieces, they are what one pass over the image gives, to rounding.
+
+Instance normalisation takes its statistics from the whole image: the finest level is then
+evaluated layer by layer, each of them whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_structseg.distributions import Region
+from napari_structseg.models import LogitParameters
+from napari_structseg.models.folded import FoldedLayer, channels_last, folded
+from napari_structseg.models.passes import Pass
+from napari_structseg.models.unet import UPSAMPLING, UNet
+from napari_structseg.prediction.moments import Moments
+from napari_structseg.prediction.pieces import cut, grown, halved, within
+
+Read = Callable[[Region], Tensor]
+
+
+@dataclass(slots=True)
+class Descent:
+    """The way down.
+
+    Attributes
+    ----------
+    finest
+        Features of the finest level, ``(1, F, *spatial)``; None: they are computed again
+        wherever they are needed.
+    coarser
+        Features of the other levels.
+    """
+
+    finest: Tensor | None = None
+    coarser: list[Tensor] = field(default_factory=list)
+
+
+class OnePass:
+    """Evaluates a pass.
+
+    Parameters
+    ----------
+    one
+        The pass.
+    seen
+        The image as the network sees it, ``(channels, *spatial)``; every size is a multiple of
+        the U-Net's stride.
+    size
+        Of a piece.
+    keeps
+        Whether the finest features on the way down are kept.
+    dtype
+        What the features are computed in: float32, or bfloat16. Heads are always in float32.
+    descent
+        The way down of a pass that is prepared before and shares it; None: it has its own.
+    """
+
+    def __init__(
+        self,
+        one: Pass,
+        seen: Tensor,
+        size: Sequence[int],
+        *,
+        keeps: bool,
+        dtype: torch.dtype = torch.float32,
+        descent: Descent | None = None,
+    ) -> None:
+        self._pass = one
+        self._net: UNet = one.backbone
+        self._seen = seen
+        self._shape = tuple(seen.shape[1:])
+        self._pieces = cut(self._shape, [part + part % 2 for part in size])
+        self._dtype = dtype
+        self._down_layers = folded(self._net.down[0], dtype)
+        self._up_layers = folded(self._net.up[-1], dtype) if self._net.up else []
+        self._has_statistics = any(layer.norm is not None for layer in self._down_layers)
+        self._keeps = keeps or self._has_statistics
+        self._shared = descent is not None
+        self.descent = Descent() if descent is None else descent
+        # Of the coarser level on the way up, with as many channels as the finest.
+        self._reduced: Tensor | None = None
+        # Of the finest level on the way up, where instance normalisation made them whole.
+        self._last: Tensor | None = None
+        self._device = next(self._net.parameters()).device
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of :meth:`prepare`."""
+        n, net = len(self._pieces), self._net
+        if not self._has_statistics and not net.up:
+            return 0
+        layers = len(self._down_layers) if self._has_statistics else 1
+        steps = 0 if self._shared else n * layers
+        if net.up:
+            steps += 1 + self._has_statistics * n * len(self._up_layers)
+        return steps
+
+    def prepare(self) -> Iterator[None]:
+        """Evaluate all but the finest level on the way up, in steps; run in inference mode."""
+        net = self._net
+        if not self._has_statistics and not net.up:
+            return
+        if not self._shared:
+            yield from self._descend()
+        if not net.up:
+            return
+        with self._precision():
+            coarse = self._pass.climb(self.descent.coarser, len(net.up) - 1)
+            self._reduced = channels_last(net.reduce[-1](coarse).to(self._dtype))
+        yield
+        if self._has_statistics:
+            out = self._empty(self._shape)
+            yield from self._whole(self._up_layers, self._beside_skip, out)
+            self._last = out
+            self.descent.finest = None
+
+    def __call__(self, region: Region) -> LogitParameters:
+        """Parameters of a region, a batch of one; run in inference mode."""
+        return self._pass.head(self._features(region).float())
+
+    def _features(self, region: Region) -> Tensor:
+        net = self._net
+        if not net.up:
+            return self._skip(region)
+        if self._last is not None:
+            return self._dropped(net.n_blocks - 1, _part(self._last, region), region)
+        wide = grown(region, len(self._up_layers), self._shape)
+        coarser = self._enlarged(wide)
+        features = self._convolved(
+            self._up_layers, torch.cat([coarser, self._skip(wide)], dim=1), region
+        )
+        if net.adds_coarser:
+            features += _part(coarser, within(region, wide))
+        return self._dropped(net.n_blocks - 1, features, region)
+
+    def _descend(self) -> Iterator[None]:
+        net, descent = self._net, self.descent
+        if self._keeps:
+            descent.finest = self._empty(self._shape)
+        if self._has_statistics and descent.finest is not None:
+            yield from self._whole(self._down_layers, self._image, descent.finest)
+            if not net.up:
+                return
+        pooled = self._empty([size // 2 for size in self._shape])
+        for piece in self._pieces:
+            if self._has_statistics:
+                features = self._skip(piece)
+            else:
+                features = self._down(piece)
+                if descent.finest is not None:
+                    _part(descent.finest, piece).copy_(features)
+            with self._precision():
+                _part(pooled, halved(piece)).copy_(net.pooled(features))
+            if not self._has_statistics:
+                yield
+        with self._precision():
+            descent.coarser = net.descend_further(pooled, self._pass.masks)
+
+    def _whole(self, layers: Sequence[FoldedLayer], read: Read, out: Tensor) -> Iterator[None]:
+        """Convolutions with instance normalisation, layer by layer, into ``out``."""
+        for index, layer in enumerate(layers):
+            if layer.norm is None:
+                raise TypeError("instance normalisation was expected after each convolution")
+            target = out if index == len(layers) - 1 else torch.empty_like(out)
+            moments = Moments()
+            for piece in self._pieces:
+                wide = grown(piece, 1, self._shape)
+                features = layer.convolve(read(wide), self._faces(piece))
+                moments.add(features)
+                _part(target, piece).copy_(features)
+                yield
+            for piece in self._pieces:
+                layer.activate_(moments.normalise_(_part(target, piece), layer.norm))
+            read = _reader(target)
+
+    def _convolved(self, layers: Sequence[FoldedLayer], x: Tensor, region: Region) -> Tensor:
+        """What layers give in a region, given what they read: one voxel more for each of them."""
+        for margin in reversed(range(len(layers))):
+            layer = layers[len(layers) - 1 - margin]
+            x = layer.convolve(x, self._faces(grown(region, margin, self._shape)))
+            x = layer.activate_(x)
+        return x
+
+    def _faces(self, region: Region) -> list[tuple[bool, bool]]:
+        return [
+            (part.start == 0, part.stop == size)
+            for part, size in zip(region, self._shape, strict=True)
+        ]
+
+    def _precision(self) -> torch.autocast:
+        enabled = self._dtype != torch.float32
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def _empty(self, shape: Sequence[int]) -> Tensor:
+        size = (1, self._net.n_features, *shape)
+        return channels_last(torch.empty(size, dtype=self._dtype, device=self._device))
+
+    def _image(self, region: Region) -> Tensor:
+        part = self._seen[(slice(None), *region)].to(self._device)
+        beside = self._pass.beside
+        if beside is not None:
+            ones = [1] * len(self._shape)
+            beside = beside.to(self._device).reshape(-1, *ones).expand(-1, *part.shape[1:])
+            part = torch.cat([part, beside])
+        return channels_last(part[None].to(self._dtype))
+
+    def _down(self, region: Region) -> Tensor:
+        read = self._image(grown(region, len(self._down_layers), self._shape))
+        return self._dropped(0, self._convolved(self._down_layers, read, region), region)
+
+    def _skip(self, region: Region) -> Tensor:
+        if self.descent.finest is None:
+            return self._down(region)
+        part = _part(self.descent.finest, region)
+        return self._dropped(0, part, region) if self._has_statistics else part
+
+    def _enlarged(self, region: Region) -> Tensor:
+        if self._reduced is None:
+            raise RuntimeError("prepare comes first")
+        return enlarged(self._reduced, region, self._shape)
+
+    def _beside_skip(self, region: Region) -> Tensor:
+        return torch.cat([self._enlarged(region), self._skip(region)], dim=1)
+
+    def _dropped(self, block: int, features: Tensor, region: Region) -> Tensor:
+        masks = self._pass.masks
+        if masks is None or not self._net.is_innermost(block):
+            return features
+        return masks(features, block, self._shape, region)
+
+
+def enlarged(coarse: Tensor, region: Region, shape: Sequence[int]) -> Tensor:
+    """Twice as large by linear interpolation, ``(B, F, *region)``.
+
+    Parameters
+    ----------
+    coarse
+        ``(B, F, *spatial)``.
+    region
+        Of the result.
+    shape
+        Of all of it, even.
+    """
+    read = tuple(
+        slice(max(0, (part.start - 1) // 2), min(size // 2, part.stop // 2 + 1))
+        for part, size in zip(region, shape, strict=True)
+    )
+    mode = UPSAMPLING[len(region)]
+    fine = functional.interpolate(_part(coarse, read), scale_factor=2, mode=mode)
+    offset = tuple(slice(2 * part.start, 2 * part.stop) for part in read)
+    return _part(fine, within(region, offset))
+
+
+def _part(features: Tensor, region: Region) -> Tensor:
+    return features[(slice(None), slice(None), *region)]
+
+
+def _reader(features: Tensor) -> Read:
+    return lambda region: _part(features, region)
