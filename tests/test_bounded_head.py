@@ -9,10 +9,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from napari_structseg.io.weights import load_weights
+from napari_structseg.errors import ConfigError
+from napari_structseg.io.weights import load_weights, read_spec
 from napari_structseg.models import HeadSpec, LowRankSpec
 from napari_structseg.models.heads import StochasticHead, bounded_spread
 from napari_structseg.training.objectives.losses import sample_logits, ssn_loss
+from napari_structseg.training.start import start_from
 from tiny_models import CLASSES, tiny_model
 
 N_FEATURES, EPSILON = 4, 1e-5
@@ -125,6 +127,16 @@ def test_a_file_that_says_nothing_of_a_bound_has_none(tmp_path) -> None:
     torch.testing.assert_close(found.factor, kept[0])
     torch.testing.assert_close(found.diagonal, kept[1] + EPSILON)
     assert len(CLASSES) == found.mean.shape[1]
+
+
+def test_training_may_start_from_a_model_with_another_bound(tmp_path) -> None:
+    path = tiny_model(tmp_path / "plain.safetensors", head=LowRankSpec(rank=3))
+    wanted = read_spec(path).model_copy(update={"head": LowRankSpec(rank=3, bound=1.7)})
+    assert start_from(str(path), wanted)[1].head.bound == 1.7
+    # What is frozen gives the distribution that it gave.
+    assert start_from(str(path), wanted, frozen=True)[1].head.bound == 0
+    with pytest.raises(ConfigError, match="its head is"):
+        start_from(str(path), wanted.model_copy(update={"head": LowRankSpec(rank=2, bound=1.7)}))
 
 
 @pytest.mark.parametrize("bound", [-1.0, 1e-3, 1e4, math.nan, math.inf])

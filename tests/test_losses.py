@@ -9,7 +9,9 @@ from torch.nn import functional
 
 from napari_structseg.models import LogitParameters
 from napari_structseg.models.heads import StochasticHead
+from napari_structseg.training.config import LossConfig, TrainConfig
 from napari_structseg.training.objectives.losses import cross_entropy, sample_logits, ssn_loss
+from napari_structseg.training.objectives.objective import Objective
 
 
 def parameters(
@@ -125,6 +127,21 @@ def test_the_average_sample_is_added_with_its_weight() -> None:
         for weight in (0.0, 0.3)
     )
     assert (both - alone).item() == pytest.approx(0.3 * np.mean(of_each), rel=1e-12)
+
+
+def test_the_mean_is_added_with_its_weight() -> None:
+    p = parameters(spatial=(8, 8))
+    target = labels_like(p)
+
+    def loss(weight: float, step: int) -> torch.Tensor:
+        settings = LossConfig(samples=4, mean_weight=weight, mean_only_steps=1)
+        config = TrainConfig(name="m", dimensions=2, patch=(8, 8), loss=settings)
+        return Objective(config).likelihood(p, target, None, step)
+
+    expected = 0.3 * cross_entropy(p, target)
+    torch.testing.assert_close(loss(0.3, 1) - loss(0.0, 1), expected, rtol=1e-12, atol=0)
+    # While only the mean is trained there is nothing to add.
+    assert torch.equal(loss(0.3, 0), loss(0.0, 0))
 
 
 def test_only_with_the_average_does_a_runaway_sample_cost_something() -> None:

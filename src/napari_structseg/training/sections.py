@@ -52,6 +52,11 @@ class LossConfig(Section):
         description="Weight of the cross-entropy of the average sample, beside the likelihood, "
         "which only asks for one good sample.",
     )
+    mean_weight: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Weight of the cross-entropy of the mean, beside the likelihood, under which "
+        "its softmax need not say how certain the model is.",
+    )
     mean_only_steps: Annotated[int, Field(ge=0)] = Field(
         default=0,
         description="Steps of mean-only pre-training (cross-entropy) before the likelihood.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from napari_structseg.errors import ConfigError
 from napari_structseg.io.model_files import find_model
 from napari_structseg.io.weights import load_weights, weights_hash
-from napari_structseg.models import ModelSpec, SegmentationNetwork
+from napari_structseg.models import LowRankSpec, ModelSpec, SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
 
 _ARCHITECTURE = ("dimensions", "channels", "class_names", "backbone", "head")
@@ -16,7 +16,8 @@ def start_from(
 ) -> tuple[SegmentationNetwork, ModelSpec]:
     """Load the network to start from, and write down where it came from.
 
-    It may lack the prior of the model to be trained, which then starts fresh.
+    It may lack the prior of the model to be trained, which then starts fresh, and the bound of a
+    low-rank head may differ.
 
     Parameters
     ----------
@@ -44,6 +45,13 @@ def start_from(
     """
     path = find_model(model)
     network, theirs = load_weights(path)
+    head = spec.head
+    if isinstance(head, LowRankSpec) and isinstance(theirs.head, LowRankSpec):
+        # Weights have the same shape with any bound; what is frozen keeps the one it has.
+        spec = spec.model_copy(
+            update={"head": head.model_copy(update={"bound": theirs.head.bound})}
+        )
+    head = spec.head if frozen else head
     for name in _ARCHITECTURE:
         ours, found = getattr(spec, name), getattr(theirs, name)
         if ours != found:
@@ -66,7 +74,13 @@ def start_from(
     calibration = theirs.calibration if frozen else None
     if prior is not None and theirs.prior is not None:
         prior = prior.fitting(theirs.prior)
-    kept = {"training": record, "patch": patch, "prior": prior, "calibration": calibration}
+    kept = {
+        "head": head,
+        "training": record,
+        "patch": patch,
+        "prior": prior,
+        "calibration": calibration,
+    }
     return network, spec.model_copy(update=kept)
 
 

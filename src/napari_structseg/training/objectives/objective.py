@@ -102,7 +102,7 @@ class Objective:
         loss = self.config.loss
         if not self.config.head.is_stochastic or step < loss.mean_only_steps:
             return cross_entropy(parameters, labels, mask=mask)
-        return ssn_loss(
+        found = ssn_loss(
             parameters,
             labels,
             n_samples=loss.samples,
@@ -111,6 +111,9 @@ class Objective:
             mask=mask,
             generator=self.generator(labels, step),
         )
+        if loss.mean_weight:
+            found = found + loss.mean_weight * cross_entropy(parameters, labels, mask=mask)
+        return found
 
     def half(self, images: Tensor) -> torch.autocast:
         """Half precision, where the configuration asks for it."""
