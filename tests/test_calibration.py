@@ -23,7 +23,7 @@ from napari_structseg.distributions import Spread
 from napari_structseg.errors import Cancelled, ConfigError, InputError, WeightsError
 from napari_structseg.evaluation import crps
 from napari_structseg.io.weights import load_weights, read_spec
-from napari_structseg.models import CalibrationSpec, ClassSpec, HeadSpec
+from napari_structseg.models import CalibrationSpec, ClassSpec, DomainSpec, HeadSpec, SeenSpec
 from napari_structseg.prediction.domain_statistics import MOST_POINTS, lattice_in_box
 from napari_structseg.training.start import start_from
 from nifti_files import save
@@ -378,7 +378,11 @@ def test_a_cancelled_calibration_writes_nothing(stage, dataset, model, tmp_path)
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_further_training_keeps_it_only_where_the_network_stays(frozen, tmp_path) -> None:
-    calibrated = calibrated_copy(tmp_path / "calibrated.safetensors")
+    domain = DomainSpec(
+        statistics=(SeenSpec(name="entropy", unit="nats", seen=(0.1, 0.2), high=0.3),), cases=9
+    )
+    calibrated = calibrated_copy(tmp_path / "calibrated.safetensors", domain=domain)
     plain = read_spec(tiny_model(tmp_path / "plain.safetensors"))
     _, spec = start_from(str(calibrated), plain, frozen=frozen)
     assert spec.calibration == (FOUND if frozen else None)
+    assert spec.domain == (domain if frozen else None)

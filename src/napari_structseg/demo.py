@@ -24,6 +24,7 @@ from napari_structseg.io.atomic import atomic_path
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
 from napari_structseg.models import ModelSpec
+from napari_structseg.named_controls import make_controls
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.reader import image_layers
 from napari_structseg.render.summaries import DEFAULT_SAMPLES, noises_of
@@ -241,14 +242,16 @@ def _save_picture(stage: _Stage, path: Path) -> None:
 
 
 def _volumes(stage: _Stage, spec: ModelSpec) -> dict[str, dict[str, float]]:
-    """Volumes over samples, with every slider at 1: in mL, or voxels of an unknown size."""
+    """Volumes over samples, every slider where it starts: in mL, or voxels of an unknown size."""
     engine = stage.dock.engine
     if engine is None:
         return {}
+    controls = make_controls(spec.class_names, spec.calibrated, seed=stage.dock.state.controls.seed)
+    noises = noises_of(controls.seed, DEFAULT_SAMPLES)
     volumes = sample_volumes(
         engine.distribution,
-        noises_of(stage.dock.state.controls.seed, DEFAULT_SAMPLES),
-        (1.0,) * spec.n_classes,
+        [controls.tempered(noise, engine.distribution) for noise in noises],
+        controls.weights_of(engine.distribution),
         stage.image.voxel_volume_ml if stage.image.has_spacing else 1.0,
     )
     low, high = np.percentile(volumes, (5, 95), axis=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from napari_structseg.distributions import DomainCheck, Finding, LogitDistribution, Region
 from napari_structseg.image import Image
 from napari_structseg.models import ModelSpec
 from napari_structseg.models.domain_spec import SeenSpec, StatisticName
-from napari_structseg.prediction.domain_statistics import statistics_of
+from napari_structseg.prediction.domain_statistics import Key, statistics_of
 from napari_structseg.prediction.specs import Spec
 
 _WORDS: dict[StatisticName, str] = {
@@ -44,10 +46,23 @@ def check_domain(
     """
     if not isinstance(spec, ModelSpec) or spec.domain is None:
         return None
-    found = statistics_of(spec, image, distribution, region)
+    return compare(spec, statistics_of(spec, image, distribution, region))
+
+
+def compare(spec: ModelSpec, found: Mapping[Key, float]) -> DomainCheck:
+    """Compare statistics of an image with those that a model was made for.
+
+    Parameters
+    ----------
+    spec
+        Of the model.
+    found
+        See :func:`statistics_of`. A statistic that the image does not have is not compared.
+    """
+    known = () if spec.domain is None else spec.domain.statistics
     outside = [
         _finding(seen, found[seen.name, seen.of])
-        for seen in spec.domain.statistics
+        for seen in known
         if (seen.name, seen.of) in found and _excess(seen, found[seen.name, seen.of]) > 0
     ]
     outside.sort(key=lambda finding: -finding.excess)

@@ -71,16 +71,10 @@ def start_from(
     record = spec.training.model_copy(update={"initial": weights_hash(path)})
     patch, prior = theirs.patch if frozen else spec.patch, spec.prior
     # What was found for a network holds as long as it stays what it is.
-    calibration = theirs.calibration if frozen else None
+    fitted = {"calibration": theirs.calibration, "domain": theirs.domain} if frozen else {}
     if prior is not None and theirs.prior is not None:
         prior = prior.fitting(theirs.prior)
-    kept = {
-        "head": head,
-        "training": record,
-        "patch": patch,
-        "prior": prior,
-        "calibration": calibration,
-    }
+    kept = {"head": head, "training": record, "patch": patch, "prior": prior, **fitted}
     return network, spec.model_copy(update=kept)
 
 
