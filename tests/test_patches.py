@@ -185,3 +185,58 @@ def test_no_change_is_the_image_itself() -> None:
 def test_a_source_needs_cases() -> None:
     with pytest.raises(ValueError, match="at least one case"):
         ImagePatches([], make_config())
+
+
+def nodule_case(n_raters: int = 2) -> PreparedCase:
+    """A dark image with a bright nodule; one rater marked it, the others nothing."""
+    image = np.full((1, 40, 40), 0.2, np.float32)
+    image[0, 18:23, 16:21] = 0.9
+    labels = np.zeros((n_raters, 40, 40), np.uint8)
+    labels[0, 18:23, 16:21] = 1
+    return PreparedCase("nodule", image, tuple(labels), (1.0, 1.0))
+
+
+def test_shifted_patches_are_filled_with_the_mirror_image() -> None:
+    source = ImagePatches(
+        [nodule_case(1)],
+        make_config((40, 40), foreground=0, augmentation=AugmentationConfig(shift=15)),
+    )
+    places = []
+    for image, labels in draw(source, 60):
+        # Nothing black comes in, and the labels went with the image.
+        assert image.min() > 0.19
+        assert (image[0][labels == 1] > 0.35).all()
+        assert (image[0][labels == 0] < 0.6).all()
+        places.append(np.argwhere(labels).mean(axis=0))
+    assert np.ptp(places, axis=0).min() > 20
+
+
+def test_patches_without_what_any_rater_marked() -> None:
+    fields = {"foreground": 1, "augmentation": AugmentationConfig(without=0.5)}
+    drawn = draw(ImagePatches([nodule_case()], make_config((40, 40), **fields)), 200)
+    empty = [image.max() < 0.5 for image, _ in drawn]
+    assert sum(empty) == pytest.approx(100, abs=25)
+    assert not any(
+        labels.any() for (_, labels), without in zip(drawn, empty, strict=True) if without
+    )
+    # The other rater's empty mask is no patch without a nodule.
+    assert sum(bool(labels.any()) for _, labels in drawn) == pytest.approx(50, abs=25)
+
+
+def test_what_fills_the_image_leaves_no_patch_without() -> None:
+    case = coded_case((12, 15))
+    case.labels[0][1:-1, 1:-1] = 1
+    fields = {"foreground": 0, "augmentation": AugmentationConfig(without=1)}
+    for _, labels in draw(ImagePatches([case], make_config((12, 15), **fields)), 20):
+        assert labels.any()
+
+
+def test_another_window_moves_both_ends_and_stays_between_0_and_1() -> None:
+    ramp = np.linspace(0, 1, 101, dtype=np.float32).reshape(1, 1, 101)
+    config = AugmentationConfig(window=0.1)
+    found = [change_intensities(ramp, config, np.random.default_rng(seed)) for seed in range(50)]
+    middles = [one[0, 0, 50] for one in found]
+    assert all(one.min() >= 0 and one.max() <= 1 and one.dtype == np.float32 for one in found)
+    assert 0.4 < min(middles) < 0.47
+    assert 0.53 < max(middles) < 0.6
+    assert any(one[0, 0, 0] > 0.02 for one in found)

@@ -99,6 +99,8 @@ def _intensity(spec: ModelSpec) -> str:
         if intensity.hounsfield is not None:
             low, high = intensity.hounsfield
             text += f", or {low:g} to {high:g} HU,"
+        if intensity.eight_bit is not None:
+            text += " (of 8-bit pictures by the peaks of lung and soft tissue)"
         return f"{text} becomes 0 to 1"
     return (
         f"percentiles {intensity.low:g} and {intensity.high:g} of voxels that are not 0 become 0 "

@@ -45,6 +45,12 @@ class IntensitySpec(FrozenSpec):
         description="Window in HU that takes the place of an 8-bit one on images in HU; none: "
         "there is one window.",
     )
+    eight_bit: tuple[float, float] | None = Field(
+        None,
+        description="The window is in HU, and 8-bit pictures of the lung are brought to HU by the "
+        "peaks of their histogram; where these are not found, by this: HU of a grey level, and of "
+        "grey 0. None: 8-bit numbers are taken as they are.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> IntensitySpec:
@@ -60,7 +66,19 @@ class IntensitySpec(FrozenSpec):
             raise ValueError(
                 f"hounsfield ({self.hounsfield}) must be two ascending numbers, beside a window"
             )
+        if self.eight_bit is not None and (
+            self.kind != "window" or self.hounsfield is not None or self.eight_bit[0] <= 0
+        ):
+            raise ValueError(
+                f"eight_bit ({self.eight_bit}) must be HU of a grey level, above 0, and of grey 0, "
+                "beside a window in HU and without hounsfield"
+            )
         return self
+
+    @property
+    def depends_on_values(self) -> bool:
+        """Whether the window depends on the values of an image: 8-bit numbers or HU."""
+        return self.hounsfield is not None or self.eight_bit is not None
 
 
 class TrainingRecord(FrozenSpec):

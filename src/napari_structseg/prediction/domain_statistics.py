@@ -139,8 +139,8 @@ def _of_intensities(
     """Of the histogram of each channel, and of each class in it."""
     try:
         intensity = spec.intensity
-        if intensity.hounsfield is not None:
-            intensity = fitting_window(intensity, value_range(image), image.name)
+        if intensity.depends_on_values:
+            intensity = fitting_window(intensity, value_range(image), image.name, image.data)
         seen = normalise(data, intensity).numpy()
     except InputError:
         # On the lattice alone there is no contrast: there is nothing to be compared.

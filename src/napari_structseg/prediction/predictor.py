@@ -240,9 +240,9 @@ class Predictor(ImagePredictor):
     def _intensity(self, image: Image) -> IntensitySpec:
         """Of the model's windows the one that an image fits."""
         intensity = self.spec.intensity
-        if intensity.hounsfield is None:
+        if not intensity.depends_on_values:
             return intensity
-        return fitting_window(intensity, value_range(image), image.name)
+        return fitting_window(intensity, value_range(image), image.name, image.data)
 
     def _grid_shape(self, image: Image) -> tuple[int, ...]:
         return size_at_spacing(image.spatial_shape, image.spacing, self.spec.spacing)

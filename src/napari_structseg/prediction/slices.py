@@ -136,8 +136,9 @@ class SlicePredictor(ImagePredictor):
                 f"dimensions {image.spatial_shape}. Leave out --slice and --box."
             )
         slices = self.roi.slices(image)
-        if spec.intensity.hounsfield is not None:
-            intensity = fitting_window(spec.intensity, value_range(image), image.name)
+        if spec.intensity.depends_on_values:
+            values = value_range(image)
+            intensity = fitting_window(spec.intensity, values, image.name, image.data)
             spec = spec.model_copy(update={"intensity": intensity})
         predictor = self._predictor.with_spec(spec)
         predictor.check(slices[0])

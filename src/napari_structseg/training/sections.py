@@ -166,6 +166,17 @@ class AugmentationConfig(Section):
     scaling: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0, description="Largest change of size along each axis: 0.1 is 90 to 110 %."
     )
+    shift: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Largest shift along each axis; what comes into the patch beyond the image's "
+        "edge is its mirror image, with the labels.",
+    )
+    without: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="Fraction of patches that show only what lies beside everything that any rater "
+        "marked, mirrored until it fills the patch: all of it is background. Where too little lies "
+        "beside it, an ordinary patch.",
+    )
     displacement: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
         description="Standard deviation of a smooth random velocity, in voxels; its flow over a "
@@ -179,4 +190,8 @@ class AugmentationConfig(Section):
     )
     gamma: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="Standard deviation of the logarithm of a random gamma."
+    )
+    window: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        default=0.0,
+        description="Largest move of either end of the intensity window, as a share of its width.",
     )

@@ -15,11 +15,13 @@ Array = npt.NDArray[np.float32]
 
 # Control points along an axis of the bias field.
 _BIAS_GRID = 3
+# What lies beside everything marked is mirrored into at most so many pieces.
+_SHARE_BESIDE = 4
 
 
 def moves_voxels(config: AugmentationConfig) -> bool:
     """Whether patches are interpolated rather than cut out."""
-    return bool(config.rotation or config.scaling or config.displacement)
+    return bool(config.rotation or config.scaling or config.displacement or config.shift)
 
 
 def sampling_points(
@@ -55,6 +57,8 @@ def sampling_points(
     matrix *= 1 + rng.uniform(-config.scaling, config.scaling, n_axes)
     offsets = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in size), indexing="ij")
     points = np.tensordot(matrix, np.stack(offsets), axes=1)
+    if config.shift:
+        centre = centre + rng.uniform(-config.shift, config.shift, n_axes)
     points += np.reshape(centre, (-1, *[1] * n_axes))
     if config.displacement:
         moved = random_diffeomorphism(size, config.displacement, rng)
@@ -76,7 +80,9 @@ def _rotation(n_axes: int, largest: float, rng: np.random.Generator) -> npt.NDAr
 
 
 def change_intensities(image: Array, config: AugmentationConfig, rng: np.random.Generator) -> Array:
-    """Bias field, gamma and noise. Voxels of exactly 0 hold no data and stay 0.
+    """Window, bias field, gamma and noise.
+
+    Voxels of exactly 0 hold no data and stay 0, except under another window.
 
     Parameters
     ----------
@@ -92,6 +98,9 @@ def change_intensities(image: Array, config: AugmentationConfig, rng: np.random.
     image
         ``(C, *spatial)`` float32.
     """
+    if config.window:
+        low, high = np.array((0, 1)) + rng.uniform(-config.window, config.window, 2)
+        image = np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
     if not (config.bias or config.gamma or config.noise):
         return image
     changed = np.empty_like(image)
@@ -110,6 +119,40 @@ def change_intensities(image: Array, config: AugmentationConfig, rng: np.random.
             values = values + sigma * rng.standard_normal(channel.shape, dtype=np.float32)
         changed[index] = np.where(channel == 0, 0, values)
     return changed
+
+
+def beside_marked(
+    marked: npt.NDArray[np.bool_], size: Sequence[int], rng: np.random.Generator
+) -> tuple[slice, ...] | None:
+    """A part of an image at one side of all that is marked, from edge to edge.
+
+    Parameters
+    ----------
+    marked
+        What any rater marked, ``(*spatial)``.
+    size
+        Shape of the patch that the part has to fill.
+    rng
+        Source of randomness: which side.
+
+    Returns
+    -------
+    tuple of slice or None
+        At least a quarter of the patch wide. None: there is none, or nothing is marked.
+    """
+    found: list[tuple[slice, ...]] = []
+    for axis in range(marked.ndim):
+        others = tuple(other for other in range(marked.ndim) if other != axis)
+        places = np.flatnonzero(marked.any(axis=others))
+        if len(places) == 0:
+            return None
+        # A voxel is left between: the border is what raters disagree about.
+        sides = (slice(0, max(int(places[0]) - 1, 0)), slice(int(places[-1]) + 2, None))
+        for side in sides:
+            width = len(range(*side.indices(marked.shape[axis])))
+            if width * _SHARE_BESIDE >= size[axis]:
+                found.append(tuple(side if k == axis else slice(None) for k in range(marked.ndim)))
+    return found[int(rng.integers(len(found)))] if found else None
 
 
 def random_flips(config: AugmentationConfig, rng: np.random.Generator) -> tuple[int, ...]:

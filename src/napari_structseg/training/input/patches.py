@@ -11,6 +11,7 @@ from scipy import ndimage
 from napari_structseg.data.cases import PreparedCase
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.input.augmentation import (
+    beside_marked,
     change_intensities,
     moves_voxels,
     random_flips,
@@ -65,6 +66,9 @@ class ImagePatches:
         index = int(rng.integers(len(self.cases)))
         case = self.cases[index]
         rater = int(rng.integers(len(case.labels))) if self.rater is None else self.rater
+        empty = self._without(case, rng)
+        if empty is not None:
+            return self._turned(*empty, rng)
         if (index, rater) not in self._voxels:
             self._voxels[index, rater] = _foreground(case.labels[rater])
         start = self._start(case.labels[rater].shape, self._voxels[index, rater], rng)
@@ -72,6 +76,12 @@ class ImagePatches:
             image, labels = self._interpolated(case, rater, start, rng)
         else:
             image, labels = self._cut_out(case, rater, start)
+        return self._turned(image, labels, rng)
+
+    def _turned(
+        self, image: Array, labels: Labels, rng: np.random.Generator
+    ) -> tuple[Array, Labels]:
+        """With other intensities, mirrored and turned by quarters."""
         image = change_intensities(image, self.augmentation, rng)
         flips = random_flips(self.augmentation, rng)
         image = np.flip(image, tuple(axis + 1 for axis in flips))
@@ -92,6 +102,26 @@ class ImagePatches:
             wanted = rng.integers(0, np.maximum(room, 0) + 1)
         inside: npt.NDArray[np.int64] = np.clip(wanted, 0, np.maximum(room, 0))
         return np.where(room < 0, room // 2, inside)
+
+    def _without(self, case: PreparedCase, rng: np.random.Generator) -> tuple[Array, Labels] | None:
+        """A patch in which no rater marked anything, for a share of the draws."""
+        if not self.augmentation.without or rng.random() >= self.augmentation.without:
+            return None
+        side = beside_marked(np.any(np.stack(case.labels), axis=0), self.size, rng)
+        if side is None:
+            return None
+        part = case.image[(slice(None), *side)]
+        ends = []
+        for have, wanted in zip(part.shape[1:], self.size, strict=True):
+            before = int(rng.integers(max(wanted - have, 0) + 1))
+            ends.append((before, max(wanted - have, 0) - before))
+        image = np.pad(part, ((0, 0), *ends), mode="symmetric")
+        # Where the image is larger than a patch, any piece of it.
+        starts = [
+            int(rng.integers(n - k + 1)) for n, k in zip(image.shape[1:], self.size, strict=True)
+        ]
+        cut = tuple(slice(a, a + k) for a, k in zip(starts, self.size, strict=True))
+        return image[(slice(None), *cut)], np.zeros(self.size, np.uint8)
 
     def _cut_out(
         self, case: PreparedCase, rater: int, start: npt.NDArray[np.int64]
@@ -120,10 +150,16 @@ class ImagePatches:
     ) -> tuple[Array, Labels]:
         centre = start + (np.array(self.size) - 1) / 2
         points = sampling_points(centre, self.size, case.spacing, self.augmentation, rng)
+        # Beyond the edge all is 0, as it is where an image is smaller than a patch; unless it is
+        # moved there at will.
+        beyond = "mirror" if self.augmentation.shift else "constant"
         image = np.stack(
-            [ndimage.map_coordinates(channel, points, order=1) for channel in case.image]
+            [
+                ndimage.map_coordinates(channel, points, order=1, mode=beyond)
+                for channel in case.image
+            ]
         )
-        labels: Labels = ndimage.map_coordinates(case.labels[rater], points, order=0)
+        labels: Labels = ndimage.map_coordinates(case.labels[rater], points, order=0, mode=beyond)
         return image, labels
 
 

@@ -6,6 +6,7 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
@@ -108,7 +109,7 @@ class WindowRow(QWidget):
         self.note.hide()
         if intensity is None:
             return
-        if intensity.hounsfield is None or layer is None or layer.multiscale:
+        if not intensity.depends_on_values or layer is None or layer.multiscale:
             self._suggest(intensity)
             return
         values = known_range(layer)
@@ -157,7 +158,9 @@ class WindowRow(QWidget):
     def _suggest_for(self, values: Range, intensity: IntensitySpec, layer: ImageLayer) -> None:
         """Fill in that of a model's windows that suits an image with these values."""
         try:
-            shown = fitting_window(intensity, values, layer.name)
+            # Of lazy arrays the model's usual scale is shown: to read them again would take long.
+            pixels = layer.data if isinstance(layer.data, np.ndarray) else None
+            shown = fitting_window(intensity, values, layer.name, pixels)
         except InputError:
             shown = window(intensity.hounsfield or (intensity.low, intensity.high), "?")
             self._say(
