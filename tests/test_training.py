@@ -440,6 +440,7 @@ def test_missing_configuration_is_named(tmp_path: Path) -> None:
         ("brain_tissue/prior.toml", 3),
         ("brain_tissue/mean.toml", 3),
         ("brain_tissue/likelihood.toml", 3),
+        ("brain_tissue/smoothing.toml", 3),
         ("brain_tissue/gpu-mean.toml", 3),
         ("brain_tissue/gpu-likelihood.toml", 3),
         ("lidc/lung_nodule.toml", 2),

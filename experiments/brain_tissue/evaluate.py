@@ -44,7 +44,7 @@ COLUMNS = (
 def evaluate(
     weights: Path, data: Path, n_samples: int, montages: Path | None
 ) -> list[dict[str, object]]:
-    """Scores of one model on every scan: as it is, and with its prior where it has one."""
+    """Scores of one model on every scan: as it is, and its mean with its MRF where it has one."""
     network, spec = load_weights(weights)
     rows: dict[int, list[dict[str, object]]] = {0: []}
     if spec.prior is not None:
@@ -58,7 +58,9 @@ def evaluate(
             for iterations, of_model in rows.items():
                 refined = iterations and prior is not None
                 shown = Refinement(distribution, prior) if refined else Renderer(distribution)
-                of_model.append(measured(shown.render_volume, scan, iterations, drawn))
+                # Mean field of every sample would take hours.
+                n_drawn = 0 if iterations else drawn
+                of_model.append(measured(shown.render_volume, scan, iterations, n_drawn))
                 if montages is not None and scan.name in SHOWN:
                     # Scores need no matplotlib.
                     from montage import draw_montage
@@ -71,7 +73,7 @@ def evaluate(
             "model": spec.name + (f", {iterations} iterations" if iterations else ""),
             "sha256": weights_hash(weights),
             "seconds": seconds,
-            "samples": drawn,
+            "samples": 0 if iterations else drawn,
             "scans": of_model,
             "summary": summary(of_model),
         }

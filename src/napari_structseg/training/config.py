@@ -152,6 +152,12 @@ class TrainConfig(Section):
                     f"head.kind is {self.head.kind!r}"
                 )
         self.head.check(self.backbone)
+        drawn = self.head.loss == "likelihood" and self.head.is_stochastic
+        if self.prior is not None and self.prior.of_samples and not drawn:
+            raise ValueError(
+                "prior.of_samples draws from a distribution over logits, but head.kind is "
+                f"{self.head.kind!r}; low_rank has one"
+            )
         together = self.prior is not None and not self.model_frozen
         if together and not self.head.learns_with_prior:
             raise ValueError(

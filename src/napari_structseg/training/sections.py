@@ -121,6 +121,16 @@ class PriorConfig(Section):
         default=False,
         description="Train only the prior, on top of a trained model given with --start.",
     )
+    of_samples: bool = Field(
+        default=False,
+        description="Refine samples of the model in training, each step another, in place of its "
+        "mean; with freeze_model.",
+    )
+    speckle: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="What a voxel without a face neighbour of its class costs, in nats, beside the "
+        "cross-entropy.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -142,6 +152,10 @@ class PriorConfig(Section):
             raise ValueError(
                 f"min_iterations ({self.min_iterations}) exceeds max_iterations "
                 f"({self.max_iterations})"
+            )
+        if self.of_samples and not self.freeze_model:
+            raise ValueError(
+                "of_samples needs freeze_model = true: the samples are those of a trained model"
             )
         return self
 

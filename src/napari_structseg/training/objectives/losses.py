@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from napari_structseg.models import LogitParameters
 from napari_structseg.priors import MarkovPrior, refine, uniform
+from napari_structseg.training.objectives.speckle import expected_speckle
 
 # Logit of background where there is no data, as in prediction.
 _CERTAIN = 20.0
@@ -178,6 +179,7 @@ def prior_cross_entropy(
     n_iterations: int,
     *,
     mask: Tensor | None = None,
+    speckle: float = 0.0,
 ) -> Tensor:
     r"""Cross-entropy of the responsibilities after mean field, on the scale of the other losses.
 
@@ -200,6 +202,9 @@ def prior_cross_entropy(
     mask
         Region of interest ``(B, *spatial)``, boolean: voxels outside it do not count, and to
         their neighbours they are background with certainty.
+    speckle
+        What a voxel costs that stands alone, in nats, see
+        :func:`~napari_structseg.training.objectives.speckle.expected_speckle`.
 
     Returns
     -------
@@ -224,7 +229,10 @@ def prior_cross_entropy(
     voxelwise = functional.nll_loss(log_responsibilities, target.long(), reduction="none")
     if mask is not None:
         voxelwise = voxelwise.masked_fill(~mask, 0)
-    return voxelwise.flatten(1).sum(dim=1).mean()
+    loss = voxelwise.flatten(1).sum(dim=1).mean()
+    if not speckle:
+        return loss
+    return loss + speckle * expected_speckle(log_responsibilities.exp())
 
 
 def background_outside(logits: Tensor, mask: Tensor) -> Tensor:

@@ -20,7 +20,12 @@ from napari_structseg.training.objectives.latent_losses import (
     members_cross_entropy,
     summed_cross_entropy,
 )
-from napari_structseg.training.objectives.losses import cross_entropy, prior_cross_entropy, ssn_loss
+from napari_structseg.training.objectives.losses import (
+    cross_entropy,
+    prior_cross_entropy,
+    sample_logits,
+    ssn_loss,
+)
 from napari_structseg.training.sections import PriorConfig
 
 # Streams of random numbers that must not overlap.
@@ -79,7 +84,18 @@ class Objective:
         with torch.set_grad_enabled(not config.model_frozen), self.half(images):
             parameters = network(images)
         n_iterations = drawn_iterations(config.prior, config.seed, step)
-        loss = prior_cross_entropy(network.prior, parameters, labels, n_iterations, mask=mask)
+        refined = parameters
+        if config.prior.of_samples:
+            generator = self.generator(labels, step)
+            refined = LogitParameters(sample_logits(parameters, 1, generator=generator)[0])
+        loss = prior_cross_entropy(
+            network.prior,
+            refined,
+            labels,
+            n_iterations,
+            mask=mask,
+            speckle=config.prior.speckle,
+        )
         if config.model_frozen or not config.head.is_stochastic:
             return loss
         return loss + self.likelihood(parameters, labels, mask, step)
