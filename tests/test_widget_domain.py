@@ -62,6 +62,16 @@ def test_volumes_are_greyed_with_that_sentence(outside) -> None:
     assert ss.explorer(outside.viewer).domain.findings[0].what == "CSF"
 
 
+def test_sizes_of_hypotheses_are_greyed_too(outside) -> None:
+    panel = outside.widget.hypotheses
+    outside.widget.state.display.fold("hypotheses", is_open=True)
+    outside.settle()
+    assert panel.rows
+    assert all(WRONG in row.doubt and WRONG in row.toolTip() for row in panel.rows)
+    panel.set_doubt("")
+    assert not any(row.doubt or "outside" in row.toolTip() for row in panel.rows)
+
+
 def test_what_was_dismissed_stays_so_but_volumes_stay_grey(outside) -> None:
     widget = outside.widget
     widget.domain_banner.dismiss_button.click()

@@ -235,6 +235,7 @@ class ExploreWidget(DockLayout):
         """Say that the model was not made for the image, before any volume of it is shown."""
         message = "" if domain is None else domain.message
         self.spread.set_doubt(message)
+        self.hypotheses.set_doubt(message)
         if not message:
             self.domain_banner.dismiss()
         elif domain is not self._domain:

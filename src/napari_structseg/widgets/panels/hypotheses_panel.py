@@ -55,6 +55,7 @@ class HypothesesPanel(QWidget):
         self.rows: tuple[HypothesisRow, ...] = ()
         self._classes: tuple[ClassSpec, ...] = ()
         self._measure = Measure()
+        self._doubt = ""
         self._drawn_with: Controls | None = None
         self._n_samples = 0
         self.note = Note()
@@ -99,6 +100,12 @@ class HypothesesPanel(QWidget):
         for row in self.rows:
             row.set_measure(measure)
 
+    def set_doubt(self, doubt: str) -> None:
+        """Grey the sizes, and say why they may be wrong; empty: nothing speaks against them."""
+        self._doubt = doubt
+        for row in self.rows:
+            row.set_doubt(doubt)
+
     def forget(self) -> None:
         """Show no modes until new ones come."""
         self._drawn_with = None
@@ -123,6 +130,7 @@ class HypothesesPanel(QWidget):
         self._set_rows(
             tuple(HypothesisRow(mode, self._classes, self._measure) for mode in hypotheses.modes)
         )
+        self.set_doubt(self._doubt)
         self.picture.show_hypotheses(hypotheses)
         self._explain(hypotheses)
 

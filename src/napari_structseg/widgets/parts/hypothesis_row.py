@@ -16,6 +16,7 @@ from napari_structseg.render.hypotheses import Mode
 from napari_structseg.widgets.parts.colors import (
     display_name,
     edge_color,
+    faint_color,
     line_color,
     muted_color,
     text_color,
@@ -57,6 +58,7 @@ class HypothesisRow(QAbstractButton):
         super().__init__(parent)
         self.mode = mode
         self.is_stale = False
+        self.doubt = ""
         self._measure = measure
         self._classes = tuple(classes)
         self._colors = [QColor(one.color) for one in classes]
@@ -117,7 +119,13 @@ class HypothesisRow(QAbstractButton):
     def set_measure(self, measure: Measure) -> None:
         """Write sizes so from now on."""
         self._measure = measure
-        self.setToolTip(_tip(self.mode, self._classes, measure))
+        self._write_tip()
+        self.update()
+
+    def set_doubt(self, doubt: str) -> None:
+        """Grey the sizes, and say why they may be wrong; empty: nothing speaks against them."""
+        self.doubt = doubt
+        self._write_tip()
         self.update()
 
     def set_stale(self, is_stale: bool) -> None:
@@ -125,6 +133,10 @@ class HypothesisRow(QAbstractButton):
         if is_stale != self.is_stale:
             self.is_stale = is_stale
             self.update()
+
+    def _write_tip(self) -> None:
+        tip = _tip(self.mode, self._classes, self._measure)
+        self.setToolTip(f"{self.doubt}\n{tip}" if self.doubt else tip)
 
     def sizeHint(self) -> QSize:
         """A picture and two lines of text beside it."""
@@ -185,7 +197,7 @@ class HypothesisRow(QAbstractButton):
         left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop
         first, second = place.adjusted(0, 4, 0, 0), place.adjusted(0, place.height() / 2 + 2, 0, 0)
-        painter.setPen(muted_color(self))
+        painter.setPen((faint_color if self.doubt else muted_color)(self))
         painter.drawText(first, int(right), self.size_text)
         font = self.font()
         font.setBold(True)
