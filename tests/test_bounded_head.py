@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from napari_structseg.errors import ConfigError
 from napari_structseg.io.weights import load_weights, read_spec
-from napari_structseg.models import HeadSpec, LowRankSpec
+from napari_structseg.models import HeadSpec, LowRankSpec, PointSpec
 from napari_structseg.models.heads import StochasticHead, bounded_spread
+from napari_structseg.training.config import DEFAULT_BOUND, TrainConfig, with_options
 from napari_structseg.training.objectives.losses import sample_logits, ssn_loss
 from napari_structseg.training.start import start_from
 from tiny_models import CLASSES, tiny_model
@@ -127,6 +128,28 @@ def test_a_file_that_says_nothing_of_a_bound_has_none(tmp_path) -> None:
     torch.testing.assert_close(found.factor, kept[0])
     torch.testing.assert_close(found.diagonal, kept[1] + EPSILON)
     assert len(CLASSES) == found.mean.shape[1]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [None, {}, {"rank": 2}, {"kind": "low_rank", "diagonal_only": True}, LowRankSpec(rank=2)],
+)
+def test_new_low_rank_models_are_bounded(head: object) -> None:
+    settings = {"name": "m", "dimensions": 2, "patch": [8, 8]}
+    config = TrainConfig.model_validate(settings if head is None else settings | {"head": head})
+    assert config.head.bound == DEFAULT_BOUND
+    assert with_options(config, workers=2).head == config.head
+
+
+@pytest.mark.parametrize("head", [{"bound": 0}, LowRankSpec(bound=0)])
+def test_a_new_model_may_have_no_bound(head: object) -> None:
+    config = TrainConfig(name="m", dimensions=2, patch=(8, 8), head=head)
+    assert config.head.bound == 0
+    assert with_options(config, workers=2).head.bound == 0
+    assert (
+        TrainConfig(name="m", dimensions=2, patch=(8, 8), head={"kind": "point"}).head
+        == PointSpec()
+    )
 
 
 def test_training_may_start_from_a_model_with_another_bound(tmp_path) -> None:

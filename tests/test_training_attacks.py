@@ -223,6 +223,19 @@ def test_checkpoint_with_foreign_content_is_refused(tmp_path: Path, change, reas
         make_trainer(tmp_path, resume=True)
 
 
+def test_a_run_begun_before_heads_had_a_bound_goes_on_without_one(tmp_path: Path) -> None:
+    unbounded = make_config(head=HeadSpec(rank=2, bound=0))
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path, unbounded).run(stop_at(4))
+    recorded = unbounded.model_dump(mode="json")
+    del recorded["head"]["bound"]
+    change = edit_state(config_json=json.dumps(recorded))
+    change_checkpoint(tmp_path / CHECKPOINT_NAME, change)
+    with pytest.raises(ConfigError, match=r"different: head\)\. .* say head.bound = 0"):
+        make_trainer(tmp_path, make_config(head=HeadSpec(rank=2)), resume=True)
+    assert make_trainer(tmp_path, unbounded, resume=True).network.head.bound == 0
+
+
 def test_a_cut_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         make_trainer(tmp_path).run(stop_at(4))

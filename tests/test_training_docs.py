@@ -49,7 +49,9 @@ def kind_rows(
     for name in dict.fromkeys(name for fields in kinds.values() for name in fields):
         owners = {kind: fields[name] for kind, fields in kinds.items() if name in fields}
         if name != "kind":
-            (default,) = {toml(field.default) for field in owners.values()}
+            # That of new models, which is not always that of files of earlier versions.
+            new = TrainConfig.model_fields["head"].default
+            (default,) = {toml(getattr(new, name, field.default)) for field in owners.values()}
             (meaning,) = {field.description for field in owners.values()}
             of = ", ".join(f"`{kind}`" for kind in owners)
             whose = "" if len(owners) == len(kinds) else f" For {of}."

@@ -42,7 +42,7 @@ from napari_structseg.cohort.run import evaluate
 from napari_structseg.cohort.settings import Evaluation
 from napari_structseg.data.stack_table import TEST
 from napari_structseg.io.atomic import atomic_path
-from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.config import AS_RECORDED, TrainConfig
 from napari_structseg.training.sources import build_run
 from napari_structseg.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME, Trainer
 
@@ -162,7 +162,9 @@ def settings(config: dict[str, Any], name: str, half: str) -> TrainConfig:
     """The training configuration of a model: what all have in common, and its own."""
     own = config["models"][name]
     raters = {} if half == "all" else {"rater": config["rater"]}
-    return TrainConfig.model_validate({"name": name, **config["training"], **own, **raters})
+    given = {"name": name, **config["training"], **own, **raters}
+    # As published: a head without the bound that new models have.
+    return TrainConfig.model_validate(given, context=AS_RECORDED)
 
 
 def train(settings: TrainConfig, stack: Path, folder: Path, device: torch.device) -> dict[str, Any]:

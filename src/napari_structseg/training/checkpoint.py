@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from napari_structseg.errors import ConfigError, WeightsError
 from napari_structseg.io.weights import write_tensors
-from napari_structseg.models import ModelSpec, SegmentationNetwork
-from napari_structseg.training.config import TrainConfig
+from napari_structseg.models import LowRankSpec, ModelSpec, SegmentationNetwork
+from napari_structseg.training.config import AS_RECORDED, TrainConfig
 
 _METADATA_KEY = "napari_structseg_checkpoint"
 # What Adam keeps of each parameter.
@@ -198,7 +198,7 @@ def check_same_run(
     """
     advice = "start in a new folder."
     try:
-        theirs = TrainConfig.model_validate_json(state.config_json)
+        theirs = TrainConfig.model_validate_json(state.config_json, context=AS_RECORDED)
     except ValidationError as error:
         raise ConfigError(
             f"The checkpoint in {folder} was made by a version of napari-structseg with another "
@@ -213,9 +213,12 @@ def check_same_run(
         # A run may go on for longer; its learning rate then follows the longer schedule.
         changed = []
     if changed:
+        # What a configuration leaves out had another default in earlier versions.
+        lost = _is_unbounded(theirs) and not _is_unbounded(config)
+        earlier = " Its head has no bound: say head.bound = 0." if lost else ""
         raise ConfigError(
             f"The checkpoint in {folder} was made with another configuration (different: "
-            f"{', '.join(changed)}). Resume with the original one, or {advice}"
+            f"{', '.join(changed)}).{earlier} Resume with the original one, or {advice}"
         )
     if state.step > config.steps:
         raise ConfigError(
@@ -236,6 +239,10 @@ def check_same_run(
                 f"The checkpoint in {folder} was made for the {what} {', '.join(before)}, but the "
                 f"data has {', '.join(now)}. Resume with the original data, or {advice}"
             )
+
+
+def _is_unbounded(config: TrainConfig) -> bool:
+    return isinstance(config.head, LowRankSpec) and not config.head.bound
 
 
 def restore(
