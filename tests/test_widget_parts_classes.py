@@ -12,7 +12,8 @@ from napari_structseg import Image
 from napari_structseg.session.messages import Lines, LineSet, Show
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.panels.class_looks import ClassLooks
-from napari_structseg.widgets.parts.class_row import ClassRow, Columns
+from napari_structseg.widgets.parts.class_columns import Columns
+from napari_structseg.widgets.parts.class_row import ClassRow
 from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.plots.volume_plot import NARROWEST
 from napari_structseg.widgets.viewer.layers import ResultLayers

@@ -16,7 +16,8 @@ from napari_structseg.session.resolve import KEYS, Part
 from napari_structseg.session.state import ExplorerState, Mean
 from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.panels.class_looks import ClassLooks
-from napari_structseg.widgets.parts.class_row import ClassRow, Columns
+from napari_structseg.widgets.parts.class_columns import Columns
+from napari_structseg.widgets.parts.class_row import ClassRow
 from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
 from napari_structseg.widgets.parts.section import Caption, Note, SmallButton

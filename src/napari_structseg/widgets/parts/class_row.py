@@ -6,17 +6,18 @@ import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QEvent, Signal
 from qtpy.QtGui import QColor, QResizeEvent
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_structseg.controls import CLASS_SCALE_MAX
 from napari_structseg.models import ClassSpec
-from napari_structseg.widgets.parts.class_look import ROOM, EyeButton, OpacityButton
+from napari_structseg.widgets.parts.class_columns import GAP, Columns
+from napari_structseg.widgets.parts.class_look import EyeButton, OpacityButton
 from napari_structseg.widgets.parts.colors import display_name
 from napari_structseg.widgets.parts.figure import Figure
 from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.scale_slider import ScaleSlider
 from napari_structseg.widgets.parts.section import ShortName, SteadyCaption
-from napari_structseg.widgets.plots.volume_plot import NARROWEST, VolumePlot
+from napari_structseg.widgets.plots.volume_plot import VolumePlot
 
 _PERCENTILES = (5, 50, 95)
 _SCALE_TIP = (
@@ -25,63 +26,9 @@ _SCALE_TIP = (
 )
 # At the right end of the scale: what more spread does to the volume.
 _MORE = {"": "more", "larger": "more ▲", "smaller": "more ▼"}
-# Between parts of a row, and of all its gaps with the eye and the swatch, in pixels.
-_GAP = 4
-_FIXED = 2 * ROOM.width() + 5 * _GAP
-# Of a column beside its text, in pixels.
-_BESIDE = 6
 # A sample whose volume is nearer to the median than this share of the range is not called larger.
 _MUCH = 0.1
 _FONT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange)
-
-
-class Columns:
-    """Widths of the columns of numbers, the same in all rows; they grow and never clip.
-
-    Rows that stand below each other share one.
-    """
-
-    def __init__(self) -> None:
-        self._names: list[ShortName] = []
-        self._labels: list[tuple[QLabel, QLabel]] = []
-        self._plots: list[VolumePlot] = []
-        self._widths = (0, 0)
-
-    def add(self, name: ShortName, volume: QLabel, interval: QLabel, plot: VolumePlot) -> None:
-        """Keep what is in a row aligned with the others."""
-        self._names.append(name)
-        self._labels.append((volume, interval))
-        self._plots.append(plot)
-
-    def share(self, width: int) -> None:
-        """Give the plots of rows of this width, in pixels, what names and numbers leave over.
-
-        Names are whole where that leaves room for a plot that can be read.
-        """
-        beside = width - sum(self._widths) - _FIXED
-        left = beside - max(one.whole_width() for one in self._names)
-        if left < NARROWEST:
-            left = beside - max(one.minimumSizeHint().width() for one in self._names)
-        for plot in self._plots:
-            plot.set_width(left)
-
-    def begin(self, *widest: str) -> None:
-        """Start again with the widths of these two texts, as after another font or unit."""
-        self._widths = (0, 0)
-        self.fit(*widest)
-
-    def fit(self, *texts: str) -> None:
-        """Make room for two texts: columns do not move while numbers change within it."""
-        if not self._labels:
-            return
-        metrics = self._labels[0][0].fontMetrics()
-        needed = tuple(metrics.horizontalAdvance(text) + _BESIDE for text in texts)
-        widths = (max(self._widths[0], needed[0]), max(self._widths[1], needed[1]))
-        if widths != self._widths:
-            self._widths = widths
-            for labels in self._labels:
-                for label, width in zip(labels, widths, strict=True):
-                    label.setFixedWidth(width)
 
 
 class ClassRow(QWidget):
@@ -148,7 +95,7 @@ class ClassRow(QWidget):
         self.scale.add_ends(self.less, self.more)
         top = QHBoxLayout()
         top.setContentsMargins(0, 0, 0, 0)
-        top.setSpacing(_GAP)
+        top.setSpacing(GAP)
         for part in (self.eye, self.swatch):
             top.addWidget(part)
         # Without numbers, the scale stands beside the name.
