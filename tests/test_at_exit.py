@@ -54,3 +54,46 @@ def test_python_waits_until_a_worker_has_let_go(state: str) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == "let go"
+
+
+WINDOW = """
+import atexit
+import sys
+
+import napari
+from qtpy.QtWidgets import QApplication
+
+from napari_structseg.widgets.explore import ExploreWidget
+
+gone = []
+# Called before PyQt deletes what is left, and after all that is registered later.
+atexit.register(lambda: sys.stdout.write("deleted " + gone[0] if gone else "left to PyQt"))
+viewer = napari.Viewer(show=True)
+dock = ExploreWidget(viewer)
+viewer.window.add_dock_widget(dock)
+while not dock.isVisible():
+    QApplication.processEvents()
+window = dock.window()
+state = "when closed"
+window.destroyed.connect(lambda: gone.append(state))
+if sys.argv[1] == "let go":
+    del window
+viewer.close()
+state = "at exit"
+"""
+
+
+@pytest.mark.parametrize(
+    ("held", "deleted"), [("let go", "deleted when closed"), ("held", "deleted at exit")]
+)
+def test_a_closed_window_is_deleted_without_an_event_loop(held: str, deleted: str) -> None:
+    # Left to PyQt it ended in a segmentation fault, depending on where things lay in memory.
+    ended = subprocess.run(
+        [sys.executable, "-c", WINDOW, held],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == deleted

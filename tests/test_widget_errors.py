@@ -25,6 +25,26 @@ def test_a_model_for_other_channels(dock) -> None:
     assert not dock.widget.banner.message
 
 
+def test_what_is_said_pushes_nothing(dock) -> None:
+    dock.add_image(name="T1")
+    widget = dock.widget
+    widget.resize(396, 680)
+
+    def places() -> list[int]:
+        widget.layout().activate()
+        return [one.mapTo(widget, one.rect().topLeft()).y() for one in (widget.source, *sections)]
+
+    sections = [widget.welcome, *widget.sections]
+    before = places()
+    message = "Something was expected, but something else came, and this is what to do. " * 3
+    for banner in (widget.banner, widget.domain_banner):
+        banner.show_error(message)
+        assert places() == before
+        assert banner.width() <= widget.width()
+        assert banner.label.heightForWidth(banner.label.width()) <= banner.label.height()
+        assert banner.mapTo(widget, banner.rect().bottomLeft()).y() < widget.status.y()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

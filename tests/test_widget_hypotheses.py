@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QImage, QMouseEvent
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
 from dock_helpers import Dock, dock, exploring  # noqa: F401 -- fixtures
 from napari_structseg import render_labels
@@ -63,6 +63,39 @@ def received(state) -> list[int]:
 
 def shown(panel: HypothesesPanel) -> list[tuple[str, str, str]]:
     return [(row.mode.name, row.percentage, row.size_text) for row in panel.rows]
+
+
+@pytest.mark.parametrize("modes", [Modes.AUTO, Modes.FOUR])
+def test_rows_that_come_push_nothing(qtbot, state, modes) -> None:
+    state.display.modes = modes
+    page = QWidget()
+    layout = QVBoxLayout(page)
+    panel, below = HypothesesPanel(state), QLabel("below")
+    layout.addWidget(panel)
+    layout.addWidget(below)
+    layout.addStretch(1)
+    page.resize(370, 700)
+    qtbot.addWidget(page)
+    panel.set_model(CLASSES, Measure(), is_stochastic=True)
+    page.show()
+    places = []
+
+    def note_place() -> None:
+        QApplication.processEvents()
+        places.append(below.y())
+
+    note_place()
+    n_modes = 2 if modes is Modes.AUTO else int(modes)
+    panel.show_hypotheses(hypotheses(n_modes=n_modes), CONTROLS)
+    assert len(panel.rows) == n_modes
+    note_place()
+    assert panel.rows[-1].mapTo(page, panel.rows[-1].rect().bottomLeft()).y() < below.y()
+    # As before a run of another model, and when all its samples are alike.
+    panel.set_model(CLASSES, Measure(), is_stochastic=True)
+    note_place()
+    panel.show_hypotheses(hypotheses(np.full(12, 5)), CONTROLS)
+    note_place()
+    assert len(set(places)) == 1, places
 
 
 def test_rows_say_how_frequent_and_how_large(panel) -> None:

@@ -12,6 +12,7 @@ from napari_structseg import render_labels
 from napari_structseg.models import BackboneSpec, HeadSpec
 from napari_structseg.session.messages import Show
 from napari_structseg.widgets.panels.source_panel import RunState
+from napari_structseg.widgets.sessions import session_of
 from napari_structseg.widgets.shortcuts import SHORTCUTS
 from tiny_models import tiny_model
 
@@ -174,6 +175,28 @@ def test_the_visible_slice_comes_before_the_run_is_done(dock) -> None:
     dock.wait(lambda: bool(dock.labels[24].any()))
     dock.viewer.dims.set_current_step(0, 40)
     dock.widget.strip.select(1)
+    dock.settle()
+    assert np.array_equal(dock.labels, expected_labels(dock))
+
+
+def test_a_slice_moved_to_grows_before_the_run_is_done(dock) -> None:
+    start_long_run(dock)
+    dock.wait(dock.widget.is_exploring)
+    # Far from the visible slice: in none of the pieces that came first.
+    place = (dock.viewer.dims.current_step[0] + LARGE[0] // 2) % LARGE[0]
+    dock.viewer.dims.set_current_step(0, place)
+    session = session_of(dock.viewer)
+    dock.wait(lambda: not session.controller.current.is_busy())
+    seen = dock.labels[place].copy()
+    changes = []
+
+    def has_grown() -> bool:
+        if not np.array_equal(dock.labels[place], seen):
+            changes.append(dock.widget.source.state)
+        return bool(changes)
+
+    dock.wait(has_grown)
+    assert changes == [RunState.RUNNING]
     dock.settle()
     assert np.array_equal(dock.labels, expected_labels(dock))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 
 from napari.qt import QtViewer
@@ -34,7 +35,8 @@ class CloseGuard(QObject):
         super().__init__(dock)
         self._unsaved = unsaved
         self._save = save
-        self._window: QMainWindow | None = None
+        # Not held: it is deleted when nobody in Python refers to it any more.
+        self._watched: weakref.ref[QMainWindow] | None = None
         self.question: QMessageBox | None = None
 
     def watch(self, dock: QWidget) -> None:
@@ -44,14 +46,15 @@ class CloseGuard(QObject):
             parent = parent.parentWidget()
         if parent is not None and parent is not self._window:
             self.let_go()
-            self._window = parent
+            self._watched = weakref.ref(parent)
             parent.installEventFilter(self)
 
     def let_go(self) -> None:
         """Guard nothing from now on."""
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-        self._window = None
+        window = self._window
+        if window is not None:
+            window.removeEventFilter(self)
+        self._watched = None
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Ask before the window closes."""
@@ -63,6 +66,10 @@ class CloseGuard(QObject):
         event.ignore()
         self._ask(unsaved)
         return True
+
+    @property
+    def _window(self) -> QMainWindow | None:
+        return None if self._watched is None else self._watched()
 
     def _is_on_screen(self) -> bool:
         window = self._window
@@ -91,8 +98,10 @@ class CloseGuard(QObject):
             if answer is save:
                 self._save()
             elif answer is close:
+                asked = self._window
                 self.let_go()
-                window.close()
+                if asked is not None:
+                    asked.close()
 
         question.finished.connect(on_answer)
         # Without a loop of its own: the window goes on working.

@@ -131,6 +131,9 @@ class DockLayout(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.scroll_area, 1)
+        # Below what is scrolled: seen wherever that stands, and nothing moves when they come.
+        for banner in (self.domain_banner, self.banner):
+            layout.addWidget(banner)
         layout.addWidget(Hairline())
         layout.addWidget(self.status)
         self.status.setContentsMargins(_MARGIN, 2, _MARGIN, 2)
@@ -207,8 +210,6 @@ class DockLayout(QWidget):
         layout.setSpacing(_SPACING)
         for widget in (
             self.source,
-            self.banner,
-            self.domain_banner,
             self.welcome,
             *self.sections,
             self.keys_section,

@@ -27,6 +27,7 @@ from napari_structseg.widgets.panels.save_dialog import open_save_dialog, sugges
 from napari_structseg.widgets.parts.measure import Measure, measure_of
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.shortcuts import BoundShortcuts
+from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
 from napari_structseg.widgets.viewer.layers import ResultLayers
 from napari_structseg.widgets.viewer.pictures import pictures_of
 from napari_structseg.widgets.viewer.specs import fitting_priors
@@ -64,6 +65,7 @@ class ExploreWidget(DockLayout):
         self.save_dialog: QFileDialog | None = None
         self._keys = BoundShortcuts(napari_viewer, self)
         self._guard = CloseGuard(self, self._session.unsaved, self._save_unsaved)
+        delete_closed_windows_at_exit()
         self._connect()
         self.source.set_state(self._session.runs.state)
         if self._exploration is not None:

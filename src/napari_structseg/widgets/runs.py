@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -27,6 +28,8 @@ from napari_structseg.widgets.viewer.viewing import current_view, image_of_layer
 
 # Longer than computing a whole labelling takes.
 _TIMEOUT_SECONDS = 600.0
+# A slice that grows during a run is not drawn more often than this: it takes time from the run.
+_REDRAW_SECONDS = 0.25
 
 
 class Runs:
@@ -55,6 +58,9 @@ class Runs:
         # Waits for results that have to make room for the run, which happens once for a run.
         self._room: Background[None] | None = None
         self._has_made_room = False
+        # What the run has shown before its end, and when that was drawn last.
+        self._growing: RunOutcome | None = None
+        self._drawn = 0.0
         controller.viewer.layers.events.removed.connect(self._on_layer_removed)
 
     @property
@@ -125,13 +131,15 @@ class Runs:
         self.job = self._previous = None
 
     def on_progress(self, done: int, total: int) -> None:
-        """Say how far the run is."""
+        """Say how far the run is; draw a slice that the user has moved to."""
         self.progressed.emit(done, total)
         if self.state is RunState.RUNNING:
             self._controller.said.emit(f"Segmenting: {done} of {total} steps")
+        self._follow_view()
 
     def on_first(self, outcome: RunOutcome) -> None:
         """Show the visible slice while the run goes on."""
+        self._growing, self._drawn = outcome, time.monotonic()
         self._explore(outcome, is_complete=False)
 
     def on_finished(self, outcome: RunOutcome) -> None:
@@ -231,6 +239,22 @@ class Runs:
             # It was chosen since the run began: it is read like any that is chosen now.
             controller.state.source.prior = unread
 
+    def _follow_view(self) -> None:
+        """Draw what there is of a slice that the user has moved to while the run goes on.
+
+        The slice that was visible first is final. Of any other one, more is known with each piece,
+        and what was computed of it before is out of date: an engine of its own begins again.
+        """
+        job, controller, now = self.job, self._controller, time.monotonic()
+        current, growing = controller.current, self._growing
+        if job is None or growing is None or current is None or current.run is not job.run:
+            return
+        region = current_view(controller.viewer.dims, job.layer).region(job.image.spatial_shape)
+        is_due = now - self._drawn > _REDRAW_SECONDS and not current.is_busy()
+        if is_due and region != job.first:
+            self._drawn = now
+            self._explore(growing, is_complete=False)
+
     def _go_back(self) -> None:
         """Drop what an unfinished run has shown."""
         current, previous = self._controller.current, self._previous
@@ -248,7 +272,7 @@ class Runs:
         self._controller.adopt(previous, is_continued=False)
 
     def _end(self, says: str) -> None:
-        self.job = None
+        self.job = self._growing = None
         self._set_state(RunState.READY)
         self._controller.said.emit(says)
 

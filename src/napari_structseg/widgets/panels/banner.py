@@ -12,7 +12,7 @@ _TINT = 40
 
 
 class ErrorBanner(QWidget):
-    """A message at the top of the dock; hidden while there is none.
+    """A message at the bottom of the dock; hidden while there is none.
 
     Parameters
     ----------

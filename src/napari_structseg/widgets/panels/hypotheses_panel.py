@@ -18,7 +18,7 @@ from napari_structseg.session.state import ExplorerState
 from napari_structseg.session.work.hypotheses import samples_key
 from napari_structseg.widgets.binding import bind, follow, quiet
 from napari_structseg.widgets.parts.fields import CalmCombo
-from napari_structseg.widgets.parts.hypothesis_row import HypothesisRow
+from napari_structseg.widgets.parts.hypothesis_row import HEIGHT, HypothesisRow
 from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 from napari_structseg.widgets.plots.distance_picture import DistancePicture
@@ -35,6 +35,10 @@ _SILHOUETTE = (
     "Average silhouette width: how much nearer a sample is to its own mode than to the next "
     "one, from -1 to 1 where they are well apart."
 )
+# Between rows, in pixels.
+_SPACING = 2
+# So many modes are expected where the samples decide.
+_USUAL = 2
 _STEPS = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
 
 
@@ -63,14 +67,23 @@ class HypothesesPanel(QWidget):
         self.picture = DistancePicture()
         self.picture.sample_chosen.connect(self._choose)
         self.tools = self._make_tools()
+        # Keeps the place of the rows while there are none: what is below stays where it is.
+        self._place = QWidget()
+        place = QVBoxLayout(self._place)
+        place.setContentsMargins(0, 0, 0, 0)
+        place.setSpacing(_SPACING)
         self._rows_layout = QVBoxLayout()
-        self._rows_layout.setContentsMargins(0, 0, 0, 0)
-        self._rows_layout.setSpacing(2)
+        self._rows_layout.setSpacing(_SPACING)
+        place.addLayout(self._rows_layout)
+        place.addWidget(self.note)
+        place.addStretch(1)
+        policy = self.caption.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.caption.setSizePolicy(policy)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addLayout(self._rows_layout)
-        layout.addWidget(self.note)
+        layout.addWidget(self._place)
         layout.addWidget(self.caption)
         layout.addWidget(self.picture)
         self.forget()
@@ -91,7 +104,10 @@ class HypothesesPanel(QWidget):
         self._measure = measure
         self.tools.setEnabled(is_stochastic)
         self.forget()
-        if not is_stochastic:
+        if is_stochastic:
+            self._keep_place()
+        else:
+            self._place.setMinimumHeight(0)
             self._say("This model is deterministic: there is but one hypothesis.")
 
     def set_measure(self, measure: Measure) -> None:
@@ -200,6 +216,13 @@ class HypothesesPanel(QWidget):
         self.caption.setToolTip(_SILHOUETTE + said + estimated)
         self.caption.setVisible(True)
 
+    def _keep_place(self) -> None:
+        """Make room for as many rows as are to come, or as there were; it never shrinks."""
+        modes = self._state.display.modes
+        n = max(len(self.rows), _USUAL if modes <= Modes.AUTO else int(modes))
+        height = n * (HEIGHT + _SPACING) - _SPACING
+        self._place.setMinimumHeight(max(height, self._place.minimumHeight()))
+
     def _say(self, text: str) -> None:
         self.note.setText(text)
         self.note.setVisible(bool(text))
@@ -215,6 +238,8 @@ class HypothesesPanel(QWidget):
             self._mark(row)
             row.clicked.connect(self._on_click)
             self._rows_layout.addWidget(row)
+        if rows:
+            self._keep_place()
         if rows and focused is not None:
             rows[min(focused, len(rows) - 1)].setFocus()
 

@@ -23,7 +23,8 @@ from napari_structseg.widgets.parts.colors import (
 )
 from napari_structseg.widgets.parts.measure import Measure
 
-_HEIGHT = 58
+# In pixels, in every font.
+HEIGHT = 58
 _PICTURE = QSize(66, 50)
 _MARGIN = 4.0
 _GAP = 10.0
@@ -140,11 +141,11 @@ class HypothesisRow(QAbstractButton):
 
     def sizeHint(self) -> QSize:
         """A picture and two lines of text beside it."""
-        return QSize(240, _HEIGHT)
+        return QSize(240, HEIGHT)
 
     def minimumSizeHint(self) -> QSize:
         """Room for the picture and the numbers."""
-        return QSize(180, _HEIGHT)
+        return QSize(180, HEIGHT)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Leave arrows to the panel."""

@@ -73,6 +73,7 @@ class Job:
     ) -> None:
         self.image = image
         self.layer = layer
+        self.first = first
         self.run = ModelRun(
             model,
             image,
