@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from napari_structseg.distributions import Region
 from napari_structseg.models import LogitParameters
-from napari_structseg.models.folded import FoldedLayer, channels_last, folded
+from napari_structseg.models.folded import FoldedLayer, channels_last, folded, pooled_by_two
 from napari_structseg.models.passes import Pass
 from napari_structseg.models.unet import UPSAMPLING, UNet
 from napari_structseg.prediction.moments import Moments
@@ -93,6 +93,7 @@ class OnePass:
         self._reduced: Tensor | None = None
         # Of the finest level on the way up, where instance normalisation made them whole.
         self._last: Tensor | None = None
+        self._nothing: dict[object, Tensor] = {}
         self._device = next(self._net.parameters()).device
 
     @property
@@ -161,8 +162,7 @@ class OnePass:
                 features = self._down(piece)
                 if descent.finest is not None:
                     _part(descent.finest, piece).copy_(features)
-            with self._precision():
-                _part(pooled, halved(piece)).copy_(net.pooled(features))
+            _part(pooled, halved(piece)).copy_(pooled_by_two(features))
             if not self._has_statistics:
                 yield
         with self._precision():
@@ -217,8 +217,23 @@ class OnePass:
         return channels_last(part[None].to(self._dtype))
 
     def _down(self, region: Region) -> Tensor:
-        read = self._image(grown(region, len(self._down_layers), self._shape))
-        return self._dropped(0, self._convolved(self._down_layers, read, region), region)
+        wide = grown(region, len(self._down_layers), self._shape)
+        if self._seen[(slice(None), *wide)].any():
+            features = self._convolved(self._down_layers, self._image(wide), region)
+        else:
+            features = self._of_nothing(wide, region)
+        return self._dropped(0, features, region)
+
+    def _of_nothing(self, wide: Region, region: Region) -> Tensor:
+        """Features where all is 0: the same for all regions that lie alike to the faces."""
+        margins = range(len(self._down_layers))
+        faces = [tuple(self._faces(grown(region, margin, self._shape))) for margin in margins]
+        sizes = tuple(part.stop - part.start for part in wide)
+        key = (sizes, tuple(faces))
+        if key not in self._nothing:
+            features = self._convolved(self._down_layers, self._image(wide), region)
+            self._nothing[key] = features
+        return self._nothing[key]
 
     def _skip(self, region: Region) -> Tensor:
         if self.descent.finest is None:

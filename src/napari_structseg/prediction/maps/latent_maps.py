@@ -23,7 +23,7 @@ from napari_structseg.models import (
     latent_normal,
 )
 from napari_structseg.models.heads import LatentHead
-from napari_structseg.prediction.maps.parameter_maps import certain_logits
+from napari_structseg.prediction.maps.parameter_maps import certain_logits, zeros
 from napari_structseg.prediction.preprocess import resample
 
 # Most of the memory, and rounded far below what training leaves open, as is a normal's factor.
@@ -65,7 +65,7 @@ class LatentMaps:
             raise TypeError(f"{spec.head.kind} has no head that decodes latents")
         combination, prior = network.head.combination(), latent_normal(statistics)
         device = combination.latent.device
-        first = torch.zeros((len(combination.latent), *shape), dtype=_DTYPE, device=device)
+        first = zeros((len(combination.latent), *shape), _DTYPE, device)
         mean = certain_logits(len(combination.last), shape, device)
         inside = torch.zeros(tuple(shape), dtype=torch.bool, device=device)
         return cls(first, mean, inside, combination, prior)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -115,7 +116,7 @@ class NormalMaps:
             return cls(mean)
         diagonal = torch.full_like(mean, head.least_variance)
         size = (head.factor_rank, *mean.shape)
-        factor = torch.zeros(size, dtype=_FACTOR_DTYPE, device=device)
+        factor = zeros(size, _FACTOR_DTYPE, device)
         return cls(mean, diagonal, factor, head.least_variance)
 
     @staticmethod
@@ -164,6 +165,15 @@ class NormalMaps:
 
 def certain_logits(n_classes: int, shape: Sequence[int], device: torch.device) -> Tensor:
     """Logits ``(C, *shape)`` of background with certainty."""
-    certain = torch.zeros((n_classes, *shape), device=device)
+    certain = zeros((n_classes, *shape), torch.float32, device)
     certain[0] = CERTAIN
     return certain
+
+
+def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros that take memory only where something is written, on a processor."""
+    if device.type != "cpu":
+        return torch.zeros(tuple(shape), dtype=dtype, device=device)
+    # The system hands out pages of zeros as they are touched; torch would touch them all.
+    name = {torch.float32: np.float32, torch.float16: np.float16}[dtype]
+    return torch.from_numpy(np.zeros(tuple(shape), name))
