@@ -27,8 +27,10 @@ from napari_structseg.models import (
     build_network,
     head_kinds,
 )
+from napari_structseg.models.folded import pooled_by_two
 from napari_structseg.prediction.field import MARGIN, make_field
-from napari_structseg.prediction.one_pass import OnePass, enlarged
+from napari_structseg.prediction.levels import enlarged
+from napari_structseg.prediction.one_pass import OnePass
 from napari_structseg.prediction.pieces import cut, flipped, grown, within
 from napari_structseg.prediction.precision import resolve_precision
 from napari_structseg.prediction.predictor import Predictor
@@ -41,10 +43,10 @@ CLOSE = {"rtol": 1e-4, "atol": 2e-5}
 
 
 def make_network(
-    kind: str, norm: str, dimensions: int, widths: tuple[int, ...] = (4, 6, 8)
+    kind: str, norm: str, dimensions: int, widths: tuple[int, ...] = (4, 6, 8), scales: int = 1
 ) -> SegmentationNetwork:
     """With statistics, gains and biases as after training."""
-    head = HeadSpec(kind=kind, rank=2, members=2, latent_size=2, latent_scales=1)
+    head = HeadSpec(kind=kind, rank=2, members=2, latent_size=2, latent_scales=scales)
     spec = ModelSpec(
         name="tiny",
         dimensions=dimensions,
@@ -128,6 +130,31 @@ def test_any_depth_with_or_without_kept_features(widths: tuple[int, ...], kind: 
         for size in ((1, 16), (13, 6)):
             found = in_pieces(network, x, size, keeps=keeps)["mean"]
             torch.testing.assert_close(found, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("scales", [1, 2, 3])
+def test_latents_of_any_level(scales: int) -> None:
+    network = make_network("hierarchical", "weight", 2, (3, 4, 5, 6), scales)
+    x = torch.rand(2, 40, 24)
+    with torch.inference_mode():
+        expected = network(x[None]).members
+    torch.testing.assert_close(in_pieces(network, x, (11, 8))["members"], expected, **CLOSE)
+
+
+def test_an_image_that_is_mostly_zeros() -> None:
+    network = make_network("low_rank", "weight", 2, (4, 5, 6))
+    x = torch.zeros(2, 64, 56)
+    x[:, 30:41, 9:20] = torch.rand(2, 11, 11)
+    with torch.inference_mode():
+        expected = network(x[None]).mean
+    torch.testing.assert_close(in_pieces(network, x, (8, 8))["mean"], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_pooling_is_that_of_torch(dimensions: int) -> None:
+    x = torch.rand(2, 3, *[6, 4, 8][:dimensions])
+    pool = {2: functional.avg_pool2d, 3: functional.avg_pool3d}[dimensions]
+    torch.testing.assert_close(pooled_by_two(x), pool(x, 2))
 
 
 @pytest.mark.parametrize("name", shipped_models())

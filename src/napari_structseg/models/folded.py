@@ -84,6 +84,17 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=_CHANNELS_LAST[x.ndim - 2])
 
 
+def pointwise(x: Tensor, layer: nn.Module) -> Tensor:
+    """A convolution of single voxels in the precision of its input."""
+    kernel, bias = _plain(layer)
+    return _convolved(x, channels_last(kernel.to(x.dtype)), bias.to(x.dtype), 0)
+
+
+def n_inputs(layer: nn.Module) -> int:
+    """Channels that a convolution takes."""
+    return _plain(layer)[0].shape[1]
+
+
 def pooled_by_two(x: Tensor) -> Tensor:
     """The average of two voxels along each axis, ``(B, F, *spatial)`` of even sizes."""
     n, width = x.ndim - 2, x.shape[1]

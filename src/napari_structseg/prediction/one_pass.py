@@ -1,7 +1,8 @@
 """One U-Net over one image of any size: what a single pass gives, in pieces that fit.
 
-An image is not cut into tiles: the *levels* of the network are. Every level but the finest is
-small and is evaluated whole. The finest, with nearly all of the work, is evaluated piece by piece:
+An image is not cut into tiles: the *levels* of the network are. The coarser ones are small and
+evaluated whole; the second on the way up only where it is needed, since a first slice needs little
+of it. The finest, where memory and much of the work go, is evaluated piece by piece:
 a piece is read with a margin as wide as the convolutions of this level alone, one voxel each, and
 zeros follow only where the image ends. So each piece is final, nothing is blended, and whatever
 the size of the pieces, they are what one pass over the image gives, to rounding.
@@ -17,13 +18,19 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from napari_structseg.distributions import Region
 from napari_structseg.models import LogitParameters
 from napari_structseg.models.folded import FoldedLayer, channels_last, folded, pooled_by_two
 from napari_structseg.models.passes import Pass
-from napari_structseg.models.unet import UPSAMPLING, UNet
+from napari_structseg.models.unet import UNet
+from napari_structseg.prediction.levels import (
+    SecondLevel,
+    convolved,
+    enlarged,
+    faces_of,
+    part_of,
+)
 from napari_structseg.prediction.moments import Moments
 from napari_structseg.prediction.pieces import cut, grown, halved, within
 
@@ -94,6 +101,9 @@ class OnePass:
         # Of the finest level on the way up, where instance normalisation made them whole.
         self._last: Tensor | None = None
         self._nothing: dict[object, Tensor] = {}
+        self._second: SecondLevel | None = None
+        if not self._has_statistics and SecondLevel.suits(self._net):
+            self._second = SecondLevel(self._net, one.masks, self._shape, size, dtype)
         self._device = next(self._net.parameters()).device
 
     @property
@@ -118,8 +128,14 @@ class OnePass:
         if not net.up:
             return
         with self._precision():
-            coarse = self._pass.climb(self.descent.coarser, len(net.up) - 1)
-            self._reduced = channels_last(net.reduce[-1](coarse).to(self._dtype))
+            # The second level is evaluated where a piece needs it, if it can be.
+            steps = len(net.up) - 1 - (self._second is not None)
+            coarse = net.reduce[steps](self._pass.climb(self.descent.coarser, steps))
+        coarse = channels_last(coarse.to(self._dtype))
+        if self._second is None:
+            self._reduced = coarse
+        else:
+            self._second.begin(coarse, self.descent.coarser[0])
         yield
         if self._has_statistics:
             out = self._empty(self._shape)
@@ -136,14 +152,13 @@ class OnePass:
         if not net.up:
             return self._skip(region)
         if self._last is not None:
-            return self._dropped(net.n_blocks - 1, _part(self._last, region), region)
+            return self._dropped(net.n_blocks - 1, part_of(self._last, region), region)
         wide = grown(region, len(self._up_layers), self._shape)
         coarser = self._enlarged(wide)
-        features = self._convolved(
-            self._up_layers, torch.cat([coarser, self._skip(wide)], dim=1), region
-        )
+        both = torch.cat([coarser, self._skip(wide)], dim=1)
+        features = convolved(self._up_layers, both, region, self._shape)
         if net.adds_coarser:
-            features += _part(coarser, within(region, wide))
+            features += part_of(coarser, within(region, wide))
         return self._dropped(net.n_blocks - 1, features, region)
 
     def _descend(self) -> Iterator[None]:
@@ -161,8 +176,8 @@ class OnePass:
             else:
                 features = self._down(piece)
                 if descent.finest is not None:
-                    _part(descent.finest, piece).copy_(features)
-            _part(pooled, halved(piece)).copy_(pooled_by_two(features))
+                    part_of(descent.finest, piece).copy_(features)
+            part_of(pooled, halved(piece)).copy_(pooled_by_two(features))
             if not self._has_statistics:
                 yield
         with self._precision():
@@ -177,27 +192,13 @@ class OnePass:
             moments = Moments()
             for piece in self._pieces:
                 wide = grown(piece, 1, self._shape)
-                features = layer.convolve(read(wide), self._faces(piece))
+                features = layer.convolve(read(wide), faces_of(piece, self._shape))
                 moments.add(features)
-                _part(target, piece).copy_(features)
+                part_of(target, piece).copy_(features)
                 yield
             for piece in self._pieces:
-                layer.activate_(moments.normalise_(_part(target, piece), layer.norm))
+                layer.activate_(moments.normalise_(part_of(target, piece), layer.norm))
             read = _reader(target)
-
-    def _convolved(self, layers: Sequence[FoldedLayer], x: Tensor, region: Region) -> Tensor:
-        """What layers give in a region, given what they read: one voxel more for each of them."""
-        for margin in reversed(range(len(layers))):
-            layer = layers[len(layers) - 1 - margin]
-            x = layer.convolve(x, self._faces(grown(region, margin, self._shape)))
-            x = layer.activate_(x)
-        return x
-
-    def _faces(self, region: Region) -> list[tuple[bool, bool]]:
-        return [
-            (part.start == 0, part.stop == size)
-            for part, size in zip(region, self._shape, strict=True)
-        ]
 
     def _precision(self) -> torch.autocast:
         enabled = self._dtype != torch.float32
@@ -219,7 +220,7 @@ class OnePass:
     def _down(self, region: Region) -> Tensor:
         wide = grown(region, len(self._down_layers), self._shape)
         if self._seen[(slice(None), *wide)].any():
-            features = self._convolved(self._down_layers, self._image(wide), region)
+            features = convolved(self._down_layers, self._image(wide), region, self._shape)
         else:
             features = self._of_nothing(wide, region)
         return self._dropped(0, features, region)
@@ -227,24 +228,30 @@ class OnePass:
     def _of_nothing(self, wide: Region, region: Region) -> Tensor:
         """Features where all is 0: the same for all regions that lie alike to the faces."""
         margins = range(len(self._down_layers))
-        faces = [tuple(self._faces(grown(region, margin, self._shape))) for margin in margins]
+        faces = [
+            tuple(faces_of(grown(region, margin, self._shape), self._shape)) for margin in margins
+        ]
         sizes = tuple(part.stop - part.start for part in wide)
         key = (sizes, tuple(faces))
         if key not in self._nothing:
-            features = self._convolved(self._down_layers, self._image(wide), region)
+            features = convolved(self._down_layers, self._image(wide), region, self._shape)
             self._nothing[key] = features
         return self._nothing[key]
 
     def _skip(self, region: Region) -> Tensor:
         if self.descent.finest is None:
             return self._down(region)
-        part = _part(self.descent.finest, region)
+        part = part_of(self.descent.finest, region)
         return self._dropped(0, part, region) if self._has_statistics else part
 
     def _enlarged(self, region: Region) -> Tensor:
-        if self._reduced is None:
+        if self._second is not None:
+            reduced = self._second.around(region)
+        elif self._reduced is not None:
+            reduced = self._reduced
+        else:
             raise RuntimeError("prepare comes first")
-        return enlarged(self._reduced, region, self._shape)
+        return enlarged(reduced, region, self._shape)
 
     def _beside_skip(self, region: Region) -> Tensor:
         return torch.cat([self._enlarged(region), self._skip(region)], dim=1)
@@ -256,31 +263,5 @@ class OnePass:
         return masks(features, block, self._shape, region)
 
 
-def enlarged(coarse: Tensor, region: Region, shape: Sequence[int]) -> Tensor:
-    """Twice as large by linear interpolation, ``(B, F, *region)``.
-
-    Parameters
-    ----------
-    coarse
-        ``(B, F, *spatial)``.
-    region
-        Of the result.
-    shape
-        Of all of it, even.
-    """
-    read = tuple(
-        slice(max(0, (part.start - 1) // 2), min(size // 2, part.stop // 2 + 1))
-        for part, size in zip(region, shape, strict=True)
-    )
-    mode = UPSAMPLING[len(region)]
-    fine = functional.interpolate(_part(coarse, read), scale_factor=2, mode=mode)
-    offset = tuple(slice(2 * part.start, 2 * part.stop) for part in read)
-    return _part(fine, within(region, offset))
-
-
-def _part(features: Tensor, region: Region) -> Tensor:
-    return features[(slice(None), slice(None), *region)]
-
-
 def _reader(features: Tensor) -> Read:
-    return lambda region: _part(features, region)
+    return lambda region: part_of(features, region)
