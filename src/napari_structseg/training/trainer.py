@@ -1,4 +1,7 @@
-"""The training loop: patches in, weights out, resumable at any step."""
+"""The training loop: patches in, weights out, resumable at any step.
+
+Over 300 lines: the loop, its progress and the files that it resumes from must agree step by step.
+"""
 
 from __future__ import annotations
 

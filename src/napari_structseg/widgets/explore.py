@@ -1,4 +1,8 @@
-"""The Explore dock: choose, browse, adjust, look."""
+"""The Explore dock: choose, browse, adjust, look.
+
+Over 300 lines: the dock connects every panel to the controller, and keeps nothing that a panel
+could keep.
+"""
 
 from __future__ import annotations
 

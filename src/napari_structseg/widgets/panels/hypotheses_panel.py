@@ -1,4 +1,7 @@
-"""Hypotheses: the few different segmentations that the samples amount to, and how frequent."""
+"""Hypotheses: the few different segmentations that the samples amount to, and how frequent.
+
+Over 300 lines: rows, tools and what is said of them are one small panel.
+"""
 
 from __future__ import annotations
 
