@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import re
 import signal
+import tomllib
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +34,7 @@ from napari_structseg.training.trainer import (
 )
 from napari_structseg.training.validation import Validation
 
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 MINIMAL = 'name = "tiny"\ndimensions = 2\npatch = [8, 8]\n'
 
 
@@ -447,5 +449,15 @@ def test_missing_configuration_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_configurations_of_the_experiments_are_valid(path: str, dimensions: int) -> None:
-    experiments = Path(__file__).resolve().parents[1] / "experiments"
-    assert read_config(experiments / path).dimensions == dimensions
+    assert read_config(EXPERIMENTS / path).dimensions == dimensions
+
+
+@pytest.mark.parametrize("name", ["small", "medium", "long", "full"])
+def test_the_models_of_the_lidc_experiment_are_valid(name: str) -> None:
+    with (EXPERIMENTS / "lidc" / f"{name}.toml").open("rb") as file:
+        config = tomllib.load(file)
+    for model, own in config["models"].items():
+        made = TrainConfig.model_validate({"name": model, **config["training"], **own})
+        assert made.dimensions == 2
+        # What is in Hounsfield units is not looked at through a window of 8-bit numbers.
+        assert (made.intensity.unit == "HU") == config.get("hounsfield", False)

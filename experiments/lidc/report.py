@@ -21,7 +21,7 @@ HALVES = {"all": "all four raters", "one": "one rater"}
 # The results of a GPU stand for themselves; the page shows the others.
 RESULTS = {
     name: {half: HERE / f"{name}-{half}.json" for half in HALVES}
-    for name in ("small", "medium", "full")
+    for name in ("small", "medium", "long", "full")
 }
 TITLES = {
     "prob-unet": "Prob-UNet",

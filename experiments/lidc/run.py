@@ -7,6 +7,7 @@ NeurIPS 2020, Table 1; Kohl et al., *A Probabilistic U-Net*, NeurIPS 2018, Figur
     python experiments/lidc/run.py --data DATA                # small.toml, on a CPU
     python experiments/lidc/run.py --data DATA --half all     # only what is trained on all raters
     python experiments/lidc/run.py --data DATA --half all --config medium     # three, for longer
+    python experiments/lidc/run.py --data DATA --half all --config long       # for hours
     python experiments/lidc/run.py --data DATA --config full --device cuda    # for a GPU
     python experiments/lidc/run.py --report                   # the page, from the results
 
@@ -90,8 +91,14 @@ def main() -> int:
             parser.error("give the folder of the data sets with --data, or --report")
         with (HERE / f"{arguments.config}.toml").open("rb") as file:
             config = tomllib.load(file)
+        in_hu = config.get("hounsfield", False)
         stack, tested = (
-            prepare(arguments.data / "lidc", arguments.work / f"data-{size}", size)
+            prepare(
+                arguments.data / "lidc",
+                arguments.work / f"{'hu' if in_hu else 'data'}-{size}",
+                size,
+                hounsfield=in_hu,
+            )
             for size in (config["size"], config.get("tested_size", config["size"]))
         )
         device = torch.device(arguments.device)

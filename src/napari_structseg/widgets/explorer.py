@@ -26,7 +26,9 @@ from napari_structseg.widgets.explore import ExploreWidget
 from napari_structseg.widgets.sessions import Session, session_of, state_of
 from napari_structseg.widgets.shown import layer_for, show_distribution
 from napari_structseg.widgets.threads.pumping import pump_until
-from napari_structseg.widgets.viewer.sources import source_layers
+from napari_structseg.widgets.viewer.marking import mark_place
+from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
+from napari_structseg.widgets.viewer.specs import spec_of
 
 # As in napari's menu, which then shows and hides this dock instead of opening another.
 DOCK_NAME = "Explore segmentations (StructSeg)"
@@ -144,6 +146,34 @@ class Explorer:
         session.controller.error = None
         if not session.runs.start(replace=replace):
             self._raise_error()
+
+    def look_at(self, z: float, y: float, x: float) -> None:
+        """Mark a place for a 2-D model, as *Pick* and a click on the image do.
+
+        The viewer shows the slice through it. What the next run is applied to is that slice, or
+        as many around it as ``state.source.n_slices`` says, and a box around the place that is as
+        large as what the model was trained on.
+
+        Parameters
+        ----------
+        z, y, x
+            Index in the layer's data.
+
+        Raises
+        ------
+        InputError
+            If no volume and 2-D model are chosen, or the place is outside the image.
+        """
+        self._open()
+        source = self.state.source
+        layer, spec = image_layer_of(self.viewer, source), spec_of(source.model)
+        if layer is None or spec is None or layer.ndim != 3 or spec.dimensions != 2:
+            raise InputError(
+                "A volume and a 2-D model were expected, but "
+                f"{source.image!r} and {source.model!r} are chosen. Set state.source.image and "
+                "state.source.model first."
+            )
+        mark_place(self.viewer, layer, spec, source, (z, y, x))
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until everything that was asked for is computed and painted.

@@ -133,6 +133,8 @@ class SourcePanel(QWidget):
             self.device_box,
         ):
             box.setEnabled(state is RunState.READY)
+        if state is not RunState.READY:
+            self.where.stop_picking()
         if state is RunState.RUNNING:
             # A moving bar, until the model is loaded and the steps are counted.
             self.progress.setRange(0, 0)
@@ -164,6 +166,7 @@ class SourcePanel(QWidget):
     def disconnect_viewer(self) -> None:
         """Stop following the viewer's layers."""
         self.window_row.stop_reading()
+        self.where.stop_picking()
         for event in self._layer_events():
             event.disconnect(self.refresh_images)
         self._follow_names([])

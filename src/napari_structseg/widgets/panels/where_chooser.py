@@ -8,7 +8,9 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from napari.layers import Shapes
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_structseg.errors import InputError
 from napari_structseg.models import ModelSpec
@@ -18,13 +20,20 @@ from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.parts.combo import NarrowCombo
 from napari_structseg.widgets.parts.fields import NumberField
 from napari_structseg.widgets.parts.section import Note
-from napari_structseg.widgets.viewer.marking import WHOLE, box_of_shapes, chosen_shapes
-from napari_structseg.widgets.viewer.viewing import current_view, layer_spacing
+from napari_structseg.widgets.viewer.marking import (
+    WHOLE,
+    add_box,
+    box_of_shapes,
+    chosen_shapes,
+    mark_place,
+    patch_on,
+)
+from napari_structseg.widgets.viewer.picking import ClickPicker, Index
+from napari_structseg.widgets.viewer.viewing import current_view
 
 _ADD = "Add a box"
 _MOST_SLICES = 999
-_BOX_COLOR = "#ffd23f"
-_LINES_PER_SIDE = 300
+_PICKING = "Click on the image. Esc: leave it."
 
 
 class WhereChooser(QWidget):
@@ -61,6 +70,15 @@ class WhereChooser(QWidget):
         self.box_box = NarrowCombo()
         self.box_box.setAccessibleName("Part of the slices")
         self.box_box.setToolTip("All of the slices, or what a rectangle of a Shapes layer marks.")
+        self.pick_button = QPushButton("Pick")
+        self.pick_button.setCheckable(True)
+        self.pick_button.setAccessibleName("Pick on the image")
+        self.pick_button.setToolTip(
+            "Then click on the image: the model sees the place around it, as much as it was "
+            "trained on."
+        )
+        self.pick_button.toggled.connect(self._on_pick)
+        self._picker: ClickPicker | None = None
         self.note = Note()
         self.note.hide()
         self.count_box.valueChanged.connect(self._on_count)
@@ -70,6 +88,7 @@ class WhereChooser(QWidget):
         row.setSpacing(8)
         row.addWidget(self.count_box)
         row.addWidget(self.box_box, 1)
+        row.addWidget(self.pick_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
@@ -81,10 +100,12 @@ class WhereChooser(QWidget):
     @property
     def controls(self) -> tuple[QWidget, ...]:
         """What is in its row."""
-        return self.count_box, self.box_box
+        return self.count_box, self.box_box, self.pick_button
 
     def set_model(self, spec: ModelSpec | None, layer: ImageLayer | None) -> None:
         """Offer what there is for a 2-D model on a layer; None: there is nothing to choose."""
+        if (spec, layer) != (self._spec, self._layer):
+            self.stop_picking()
         self._spec, self._layer = spec, layer
         if spec is not None and layer is not None:
             with quiet(self.count_box):
@@ -92,31 +113,26 @@ class WhereChooser(QWidget):
             self._show_count(self._source.n_slices)
             self._show_box()
 
+    def stop_picking(self) -> None:
+        """Stop waiting for a click."""
+        self.pick_button.setChecked(False)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Escape ends the picking in the dock, too."""
+        if event is not None and event.key() == Qt.Key.Key_Escape and self._picker is not None:
+            self.stop_picking()
+        else:
+            super().keyPressEvent(event)
+
     def add_box(self) -> Shapes | None:
         """Add a rectangle of the size that the model was trained on, where the camera looks."""
         layer, spec = self._layer, self._spec
         if layer is None or spec is None:
             return None
-        view = current_view(self._viewer.dims, layer)
-        rows, columns = view.plane(layer.ndim)
         point, displayed = np.array(self._viewer.dims.point), list(self._viewer.dims.displayed)
         point[displayed] = self._viewer.scene.camera.center[-len(displayed) :]
         centre = np.asarray(layer.world_to_data(point))[-layer.ndim :]
-        corners = np.full((4, layer.ndim), float(view.position))
-        for axis, size, wanted in zip((rows, columns), self._plane(), self._patch(), strict=True):
-            length = min(wanted, size)
-            start = min(max(round(centre[axis] - length / 2), 0), size - length)
-            ends = (start - 0.5, start + length - 0.5)
-            corners[:, axis] = np.repeat(ends, 2) if axis == rows else (*ends, *reversed(ends))
-        shapes: Shapes = self._viewer.add_shapes(
-            [corners],
-            shape_type="rectangle",
-            name="Box",
-            edge_color=_BOX_COLOR,
-            face_color="transparent",
-            edge_width=max(self._plane()) / _LINES_PER_SIDE,
-            **{name: getattr(layer, name) for name in _TRANSFORMS},
-        )
+        shapes = add_box(self._viewer, layer, spec, centre, "Box")
         shapes.mode = "select"
         self.choose_box(shapes)
         return shapes
@@ -153,19 +169,35 @@ class WhereChooser(QWidget):
         else:
             self._source.box = self.box_box.itemData(index)
 
+    def _on_pick(self, is_on: bool) -> None:
+        if self._picker is not None:
+            self._picker.close()
+            self._picker = None
+        if is_on and self._layer is not None:
+            self._picker = ClickPicker(self._viewer, self._layer, self._pick, self.stop_picking)
+            self.note.setText(_PICKING)
+            self.note.show()
+        else:
+            self._advise()
+
+    def _pick(self, index: Index) -> None:
+        layer, spec = self._layer, self._spec
+        if layer is None or spec is None:
+            return
+        try:
+            mark_place(self._viewer, layer, spec, self._source, list(index))
+        except InputError as error:
+            # Another click may be on the image.
+            self.note.setText(str(error))
+        else:
+            self.stop_picking()
+
     def _patch(self) -> tuple[int, ...]:
         """Size of a patch of training in pixels of the image."""
         layer, spec = self._layer, self._spec
         if layer is None or spec is None:
             return ()
-        if spec.spacing is None:
-            return spec.patch
-        plane = current_view(self._viewer.dims, layer).plane(layer.ndim)
-        ours = [layer_spacing(layer)[axis] for axis in plane]
-        return tuple(
-            round(size * theirs / own)
-            for size, theirs, own in zip(spec.patch, spec.spacing, ours, strict=True)
-        )
+        return patch_on(layer, spec, current_view(self._viewer.dims, layer))
 
     def _plane(self) -> tuple[int, ...]:
         """Size of the slice that is shown."""
@@ -176,6 +208,8 @@ class WhereChooser(QWidget):
 
     def _advise(self) -> None:
         """Say it where the model would see far more than it was trained on."""
+        if self._picker is not None:
+            return
         patch, seen = self._patch(), self._plane()
         shapes = chosen_shapes(self._viewer, self._source)
         if shapes is not None and self._layer is not None:
@@ -192,9 +226,6 @@ class WhereChooser(QWidget):
                 "around what you look for."
             )
         self.note.setVisible(is_large)
-
-
-_TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
 def _sizes(sizes: tuple[Any, ...]) -> str:
