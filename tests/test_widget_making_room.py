@@ -78,8 +78,9 @@ def test_an_older_result_makes_room_and_its_labelling_stays(dock, limit) -> None
     session.runs.progressed.connect(lambda _done, _total: limit(None))
     said = []
     session.controller.said.connect(said.append)
-    limit(held // 2)
-    assert available_memory() < held
+    # Less than the run needs, and more with what the older result gives back.
+    limit(held)
+    assert available_memory() <= held
     dock.run()
     limit(None)
     assert not dock.widget.banner.message

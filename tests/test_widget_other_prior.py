@@ -286,7 +286,7 @@ def test_a_cancelled_run_gives_the_prior_back(exploring) -> None:
     choose(exploring, exploring.other)
     labels = exploring.labels.copy()
     # Large enough for the rest to be done before its run is.
-    large = brain((48, 128, 128), seed=1)
+    large = brain((96, 192, 192), seed=1)
     exploring.widget.source.choose_image(exploring.add_image(large, name="large"))
     exploring.widget.source.run_button.click()
     exploring.wait(lambda: exploring.labels.shape == large.shape)

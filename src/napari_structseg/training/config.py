@@ -32,8 +32,8 @@ from napari_structseg.training.sections import (
 )
 
 # Of the low-rank heads of new models, in logits; see docs/experiments-covariance.md. The difference
-# of two logits with Gumbel noise, whose labels are distributed as the softmax, has a deviation of
-# pi / sqrt(3) = 1.81; the normal that is nearest to it has 1.70.
+# of two logits with Gumbel noise, whose labels are distributed as the softmax, has a standard
+# deviation of pi / sqrt(3) = 1.81; the normal that is nearest to it has 1.70.
 DEFAULT_BOUND = 1.7
 # Context of the validation of a configuration that a run was made with: nothing is added to it.
 AS_RECORDED = "as recorded"

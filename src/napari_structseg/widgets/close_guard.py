@@ -35,7 +35,7 @@ class CloseGuard(QObject):
         super().__init__(dock)
         self._unsaved = unsaved
         self._save = save
-        # Not held: it is deleted when nobody in Python refers to it any more.
+        # Not held: it is deleted when nothing in Python refers to it.
         self._watched: weakref.ref[QMainWindow] | None = None
         self.question: QMessageBox | None = None
 
