@@ -60,7 +60,9 @@ def test_no_traceback_however_little_is_left(tmp_path: Path) -> None:
     # What was written is whole: a folder without a recipe may hold results, but no part of one.
     for folder in tmp_path.iterdir():
         if folder.is_dir():
-            assert not [path for path in folder.iterdir() if path.suffix not in (".gz", ".json", ".csv")]
+            assert not [
+                path for path in folder.iterdir() if path.suffix not in (".gz", ".json", ".csv")
+            ]
 
 
 def with_numpy() -> None:

@@ -11,11 +11,12 @@ from qtpy.QtWidgets import QWidget
 import napari_structseg as ss
 from dock_helpers import Dock, brain, dock, exploring  # noqa: F401 -- fixtures
 from napari_structseg.layer_geometry import GEOMETRY_KEY
-from napari_structseg.models import BackboneSpec, HeadSpec
+from napari_structseg.models import HeadSpec
 from napari_structseg.widgets.viewer.kept_layer import MADE_BY_KEY
 from tiny_models import tiny_model
 
-LARGE = (48, 128, 128)
+# Several pieces of the finest level: the first is shown long before the last is there.
+LARGE = (96, 192, 192)
 
 
 def dense(shown) -> np.ndarray:
@@ -128,12 +129,7 @@ def test_a_cancelled_run_of_another_model_gives_the_choice_back(dock) -> None:
     dock.widget.strip.select(3)
     dock.settle()
     labels = dock.labels.copy()
-    # Slow enough for the rest to be done before its run is.
-    path = tiny_model(
-        dock.folder / "other.safetensors",
-        head=HeadSpec(kind="point"),
-        backbone=BackboneSpec(widths=(24, 24), convolutions=(3, 1)),
-    )
+    path = tiny_model(dock.folder / "other.safetensors", head=HeadSpec(kind="point"))
     dock.widget.source.choose_model(path)
     dock.widget.source.run_button.click()
     dock.wait(lambda: dock.widget._controller.current.spec.name == "other")
