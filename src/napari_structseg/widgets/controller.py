@@ -14,7 +14,7 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from psygnal import Signal
 
-from napari_structseg.errors import StructSegError
+from napari_structseg.errors import MemoryLimitError, StructSegError
 from napari_structseg.io.model_files import shipped_models
 from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
 from napari_structseg.session.messages import Request, Result
@@ -277,13 +277,13 @@ class Controller:
         if exploration is not self.current:
             return
         before = exploration.spec
+        if isinstance(other, Exception):
+            self._refuse_prior(exploration, other)
+            return
         try:
-            if isinstance(other, Exception):
-                raise other
             exploration.take_prior(other)
-        except Exception as error:  # noqa: BLE001 -- what a thread has met, or memory: it is shown
-            self.failed.emit(error)
-            self.state.source.prior = exploration.prior_model
+        except MemoryLimitError as error:
+            self._refuse_prior(exploration, error)
             return
         self.failed.emit(None)
         self.said.emit("")
@@ -293,6 +293,11 @@ class Controller:
             # A probability map has taken the names of the prior's classes.
             exploration.layers.set_classes(exploration.spec.classes)
         self.adopt(exploration, is_continued=exploration.spec == before)
+
+    def _refuse_prior(self, exploration: Exploration, error: Exception) -> None:
+        """Say why a prior cannot be used; the state names the one that is."""
+        self.failed.emit(error)
+        self.state.source.prior = exploration.prior_model
 
     def _on_layers(self, event: Any = None) -> None:  # noqa: ANN401 -- napari's events are untyped
         """Keep the choice of an image to what there is; let go of what is gone."""

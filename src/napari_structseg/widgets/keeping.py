@@ -96,19 +96,26 @@ class Keeping:
 
         def on_done(_work: object) -> None:
             engine.close()
-            self._inbox.put(partial(take, exploration, request, work))
+            self._inbox.put(partial(self._take, take, exploration, request, work))
 
         work.add_done_callback(on_done)
         return work
 
     def _receive(self, calls: Sequence[Callable[[], None]]) -> None:
         for call in calls:
-            self._n_waiting -= 1
-            try:
-                call()
-            except Exception as error:
-                logger.exception("a labelling could not be kept")
-                self._fail(error)
+            call()
+
+    def _take(
+        self, take: _Take, exploration: Exploration, request: Request, work: WholeLabels
+    ) -> None:
+        """Keep a labelling; what its worker has met is shown."""
+        self._n_waiting -= 1
+        error = work.exception()
+        if isinstance(error, Exception):
+            logger.error("a labelling could not be kept", exc_info=error)
+            self._fail(error)
+            return
+        take(exploration, request, work)
 
     def _add_layer(self, exploration: Exploration, request: Request, work: WholeLabels) -> None:
         run = exploration.run
