@@ -12,6 +12,7 @@ from napari_structseg.distributions.region import Region, region_shape, slabs, s
 from napari_structseg.distributions.sampling import SampledDistribution
 from napari_structseg.distributions.slice_stack import SliceStack
 from napari_structseg.distributions.spread import Spread
+from napari_structseg.distributions.strokes import Strokes
 
 __all__ = [
     "Combination",
@@ -29,6 +30,7 @@ __all__ = [
     "SampledDistribution",
     "SliceStack",
     "Spread",
+    "Strokes",
     "region_shape",
     "slabs",
     "slice_region",
