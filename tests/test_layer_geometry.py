@@ -277,3 +277,13 @@ def test_labels_of_an_array_do_not_gain_a_voxel_size_in_a_file(tmp_path: Path) -
     known = Image.from_array(labels, spacing=(1, 1, 1)).geometry
     write_volume(tmp_path / "b.nii", labels, known, dtype=np.uint8)
     assert read_image(tmp_path / "b.nii").has_spacing
+
+
+def test_voxels_are_not_looked_at_in_the_thread_that_paints() -> None:
+    data = np.ones((5, 6), np.float32)
+    data[2, 3] = np.nan
+    image = image_of_layer(ImageLayer(data))
+    with pytest.raises(InputError, match="NaN"):
+        image.check_finite()
+    # A typed voxel size takes no pass over them either.
+    assert image.with_spacing((2.0, 2.0)).spacing == (2.0, 2.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ class Image:
         One name per channel.
     name
         What to call the image on screen and in file names.
+    checked
+        Whether the voxels are known to be finite, or somebody else calls
+        :meth:`check_finite` before they are used: looking takes a pass over them.
 
     Raises
     ------
@@ -44,8 +47,9 @@ class Image:
     geometry: Geometry
     channels: tuple[str, ...]
     name: str = "image"
+    checked: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, checked: bool) -> None:
         what = f"Image {self.name!r}"
         if self.data.ndim - 1 not in SPATIAL_NDIMS:
             raise InputError(
@@ -69,7 +73,12 @@ class Image:
                 f"{what} has {self.n_channels} channels, but {len(self.channels)} channel names "
                 f"were given: {', '.join(self.channels)}."
             )
-        check_finite(self.data, what)
+        if not checked:
+            self.check_finite()
+
+    def check_finite(self) -> None:
+        """Raise InputError if any voxel is NaN or infinite."""
+        check_finite(self.data, f"Image {self.name!r}")
 
     @classmethod
     def from_array(
@@ -250,7 +259,7 @@ class Image:
         >>> image.has_spacing, image.with_spacing((2, 1, 1)).voxel_volume_ml
         (False, 0.002)
         """
-        return replace(self, geometry=self.geometry.with_spacing(spacing))
+        return replace(self, geometry=self.geometry.with_spacing(spacing), checked=True)
 
 
 def _channels_first(data: npt.ArrayLike, channel_axis: int | None, name: str) -> npt.NDArray[Any]:

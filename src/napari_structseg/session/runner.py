@@ -173,6 +173,7 @@ class ModelRun:
         if self._stop.is_set():
             raise Cancelled(_CANCELLED)
         image = self._image
+        image.check_finite()
         prior, region = source.prior(image), source.region(image)
         other = self._read_prior(source.spec, device)
         source.predictor.check(image, refined=prior is not None)

@@ -81,10 +81,13 @@ def has_size(layer: Layer) -> bool:
 def image_of_layer(layer: ImageLayer) -> Image:
     """The image that a layer shows, with the geometry it was read with where that still holds.
 
+    Voxels that this plugin did not read may be NaN: whoever computes with them calls
+    :meth:`Image.check_finite`, in another thread than the one that paints.
+
     Raises
     ------
     InputError
-        If the layer is RGB or multiscale, or holds what no image may: wrong axes, NaN.
+        If the layer is RGB or multiscale, or has axes that no image may have.
     """
     if layer.rgb:
         raise InputError(
@@ -110,9 +113,11 @@ def image_of_layer(layer: ImageLayer) -> Image:
     )
     if image is not None and _shows(layer, image):
         # The same object as long as nothing moved: what was computed for it still holds.
-        return image if geometry is image.geometry else replace(image, geometry=geometry)
+        if geometry is image.geometry:
+            return image
+        return replace(image, geometry=geometry, checked=True)
     data = np.asarray(layer.data)[np.newaxis]
-    return Image(data, geometry, channel_names(1), layer.name)
+    return Image(data, geometry, channel_names(1), layer.name, checked=True)
 
 
 def grey_picture(
