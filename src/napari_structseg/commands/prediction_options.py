@@ -26,6 +26,7 @@ _WITHOUT_CHECKS: dict[str, object] = {
     "prior": str | None,
     "samples": int | None,
     "device": str | None,
+    "precision": str | None,
     "overwrite": bool | None,
     "save_probabilities": bool | None,
 }

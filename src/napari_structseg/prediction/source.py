@@ -21,6 +21,7 @@ from napari_structseg.io.references import FileReference, ModelReference, refer_
 from napari_structseg.io.weights import load_weights, read_spec
 from napari_structseg.prediction.intensity_windows import Range, with_window
 from napari_structseg.prediction.other_prior import OtherPrior, open_prior
+from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.prediction.probabilities import ProbabilityMaps
 from napari_structseg.prediction.protocol import ImagePredictor
@@ -93,6 +94,7 @@ def open_source(
     prior: FilePath | None = None,
     roi: RegionOfInterest | None = None,
     window: Range | None = None,
+    precision: Precision = "float32",
 ) -> Source:
     """Load what was asked for.
 
@@ -110,6 +112,8 @@ def open_source(
         Slices of a volume that a 2-D model is applied to.
     window
         Intensities that the model sees as 0 and 1, in place of its own window.
+    precision
+        What a network computes in, see :class:`Predictor`.
 
     Raises
     ------
@@ -137,7 +141,7 @@ def open_source(
             "--model or --probabilities; for the prior of a model alone there is --prior."
         )
     if model is not None:
-        source = _of_model(model, device, roi, window)
+        source = _of_model(model, device, roi, window, precision)
     elif roi is not None or window is not None:
         raise ConfigError(
             "A model was expected for --slice and --window, but class probabilities came. Leave "
@@ -152,14 +156,18 @@ def open_source(
 
 
 def _of_model(
-    model: FilePath, device: torch.device, roi: RegionOfInterest | None, window: Range | None
+    model: FilePath,
+    device: torch.device,
+    roi: RegionOfInterest | None,
+    window: Range | None,
+    precision: Precision,
 ) -> Source:
     name = os.fspath(model)
     path = find_model(name)
     network, spec = load_weights(path, device)
     if window is not None:
         spec = with_window(spec, window)
-    whole = Predictor(network, spec)
+    whole = Predictor(network, spec, precision=precision)
     predictor = whole if roi is None else SlicePredictor(whole, roi)
     return Source(predictor, path, _refer_to_model(name), {}, roi=roi)
 

@@ -32,6 +32,7 @@ from napari_structseg.io.references import (
     voxel_hash,
 )
 from napari_structseg.models import ClassSpec
+from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.results.recipe import installed_versions
 from napari_structseg.results.request import PredictionRequest
@@ -53,7 +54,7 @@ class Origin:
         Its file.
     prior
         Name or path of another model whose MRF refined the labels.
-    roi, window, device
+    roi, window, device, precision
         What the run was asked for besides.
     until_converged
         Whether mean field ended once converged, which no command asks for.
@@ -70,6 +71,7 @@ class Origin:
     roi: RegionOfInterest | None = None
     window: tuple[float, float] | None = None
     device: str = "cpu"
+    precision: Precision = "float32"
     until_converged: bool = False
     has_prior: bool = False
     domain: DomainCheck | None = None
@@ -290,6 +292,7 @@ def _command(
             "temperature": controls.temperature,
             "class_scale": dict(zip(names, controls.class_scale, strict=False)) or None,
             "device": origin.device,
+            "precision": origin.precision,
             **mrf,
         }
     )

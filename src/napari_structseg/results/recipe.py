@@ -102,6 +102,9 @@ class Recipe(_Part):
     seed: int
     controls: RecipeControls
     device: str = Field(description="Where it was computed, for example cpu or cuda:0.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "float32", description="What the network was computed in."
+    )
     threads: int = Field(
         ge=1, le=THREADS_MAX, description="Threads of the processor: rounding depends on them."
     )
@@ -173,6 +176,7 @@ class Recipe(_Part):
             class_scale=self.controls.class_scale,
             **self.controls.of_prior(),
             device=self.device if device is None else device,
+            precision=self.precision,
             threads=self.threads,
             overwrite=overwrite,
         )
@@ -235,6 +239,7 @@ def make_recipe(
             prior=_prior_of(request, prior_source),
         ),
         device=request.device,
+        precision=request.precision,
         threads=request.threads,
         versions=installed_versions(),
         command=("structseg", "predict", *request.arguments()),

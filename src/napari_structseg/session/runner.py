@@ -19,6 +19,7 @@ from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.prediction.domain import check_domain
 from napari_structseg.prediction.intensity_windows import Range
 from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
+from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.prediction.source import open_source
 from napari_structseg.prediction.specs import Spec
@@ -85,6 +86,8 @@ class ModelRun:
         Slices of a volume that a 2-D model is applied to.
     window
         Intensities that the model sees as 0 and 1; None: as the model says.
+    precision
+        What a network computes in, see :class:`Predictor`.
     wanted_prior
         The MRF of another model, to be read as well. Where it cannot be, the run goes on.
     synchronous
@@ -106,6 +109,7 @@ class ModelRun:
         first: Region | None = None,
         roi: RegionOfInterest | None = None,
         window: Range | None = None,
+        precision: Precision = "float32",
         wanted_prior: WantedPrior | None = None,
         synchronous: bool = False,
     ) -> None:
@@ -115,6 +119,7 @@ class ModelRun:
         self._first = first
         self.roi = roi
         self.window = window
+        self.precision: Precision = precision
         self.wanted_prior = wanted_prior
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -169,6 +174,7 @@ class ModelRun:
             probabilities=maps,
             roi=None if maps else self.roi,
             window=None if maps else self.window,
+            precision=self.precision,
         )
         if self._stop.is_set():
             raise Cancelled(_CANCELLED)

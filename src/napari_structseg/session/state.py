@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer
 
 from napari_structseg.controls import MEAN, Controls, Coordinate, Settings
 from napari_structseg.devices import AUTO
+from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.refine.changes import Changes
 from napari_structseg.session.messages import Modes, Show
@@ -131,6 +132,10 @@ class SourceState(_Evented):
         Field(description="Name of a shipped model, or the path of a file of weights or maps."),
     ] = None
     device: Annotated[str, Field(description="auto, cpu, cuda:0, ...")] = AUTO
+    precision: Annotated[
+        Precision,
+        Field(description="What a network computes in: float32, bfloat16, or auto."),
+    ] = "float32"
     roi: Annotated[
         RegionOfInterest | None,
         Field(

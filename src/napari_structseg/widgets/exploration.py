@@ -293,7 +293,9 @@ class Exploration:
         runs = self.run, other.run
         if self.layer is not other.layer or None in runs:
             return False
-        mine, its = ((run.model, run.roi, run.window) for run in runs if run is not None)
+        mine, its = (
+            (run.model, run.roi, run.window, run.precision) for run in runs if run is not None
+        )
         return mine == its and self.given == other.given
 
     def is_in_view(self) -> bool:

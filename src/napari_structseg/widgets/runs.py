@@ -100,6 +100,7 @@ class Runs:
             first=current_view(controller.viewer.dims, layer).region(image.spatial_shape),
             roi=roi,
             window=source.intensity_window if uses_window else None,
+            precision=source.precision,
             wanted_prior=controller.wanted_prior,
         )
         self.job = self._make_job()

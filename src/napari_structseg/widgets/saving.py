@@ -207,6 +207,7 @@ def _origin(exploration: Exploration, request: Request) -> Origin:
         roi=run.roi,
         window=run.window,
         device=str(exploration.engine.distribution.device),
+        precision=run.precision,
         until_converged=request.stop_when_converged,
         has_prior=exploration.prior is not None,
     )

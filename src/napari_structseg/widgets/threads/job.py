@@ -12,6 +12,7 @@ from napari_structseg.distributions import Region
 from napari_structseg.image import Image
 from napari_structseg.prediction.intensity_windows import Range
 from napari_structseg.prediction.other_prior import WantedPrior
+from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.session.runner import ModelRun, RunOutcome
 from napari_structseg.widgets.threads.at_exit import cancel_at_exit
@@ -55,7 +56,7 @@ class Job:
         Name of the device.
     first
         The visible slice.
-    roi, window, wanted_prior
+    roi, window, precision, wanted_prior
         See :class:`ModelRun`.
     """
 
@@ -69,6 +70,7 @@ class Job:
         first: Region,
         roi: RegionOfInterest | None = None,
         window: Range | None = None,
+        precision: Precision = "float32",
         wanted_prior: WantedPrior | None = None,
     ) -> None:
         self.image = image
@@ -81,6 +83,7 @@ class Job:
             first=first,
             roi=roi,
             window=window,
+            precision=precision,
             wanted_prior=wanted_prior,
         )
         self._inbox: Inbox[Callable[[], None]] = Inbox(_call_each)
