@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from napari_structseg.controls import Controls
+from napari_structseg.distributions import Strokes
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.refine.changes import Changes
 from napari_structseg.session.messages import Modes, Show, View
@@ -57,6 +59,8 @@ def test_every_change_is_told_with_its_name() -> None:
         ("display", "class_opacity", (1.0, 1.5)),
         ("source", "spacing", (1.0, 0.0)),
         ("source", "roi", "everything"),
+        ("correction", "strokes", "a few"),
+        ("correction", "strokes", 3),
     ],
 )
 def test_what_is_not_valid_changes_nothing(part: str, field: str, value: object) -> None:
@@ -88,6 +92,9 @@ def states(draw) -> ExplorerState:
     state.source.spacing = draw(st.none() | st.just((2.0, 0.5, 0.5)))
     state.source.image = draw(st.none() | st.text())
     state.source.intensity_window = draw(st.none() | st.just((-10.0, 200.0)))
+    voxels = np.array(sorted(draw(st.frozensets(st.integers(0, 119), max_size=4))), np.int64)
+    labels = (voxels % 3).astype(np.uint8)
+    state.correction.strokes = draw(st.none() | st.just(Strokes((4, 5, 6), voxels, labels)))
     if draw(st.booleans()):
         state.source.roi = RegionOfInterest(axis="y", start=3, count=2, box=((1, 6), (4, 20)))
     return state

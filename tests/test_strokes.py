@@ -45,6 +45,23 @@ def test_other_text_is_refused(text: str) -> None:
         Strokes.from_json(text)
 
 
+def test_one_region_is_painted_again() -> None:
+    rng = np.random.default_rng(1)
+    array = ARRAY.copy()
+    strokes = Strokes.from_array(array, 3)
+    for _ in range(20):
+        starts = [int(rng.integers(0, size)) for size in array.shape]
+        region = tuple(
+            slice(start, int(rng.integers(start + 1, size + 1)))
+            for start, size in zip(starts, array.shape, strict=True)
+        )
+        array[region] = rng.integers(0, 4, array[region].shape) * (
+            rng.random(array[region].shape) < 0.3
+        )
+        strokes = strokes.repainted(region, array[region])
+        assert strokes == Strokes.from_array(array, 3)
+
+
 def test_a_value_that_is_no_class_is_refused() -> None:
     with pytest.raises(InputError, match="1 to 2"):
         Strokes.from_array(ARRAY, 2)

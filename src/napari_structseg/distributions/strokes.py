@@ -109,6 +109,30 @@ class Strokes:
         voxels = np.ravel_multi_index(tuple(positions[keep].T), shape)
         return Strokes(shape, np.asarray(voxels, np.int64), self.labels[keep])
 
+    def repainted(self, region: Region, values: npt.NDArray[np.integer[Any]]) -> Strokes:
+        """These strokes, but in one region as an array says; the rest of the image is not read.
+
+        Parameters
+        ----------
+        region
+            Slices with step 1.
+        values
+            ``(*region)``: 0 where nothing was said, k + 1 for class k, at most 256.
+        """
+        positions = self.positions
+        is_outside = np.zeros(len(self), bool)
+        for axis, part in enumerate(region):
+            is_outside |= (positions[:, axis] < part.start) | (positions[:, axis] >= part.stop)
+        inside = np.nonzero(values)
+        new = np.ravel_multi_index(
+            tuple(along + part.start for along, part in zip(inside, region, strict=True)),
+            self.shape,
+        )
+        voxels = np.concatenate([self.voxels[is_outside], np.asarray(new, np.int64)])
+        labels = np.concatenate([self.labels[is_outside], (values[inside] - 1).astype(np.uint8)])
+        order = np.argsort(voxels)
+        return Strokes(self.shape, voxels[order], labels[order])
+
     def to_json(self) -> str:
         """As compact text; :meth:`from_json` reads it."""
         steps = np.diff(self.voxels, prepend=0).astype("<i8").tobytes()

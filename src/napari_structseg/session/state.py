@@ -14,10 +14,20 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Annotated, Any, Literal
 
 from psygnal import EmissionInfo, EventedModel, SignalInstance
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    field_serializer,
+)
 
 from napari_structseg.controls import MEAN, Controls, Coordinate, Settings
 from napari_structseg.devices import AUTO
+from napari_structseg.distributions import Strokes
+from napari_structseg.errors import InputError
 from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.refine.changes import Changes
@@ -31,6 +41,22 @@ Label = Annotated[int, Field(ge=0, le=255)]
 Opacity = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 VoxelSize = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
+
+def _as_strokes(value: object) -> Strokes:
+    if isinstance(value, Strokes):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"strokes, or their text, were expected, but {type(value)} came")
+    try:
+        return Strokes.from_json(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+WrittenStrokes = Annotated[
+    Strokes, PlainValidator(_as_strokes), PlainSerializer(Strokes.to_json, return_type=str)
+]
 
 
 class _Choice(BaseModel):
@@ -230,6 +256,18 @@ class DisplayState(_Evented):
         return sorted(members)
 
 
+class CorrectionState(_Evented):
+    """What the user has said of the image by hand."""
+
+    strokes: Annotated[
+        WrittenStrokes | None,
+        Field(
+            description="Voxels of the image, of which the user has said the class; None: nothing "
+            "was said."
+        ),
+    ] = None
+
+
 class ExplorerState(BaseModel):
     """Everything the user has chosen about one viewer. It round-trips through JSON.
 
@@ -250,6 +288,7 @@ class ExplorerState(BaseModel):
     source: SourceState = Field(default_factory=SourceState)
     controls: ControlsState = Field(default_factory=ControlsState)
     display: DisplayState = Field(default_factory=DisplayState)
+    correction: CorrectionState = Field(default_factory=CorrectionState)
 
     _changed: SignalInstance = PrivateAttr(
         default_factory=lambda: SignalInstance((str, object), name="changed")

@@ -28,7 +28,7 @@ from napari_structseg.widgets.viewer.sources import image_layer_of, source_layer
 
 _NOT_SEGMENTED = "This slice was not marked: nothing is segmented here"
 _LOOKS = frozenset({"display.hidden_classes", "display.class_opacity"})
-_ASKED_BY = ("controls.", "display.")
+_ASKED_BY = ("controls.", "display.", "correction.")
 
 
 class Controller:
