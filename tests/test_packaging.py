@@ -125,3 +125,16 @@ def test_metadata_says_what_the_plugin_hub_reads() -> None:
 
 def test_type_marker_is_packaged() -> None:
     assert (PACKAGE / "py.typed").is_file()
+
+
+def test_reading_weights_does_not_load_the_compiler_of_torch() -> None:
+    """It takes seconds, and beside a window's OpenGL it ended the program (torch 2.15)."""
+    program = (
+        "import sys, torch\n"
+        "from napari_structseg import load_model\n"
+        "before = 'torch._dynamo' in sys.modules\n"
+        "load_model('lung-nodule')\n"
+        "load_model('brain-tissue')\n"
+        "sys.exit(not before and 'torch._dynamo' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

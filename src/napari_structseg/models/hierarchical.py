@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from napari_structseg.distributions import Noise
 from napari_structseg.models.backbone_spec import BackboneSpec, Frame
 from napari_structseg.models.encoder import mean_and_sigma
+from napari_structseg.models.fresh_weights import kaiming_normal_
 from napari_structseg.models.heads import PointHead
 from napari_structseg.models.latent import Reconstruction, centred, drawn
 from napari_structseg.models.network import SegmentationNetwork
@@ -92,7 +93,7 @@ class LatentUNet(UNet):
             layer = convolution(coarse + (index < n_scales), width, 1)
             # Torch's own initial weights divide the variance by three at each level, and the
             # latents would say little to the labels.
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+            kaiming_normal_(layer.weight, nonlinearity="linear")
             self.reduce[index] = layer
 
     def climb(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_structseg.models.backbone_spec import BackboneSpec
+from napari_structseg.models.fresh_weights import kaiming_normal_
 from napari_structseg.models.standardised import StandardisedConv, preserving_gain
 
 NEGATIVE_SLOPE = 0.01
@@ -41,7 +42,7 @@ def _convolution(n_in: int, width: int, norm: str, dimensions: int) -> nn.Module
     layer = _CONVOLUTION[dimensions](
         n_in, width, 3, padding=1, bias=norm not in ("instance", "batch")
     )
-    nn.init.kaiming_normal_(layer.weight, a=NEGATIVE_SLOPE)
+    kaiming_normal_(layer.weight, a=NEGATIVE_SLOPE)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
