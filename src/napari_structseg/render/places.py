@@ -6,9 +6,12 @@ Voxels belong together if they touch, also at an edge or a corner: 8 neighbours 
 
 from __future__ import annotations
 
+import base64
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +19,21 @@ from scipy import ndimage
 from skimage.segmentation import flood
 
 from napari_structseg.distributions import Region
+from napari_structseg.errors import InputError
 
 Mask = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# More than any image has voxels, in a text that somebody has written.
+_MOST_VOXELS = 1 << 40
+
+
+@dataclass(frozen=True, eq=False)
 class Place:
     """Some voxels of an image, and the box around them.
+
+    Two of them are equal if they mean the same voxels of the same box; they can be the key of a
+    cache.
 
     Attributes
     ----------
@@ -85,6 +96,79 @@ class Place:
             for part, inner in zip(self.region, own, strict=True)
         )
         return region, mask
+
+    def inside(self, region: Region) -> Place | None:
+        """What of it lies in a region without steps, on the region's voxels; None: nothing."""
+        pairs = list(zip(self.region, region, strict=True))
+        starts = [max(own.start, part.start) for own, part in pairs]
+        stops = [min(own.stop, part.stop) for own, part in pairs]
+        if any(stop <= start for start, stop in zip(starts, stops, strict=True)):
+            return None
+        cut = tuple(
+            slice(start - own.start, stop - own.start)
+            for start, stop, (own, _) in zip(starts, stops, pairs, strict=True)
+        )
+        if not self.mask[cut].any():
+            return None
+        box = tuple(
+            slice(start - part.start, stop - part.start)
+            for start, stop, (_, part) in zip(starts, stops, pairs, strict=True)
+        )
+        return Place(box, self.mask[cut])
+
+    def outside(self, region: Region) -> Place:
+        """A place in a region, on the voxels of the image that the region is of."""
+        box = tuple(
+            slice(own.start + part.start, own.stop + part.start)
+            for own, part in zip(self.region, region, strict=True)
+        )
+        return Place(box, self.mask)
+
+    def to_json(self) -> str:
+        """As compact text; :meth:`from_json` reads it."""
+        box = "x".join(f"{part.start}-{part.stop}" for part in self.region)
+        packed = zlib.compress(np.packbits(self.mask).tobytes())
+        return f"{box}:{base64.b64encode(packed).decode()}"
+
+    @classmethod
+    def from_json(cls, text: str) -> Place:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            If it is something else.
+        """
+        try:
+            box, packed = text.split(":")
+            ends = [[int(end) for end in part.split("-")] for part in box.split("x")]
+            region = tuple(slice(start, stop) for start, stop in ends)
+            shape = [stop - start for start, stop in ends]
+            size = math.prod(shape)
+            if min(shape) < 1 or min(start for start, _ in ends) < 0 or size > _MOST_VOXELS:
+                raise ValueError(f"a box of {shape}")
+            n_bytes = -(-size // 8)
+            raw = zlib.decompressobj().decompress(base64.b64decode(packed), n_bytes + 1)
+            if len(raw) != n_bytes:
+                raise ValueError(f"{len(raw)} bytes for {size} voxels")
+            bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=size)
+            return cls(region, bits.astype(bool).reshape(shape))
+        except (ValueError, zlib.error) as error:
+            raise InputError(
+                "A place was expected as it is written by this program (box, packed voxels), but "
+                f"the text is something else: {error}."
+            ) from error
+
+    @cached_property
+    def _key(self) -> tuple[tuple[tuple[int, int], ...], bytes]:
+        ends = tuple((part.start, part.stop) for part in self.region)
+        return ends, np.packbits(self.mask).tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Place) and self._key == other._key)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def to_mask(self, spatial_shape: Sequence[int]) -> Mask:
         """The same voxels in the whole image, ``(*spatial)``."""

@@ -17,7 +17,10 @@ from napari_structseg.distributions import Region, slice_region, whole
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
 from napari_structseg.render.contours import Segments
+from napari_structseg.render.disputed import DisputedRegion
 from napari_structseg.render.hypotheses import Hypotheses
+from napari_structseg.render.local_hypotheses import LocalHypotheses
+from napari_structseg.render.places import Place
 from napari_structseg.render.summaries import DEFAULT_SAMPLES
 
 
@@ -101,6 +104,10 @@ class Request:
         How many modes the samples are grouped into.
     n_grouped
         Samples that are grouped.
+    here
+        The place of which hypotheses are asked for; None: none.
+    disputed
+        Whether disputed regions are looked for.
     """
 
     controls: Controls
@@ -115,6 +122,8 @@ class Request:
     modes: Modes = Modes.NONE
     # A multiple of the usual numbers of heads and of members of ensembles.
     n_grouped: int = 60
+    here: Place | None = None
+    disputed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +258,43 @@ class ModeThumbnails:
 
 
 @dataclass(frozen=True, slots=True)
+class HypothesesHere:
+    """What a place could be, by the model alone: they answer ``request.here``.
+
+    Attributes
+    ----------
+    hypotheses
+        The most frequent first.
+    request
+        What they answer.
+    """
+
+    generation: int
+    hypotheses: LocalHypotheses
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Disputed:
+    """Disputed regions of the whole image, by the model alone, the most disagreement first.
+
+    Attributes
+    ----------
+    regions
+        At most :data:`napari_structseg.render.disputed.MAX_REGIONS`.
+    exact
+        Whether every voxel was looked at, or those of a lattice.
+    request
+        What they answer.
+    """
+
+    generation: int
+    regions: tuple[DisputedRegion, ...]
+    exact: bool
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
 class LatentSpace:
     """Directions of a latent space by how much they change the segmentation.
 
@@ -323,6 +369,8 @@ Result = (
     | Thumbnails
     | SampleModes
     | ModeThumbnails
+    | HypothesesHere
+    | Disputed
     | LatentSpace
     | Lines
     | MapRegion

@@ -7,6 +7,8 @@ from dataclasses import replace
 from napari_structseg.distributions import Region
 from napari_structseg.session.messages import (
     ChangedLabels,
+    Disputed,
+    HypothesesHere,
     Lines,
     MapRegion,
     Result,
@@ -38,6 +40,11 @@ def placed(result: Result, region: Region) -> Result:
     if isinstance(result, Lines):
         sets = tuple(replace(one, segments=one.segments + starts) for one in result.sets)
         return replace(result, sets=sets)
+    if isinstance(result, HypothesesHere):
+        place = result.hypotheses.place.outside(region)
+        return replace(result, hypotheses=replace(result.hypotheses, place=place))
+    if isinstance(result, Disputed):
+        return replace(result, regions=tuple(one.outside(region) for one in result.regions))
     if isinstance(result, SliceLabels | SlabLabels | MapRegion | ChangedLabels):
         moved = tuple(
             slice(part.start + start, part.stop + start)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from napari_structseg.controls import MEAN, Controls
+from napari_structseg.distributions import Region
 from napari_structseg.refine.changes import Changes
 from napari_structseg.session.messages import Modes, Request, Show, View
 from napari_structseg.session.state import ExplorerState
@@ -42,6 +43,8 @@ class Scene:
         Whether an MRF can refine the labels.
     thumbnail_size
         Largest side of a thumbnail in pixels.
+    region
+        What of the image the distribution is of; None: all.
     """
 
     view: View
@@ -50,6 +53,7 @@ class Scene:
     n_latents: int = 0
     has_prior: bool = False
     thumbnail_size: int = 128
+    region: Region | None = None
 
 
 def resolve(state: ExplorerState, scene: Scene) -> Request:
@@ -75,6 +79,9 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
         controls = controls.model_copy(update={"iterations": 0})
     show = Show.LABELS if scene.view.volume and display.show in LINES else display.show
     has_changes = show is Show.LABELS and controls.refines
+    here = state.correction.here if "here" in display.open_sections else None
+    if here is not None and scene.region is not None:
+        here = here.inside(scene.region)
     return Request(
         controls,
         scene.view,
@@ -84,6 +91,8 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
         n_thumbnails=display.n_thumbnails,
         thumbnail_size=scene.thumbnail_size,
         modes=display.modes if "hypotheses" in display.open_sections else Modes.NONE,
+        here=here,
+        disputed="disputed" in display.open_sections,
     )
 
 
@@ -98,6 +107,8 @@ class Part(Enum):
     SPREAD = "volumes over samples"
     MODES = "modes of the samples"
     MODE_THUMBNAILS = "pictures of the modes"
+    HERE = "hypotheses of one place"
+    DISPUTED = "disputed regions"
     VOLUME = "labels of the whole image"
     CLASS_VOLUMES = "volumes of the classes"
     MAP = "entropy or agreement of the whole image"
@@ -169,6 +180,18 @@ def _mode_thumbnails_key(request: Request) -> Hashable:
     return modes and (modes, request.view, request.thumbnail_size)
 
 
+def _here_key(request: Request) -> Hashable:
+    if request.here is None:
+        return None
+    return of_all_samples(request.controls), request.n_grouped, request.here
+
+
+def _disputed_key(request: Request) -> Hashable:
+    if not request.disputed:
+        return None
+    return of_all_samples(request.controls), request.n_samples
+
+
 def _map_key(request: Request) -> Hashable:
     if not request.view.volume or request.show not in MAPS:
         return None
@@ -189,6 +212,8 @@ KEYS: dict[Part, Callable[[Request], Hashable]] = {
     Part.SPREAD: _spread_key,
     Part.MODES: _modes_key,
     Part.MODE_THUMBNAILS: _mode_thumbnails_key,
+    Part.HERE: _here_key,
+    Part.DISPUTED: _disputed_key,
     Part.VOLUME: of_labels,
     Part.CLASS_VOLUMES: of_labels,
     Part.MAP: _map_key,

@@ -31,6 +31,7 @@ from napari_structseg.errors import InputError
 from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.refine.changes import Changes
+from napari_structseg.render.places import Place
 from napari_structseg.session.messages import Modes, Show
 
 DEFAULT_THUMBNAILS = 9
@@ -54,8 +55,23 @@ def _as_strokes(value: object) -> Strokes:
         raise ValueError(str(error)) from error
 
 
+def _as_place(value: object) -> Place:
+    if isinstance(value, Place):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"a place, or its text, was expected, but {type(value)} came")
+    try:
+        return Place.from_json(value)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
 WrittenStrokes = Annotated[
     Strokes, PlainValidator(_as_strokes), PlainSerializer(Strokes.to_json, return_type=str)
+]
+
+WrittenPlace = Annotated[
+    Place, PlainValidator(_as_place), PlainSerializer(Place.to_json, return_type=str)
 ]
 
 
@@ -265,6 +281,10 @@ class CorrectionState(_Evented):
             description="Voxels of the image, of which the user has said the class; None: nothing "
             "was said."
         ),
+    ] = None
+    here: Annotated[
+        WrittenPlace | None,
+        Field(description="The place of the image of which is asked what else it could be."),
     ] = None
 
 

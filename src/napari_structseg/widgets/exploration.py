@@ -254,6 +254,7 @@ class Exploration:
             n_latents=distribution.n_latents,
             has_prior=self.prior is not None,
             thumbnail_size=THUMBNAIL_SIZE,
+            region=self.region if self._is_part else None,
         )
 
     def look(self, request: Request, *, restore: bool) -> None:

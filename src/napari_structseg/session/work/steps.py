@@ -22,6 +22,7 @@ from napari_structseg.session.work.hypotheses import HypothesisWork
 from napari_structseg.session.work.ledger import Ledger
 from napari_structseg.session.work.maps import MapWork
 from napari_structseg.session.work.overlays import latent_space, thumbnails
+from napari_structseg.session.work.places import PlaceWork
 from napari_structseg.session.work.plain import PlainWork
 from napari_structseg.session.work.refined import RefinedWork, refined_by_mean_field
 from napari_structseg.session.work.spread import SpreadWork
@@ -69,6 +70,7 @@ class Work:
         self._maps = MapWork(self._renderer, self._ledger)
         self._spread = SpreadWork(self._renderer, voxel_volume_ml, self._ledger)
         self._hypotheses = HypothesisWork(self._renderer, voxel_volume_ml, self._ledger)
+        self._places = PlaceWork(self._renderer, voxel_volume_ml, self._ledger)
         self.redeliver = False
 
     def refines(self, request: Request) -> bool:
@@ -118,6 +120,8 @@ class Work:
     def background(self, generation: int, request: Request) -> Iterator[Result | None]:
         """Everything else, in small steps; None is a step with nothing to deliver yet."""
         distribution = self._distribution
+        if not self._slice_only:
+            yield from self._places.here(generation, request)
         if self._ledger.wants(Part.THUMBNAILS, request):
             samples = range(1 + request.n_thumbnails * distribution.is_stochastic)
             region = request.view.region(distribution.spatial_shape)
@@ -140,6 +144,7 @@ class Work:
         if distribution.is_stochastic and not self.refines(request):
             yield from self._spread.with_exact(generation, request, self._plain.volumes_ml())
         yield from self._maps.volume(generation, request)
+        yield from self._places.disputed(generation, request)
 
     def _noted(self, results: Iterator[Result | None], request: Request) -> Iterator[Result | None]:
         """Results of a refinement, with what they write noted in the ledger."""

@@ -1,0 +1,53 @@
+"""What the engine does for single places: hypotheses of one, and those that are disputed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+
+from napari_structseg.render.disputed import Disagreement
+from napari_structseg.render.local_hypotheses import local_hypotheses
+from napari_structseg.session.messages import Disputed, HypothesesHere, Request, Result
+from napari_structseg.session.resolve import KEYS, Part
+from napari_structseg.session.work.counting import CountingWork
+from napari_structseg.session.work.maps import samples_of
+
+
+class PlaceWork(CountingWork):
+    """Looks at places, in small steps; what is interrupted goes on for a request that needs it."""
+
+    _begun: tuple[Hashable, Disagreement, Iterator[None]] | None = None
+
+    def here(self, generation: int, request: Request) -> Iterator[Result]:
+        """What the place that is asked for could be: at once, since somebody has clicked."""
+        if request.here is None or not self._ledger.wants(Part.HERE, request):
+            return
+        found = local_hypotheses(
+            self._renderer.distribution,
+            request.controls,
+            request.here,
+            self._voxel_volume_ml,
+            request.n_grouped,
+        )
+        self._ledger.note(Part.HERE, request)
+        yield HypothesesHere(generation, found, request)
+
+    def disputed(self, generation: int, request: Request) -> Iterator[Result | None]:
+        """Disputed regions; None stands for a step with nothing to deliver yet."""
+        if not self._ledger.wants(Part.DISPUTED, request):
+            return
+        key = KEYS[Part.DISPUTED](request)
+        if self._begun is None or self._begun[0] != key:
+            distribution = self._renderer.distribution
+            disagreement = Disagreement(
+                distribution,
+                samples_of(request, self._renderer),
+                request.controls.weights_of(distribution),
+                self._voxel_volume_ml,
+            )
+            self._begun = key, disagreement, disagreement.steps()
+        _, disagreement, steps = self._begun
+        yield from steps
+        self._begun = None
+        self._ledger.note(Part.DISPUTED, request)
+        regions = tuple(disagreement.regions())
+        yield Disputed(generation, regions, disagreement.exact, request)
