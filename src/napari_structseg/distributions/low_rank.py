@@ -7,14 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from napari_structseg.distributions.checks import check_finite
+from napari_structseg.distributions.conditioning.corrected import conditioned
+from napari_structseg.distributions.conditioning.normal import ConditionedNormal
+from napari_structseg.distributions.conditioning.rank import (
+    Gaussian,
+    RankEvidence,
+    RankPosterior,
+    Source,
+)
+from napari_structseg.distributions.conditioning.settings import DEFAULT, Conditioning
+from napari_structseg.distributions.conditioning.voxels import index_of
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import chunks, compact, square_root
 from napari_structseg.distributions.region import Region, region_shape, whole
 from napari_structseg.distributions.sampling import SampledDistribution
+from napari_structseg.distributions.spread import Spread
+from napari_structseg.distributions.strokes import Strokes
 from napari_structseg.errors import InputError
 
 
@@ -128,6 +142,26 @@ class LowRankNormal(SampledDistribution):
 
     def offsets(self, noises: list[Noise], region: Region | None = None) -> Tensor:
         """P z + sqrt(D) eps of several samples, ``(N, C, *region)``, float32."""
+        z = [noise.factors(self.rank, self.device) for noise in noises]
+        return self.offsets_of(torch.stack(z) if z else self._mean.new_empty(0), noises, region)
+
+    def offsets_of(self, z: Tensor, noises: list[Noise], region: Region | None = None) -> Tensor:
+        """P z + sqrt(D) eps of given z.
+
+        Parameters
+        ----------
+        z
+            Of each sample, ``(N, R)``, float32.
+        noises
+            Where eps is from, N of them.
+        region
+            None: everywhere.
+
+        Returns
+        -------
+        Tensor
+            ``(N, C, *region)``, float32.
+        """
         inside = whole(self.spatial_shape) if region is None else region
         shape = (len(noises), self.n_classes, *region_shape(self.spatial_shape, inside))
         grid = self._on_grid(region)
@@ -138,7 +172,6 @@ class LowRankNormal(SampledDistribution):
             noise.voxels(self.n_classes, self._grid_shape, grid, self.device).flatten(1)
             for noise in noises
         ]
-        z = torch.stack([noise.factors(self.rank, self.device) for noise in noises])
         # Class by class: a slab of one class is flat in memory, and not copied.
         for label, flat in enumerate(result.flatten(2).unbind(1)):
             scale = square_root(self._diagonal[label][inside]).flatten()
@@ -161,6 +194,60 @@ class LowRankNormal(SampledDistribution):
             checked=True,
         )
         return self._hand_on(normal)
+
+    def conditioned(
+        self, strokes: Strokes, settings: Conditioning = DEFAULT
+    ) -> SampledDistribution:
+        """The distribution once it is known which class some voxels have.
+
+        The factors follow their posterior, found by Newton's method on the softmax likelihood of
+        the strokes; what they cannot explain is a local term. See :mod:`.conditioning`.
+
+        Parameters
+        ----------
+        strokes
+            What was said. Nothing: this distribution itself.
+        settings
+            How it is taken.
+
+        Raises
+        ------
+        InputError
+            If the strokes are of another image, or of a class that there is not.
+        """
+        return conditioned(self, strokes, settings)
+
+    def evidence_at(self, voxels: npt.NDArray[np.int64]) -> RankEvidence:
+        """The parameters at some voxels of the flattened image, ``(n,)``."""
+        index = index_of(voxels, self.spatial_shape, self.device, 1)
+        mean, variance = (part[index].cpu().double() for part in (self._mean, self._diagonal))
+        factor = self._factor[(slice(None), *index)].cpu().double()
+        normal = Gaussian(mean.T, factor.permute(2, 1, 0), variance.T)
+        spread = self.calibrated or Spread.neutral(self.n_classes)
+        scale = spread.temperature * torch.tensor(spread.class_scale, dtype=torch.float64)
+        place = np.unravel_index(voxels, self.spatial_shape)
+        grid = tuple(
+            np.arange(size)[part][axis]
+            for size, part, axis in zip(self._grid_shape, self._grid_region, place, strict=True)
+        )
+        source = np.asarray(np.ravel_multi_index(grid, self._grid_shape), np.int64)
+        return RankEvidence(normal, scale, (Source(self._grid_shape, source),))
+
+    def given(
+        self, posterior: RankPosterior, voxels: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> ConditionedNormal:
+        """The same normal with another knowledge of its factors.
+
+        Parameters
+        ----------
+        posterior
+            Of the factors.
+        voxels
+            Those of its voxels that are in this image, flattened, ``(k,)``.
+        rows
+            Which ones they are, ``(k,)``.
+        """
+        return ConditionedNormal(self, posterior, voxels, rows)
 
     def _details(self) -> list[str]:
         return [f"rank {self.rank}"]

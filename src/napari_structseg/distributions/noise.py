@@ -22,7 +22,7 @@ from napari_structseg.distributions.region import Region, region_shape, whole
 _MASK32, _MASK64 = (1 << 32) - 1, (1 << 64) - 1
 # Shift and factor of each round of the hash; the last has no factor.
 _ROUNDS = ((17, 0xED5AD4BB), (11, 0xAC4C1B51), (15, 0x31848BAB), (14, 0))
-_VOXEL_STREAM, _FACTOR_STREAM, _MEMBER_STREAM = 0, 1, 2
+_VOXEL_STREAM, _FACTOR_STREAM, _MEMBER_STREAM, _STROKE_STREAM = 0, 1, 2, 3
 _BELOW_ONE = 1 - 2.0**-23
 
 
@@ -118,6 +118,44 @@ class Noise:
         if self.scale != 1:
             result *= self.scale
         return result.reshape(n_classes, *region_shape(spatial_shape, region))
+
+    def voxels_at(
+        self, n_classes: int, spatial_shape: Sequence[int], voxels: npt.NDArray[np.int64]
+    ) -> Tensor:
+        """The numbers of :meth:`voxels` at single voxels, on the processor.
+
+        Parameters
+        ----------
+        n_classes, spatial_shape
+            As for :meth:`voxels`.
+        voxels
+            Index of each voxel in the flattened image, ``(n,)``.
+
+        Returns
+        -------
+        Tensor
+            ``(C, n)``, float32.
+        """
+        return self._at(_VOXEL_STREAM, n_classes, spatial_shape, voxels)
+
+    def strokes_at(
+        self, n_classes: int, spatial_shape: Sequence[int], voxels: npt.NDArray[np.int64]
+    ) -> Tensor:
+        """Independent noise of what was said of single voxels, as :meth:`voxels_at`."""
+        return self._at(_STROKE_STREAM, n_classes, spatial_shape, voxels)
+
+    def _at(
+        self,
+        stream: int,
+        n_classes: int,
+        spatial_shape: Sequence[int],
+        voxels: npt.NDArray[np.int64],
+    ) -> Tensor:
+        n_voxels = math.prod(spatial_shape)
+        # Counters wrap beyond 2^32 voxels, as those of a region do.
+        index = torch.from_numpy(voxels.astype(np.uint32).view(np.int32))
+        rows = [_normal(index, self._key(stream), label * n_voxels) for label in range(n_classes)]
+        return torch.stack(rows) * self.scale
 
     def _key(self, stream: int, sample: int | None = None) -> int:
         mixed = 0

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from napari_structseg.distributions.base import LogitDistribution
+from napari_structseg.distributions.conditioning.settings import DEFAULT, Conditioning
 from napari_structseg.distributions.domain import DomainCheck
 from napari_structseg.distributions.labelling import argmax_labels, combine
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region, slabs
 from napari_structseg.distributions.spread import Spread
-from napari_structseg.errors import ConfigError
+from napari_structseg.distributions.strokes import Strokes
+from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.memory import check_memory
 
 # As many as the dock looks at: 5 % and 95 % are exactly one sample in and one sample out.
@@ -207,6 +209,34 @@ class SampledDistribution(LogitDistribution, Protocol):
             counts[sample] += np.bincount(labels, minlength=self.n_classes)
         volumes: npt.NDArray[np.float64] = counts * np.float64(voxel_volume_ml)
         return volumes
+
+    def conditioned(
+        self, strokes: Strokes, settings: Conditioning = DEFAULT
+    ) -> SampledDistribution:
+        """The distribution once it is known which class some voxels have.
+
+        Every stroke voxel has its class in the mean and in every sample, whatever temperature and
+        class scales. What else changes is up to the kind of distribution: the common factors of
+        all voxels follow their posterior. What they cannot explain changes only the voxels near
+        by. A sample stays the same hypothesis, corrected.
+
+        Parameters
+        ----------
+        strokes
+            What was said. Nothing: this distribution itself.
+        settings
+            How it is taken.
+
+        Raises
+        ------
+        InputError
+            If the strokes are of another image, or of a class that there is not, or if this kind
+            of distribution cannot be conditioned.
+        """
+        raise InputError(
+            f"A distribution that strokes can condition was expected, but {type(self).__name__} "
+            "says nothing of how. Condition the distribution of the whole image that a model gave."
+        )
 
     def _hand_on(self, crop: _Crop) -> _Crop:
         """A crop, calibrated as the whole."""

@@ -18,6 +18,8 @@ from napari_structseg.errors import InputError
 UNSAID = 0
 """The value of a voxel in an array of strokes of which nothing was said."""
 
+_ANY_CLASSES = 256
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strokes:
@@ -130,6 +132,41 @@ class Strokes:
         )
         voxels = np.concatenate([self.voxels[is_outside], np.asarray(new, np.int64)])
         labels = np.concatenate([self.labels[is_outside], (values[inside] - 1).astype(np.uint8)])
+        order = np.argsort(voxels)
+        return Strokes(self.shape, voxels[order], labels[order])
+
+    def checked_for(self, shape: Sequence[int], n_classes: int) -> Strokes:
+        """These strokes, if they are of an image of this shape with so many classes.
+
+        Raises
+        ------
+        InputError
+            If they are not.
+        """
+        if self.shape != tuple(shape):
+            raise InputError(
+                f"Strokes on the voxels of the image, {tuple(shape)}, were expected, but they are "
+                f"of an image of {self.shape}. Draw them on this image."
+            )
+        if len(self) and self.labels.max() >= n_classes:
+            raise InputError(
+                f"Strokes of the classes 0 to {n_classes - 1} were expected, but there is one of "
+                f"class {self.labels.max()}. Use the classes of this model."
+            )
+        return self
+
+    def merged(self, later: Strokes) -> Strokes:
+        """What was said of either; where both say something, what was said later.
+
+        Raises
+        ------
+        InputError
+            If they are of different images.
+        """
+        later.checked_for(self.shape, _ANY_CLASSES)
+        kept = ~np.isin(self.voxels, later.voxels)
+        voxels = np.concatenate([self.voxels[kept], later.voxels])
+        labels = np.concatenate([self.labels[kept], later.labels])
         order = np.argsort(voxels)
         return Strokes(self.shape, voxels[order], labels[order])
 

@@ -1,0 +1,239 @@
+"""A distribution of which every stroke voxel has its class."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions.base import LatentDistribution, LogitDistribution
+from napari_structseg.distributions.conditioning.explanation import Explanation
+from napari_structseg.distributions.conditioning.local import LocalTerm, everywhere
+from napari_structseg.distributions.conditioning.settings import Conditioning
+from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.region import Region
+from napari_structseg.distributions.sampling import SampledDistribution
+from napari_structseg.distributions.strokes import Strokes
+from napari_structseg.errors import InputError
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Posterior(Protocol):
+    """What is known of what all voxels have in common, once strokes are."""
+
+    @property
+    def logits(self) -> Tensor:
+        """Mean logits at the stroke voxels, ``(n, C)``, without noise of their own."""
+        ...
+
+    @property
+    def reachable(self) -> Tensor:
+        """Margin that the model could give each voxel, were it the only one, ``(n,)``."""
+        ...
+
+    @property
+    def effective(self) -> float | None:
+        """As :attr:`Explanation.effective`."""
+        ...
+
+    @property
+    def scored(self) -> int:
+        """As :attr:`Explanation.scored`."""
+        ...
+
+    @property
+    def latent(self) -> tuple[float, ...]:
+        """As :attr:`Explanation.latent`."""
+        ...
+
+
+class Evidence(Protocol):
+    """A distribution at the stroke voxels."""
+
+    def posterior(self, labels: npt.NDArray[np.uint8], settings: Conditioning) -> Posterior:
+        """What is known once the labels of these voxels are."""
+        ...
+
+
+@runtime_checkable
+class Conditionable(LogitDistribution, Protocol):
+    """A distribution that strokes can condition."""
+
+    def evidence_at(self, voxels: IntArray) -> Any:  # noqa: ANN401 -- each kind has its own
+        """The distribution at some voxels of the flattened image, ``(n,)``."""
+        ...
+
+    def given(
+        self,
+        posterior: Any,  # noqa: ANN401 -- each kind has its own
+        voxels: IntArray,
+        rows: IntArray,
+    ) -> LogitDistribution:
+        """The same with the posterior, some rows of whose voxels are in this image."""
+        ...
+
+
+class Corrected(SampledDistribution):
+    """A conditioned distribution with its local term.
+
+    Parameters
+    ----------
+    inner
+        The model given the strokes.
+    term
+        What is changed besides, where the strokes are.
+    """
+
+    def __init__(self, inner: LogitDistribution, term: LocalTerm) -> None:
+        self._inner = inner
+        self._term = term
+        self._before: tuple[SampledDistribution, Strokes, Conditioning] | None = None
+        self._explanation: Explanation | None = None
+
+    @property
+    def explanation(self) -> Explanation:
+        """How well the model explains the strokes.
+
+        Raises
+        ------
+        InputError
+            Of a crop.
+        """
+        if self._explanation is None:
+            raise _of_a_part()
+        return self._explanation
+
+    @property
+    def model_alone(self) -> LogitDistribution:
+        """What the model makes of the strokes, without the local term."""
+        return self._inner
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Shape of the image."""
+        return self._inner.spatial_shape
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes C."""
+        return self._inner.n_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self._inner.device
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether samples differ from the mean."""
+        return self._inner.is_stochastic
+
+    @property
+    def tempers_noise(self) -> bool:
+        """As before."""
+        return self._inner.tempers_noise
+
+    @property
+    def n_latents(self) -> int:
+        """As before: a chosen position is one of the latent prior, and stays what it was."""
+        return self._inner.n_latents
+
+    def mean(self, region: Region | None = None) -> Tensor:
+        """Mean logits of a region, ``(C, *region)``, float32."""
+        return self._term.on_mean(self._inner.mean(region), region)
+
+    def offset(self, noise: Noise, region: Region | None = None) -> Tensor:
+        """What a sample adds to the mean in a region, ``(C, *region)``, float32."""
+        return self.offsets([noise], region)[0]
+
+    def offsets(self, noises: list[Noise], region: Region | None = None) -> Tensor:
+        """What several samples add to the mean, ``(N, C, *region)``, float32."""
+        offsets = self._inner.offsets(noises, region)
+        self._term.on_offsets_(offsets, region)
+        return offsets
+
+    def directions(self, region: Region | None = None) -> tuple[Tensor, Tensor]:
+        """Latent directions, as :meth:`LatentDistribution.directions`.
+
+        Raises
+        ------
+        TypeError
+            If there is no latent space.
+        """
+        inner = self._inner
+        if not (inner.n_latents and isinstance(inner, LatentDistribution)):
+            raise TypeError(f"{type(inner).__name__} has no latent space")
+        return inner.directions(region)
+
+    def crop(self, region: Region) -> Corrected:
+        """The distribution of a region: that of all strokes, not of those in it."""
+        return self._hand_on(Corrected(self._inner.crop(region), self._term.inside(region)))
+
+    def conditioned(
+        self, strokes: Strokes, settings: Conditioning | None = None
+    ) -> SampledDistribution:
+        """What is there once more is said: as if all had been said at once.
+
+        Raises
+        ------
+        InputError
+            As :meth:`SampledDistribution.conditioned`, and of a crop.
+        """
+        if self._before is None:
+            raise _of_a_part()
+        plain, before, as_before = self._before
+        both = before.merged(strokes.checked_for(self.spatial_shape, self.n_classes))
+        return plain.conditioned(both, settings or as_before)
+
+    def _details(self) -> list[str]:
+        return [f"{type(self._inner).__name__} given strokes"]
+
+
+def _of_a_part() -> InputError:
+    return InputError(
+        "Strokes are taken for a whole image, but this distribution is of a part of one. Condition "
+        "the distribution of the whole, and crop it then."
+    )
+
+
+def conditioned(
+    distribution: SampledDistribution, strokes: Strokes, settings: Conditioning
+) -> SampledDistribution:
+    """A distribution given strokes, see :meth:`SampledDistribution.conditioned`."""
+    strokes.checked_for(distribution.spatial_shape, distribution.n_classes)
+    if not len(strokes):
+        return distribution
+    if not isinstance(distribution, Conditionable):
+        raise TypeError(f"{type(distribution).__name__} gives no evidence")
+    evidence: Evidence = distribution.evidence_at(strokes.voxels)
+    posterior = evidence.posterior(strokes.labels, settings)
+    given = distribution.given(posterior, strokes.voxels, np.arange(len(strokes)))
+    together = _margin(posterior.logits, strokes.labels)
+    missing = np.maximum(settings.margin - together, 0)
+    reach = everywhere(settings.reach, len(strokes.shape))
+    term = LocalTerm.around(strokes, missing, distribution.n_classes, reach)
+    result = Corrected(given, term)
+    result._before = (distribution, strokes, settings)
+    result._explanation = Explanation(
+        together >= settings.margin,
+        posterior.reachable.numpy() >= settings.margin,
+        posterior.effective,
+        posterior.scored,
+        posterior.latent,
+    )
+    result.calibrated, result.domain = distribution.calibrated, distribution.domain
+    result.refined_by = distribution.refined_by
+    return result
+
+
+def _margin(logits: Tensor, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """By how much the logit of each label leads the largest other one, ``(n,)``."""
+    label = torch.from_numpy(labels.astype(np.int64))[:, None]
+    own = logits.gather(1, label)[:, 0]
+    others = logits.scatter(1, label, -torch.inf).amax(dim=1)
+    margin: npt.NDArray[np.float64] = (own - others).cpu().numpy()
+    return margin

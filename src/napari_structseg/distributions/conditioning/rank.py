@@ -1,0 +1,270 @@
+r"""Conditioning a low-rank normal on strokes, in the space of its factors.
+
+With :math:`\eta = \mu + P z + \sqrt{D} \epsilon` and sites W, b at the stroke voxels H, the
+posterior has the mean :math:`\mu + (P P_H^T + D_H) q`, where
+:math:`q = (I + W K)^{-1} (b - W \mu_H)` and :math:`K = P_H P_H^T + D_H`. Inverses are taken in rank
+space (Woodbury): O(n C R^2 + R^3), whatever the size of the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_structseg.distributions.conditioning.settings import Conditioning
+from napari_structseg.distributions.conditioning.sites import Damped, Sites
+from napari_structseg.distributions.noise import Noise
+
+_NEWTON_STEPS = 60
+_HALVINGS = 30
+_CONVERGED = 1e-10
+# Standard deviations within which a model is said to be able to explain a voxel.
+_PLAUSIBLE = 3.0
+
+
+class Woodbury:
+    """(I + W K)^-1 with K = P P^T + D, for sites W.
+
+    Parameters
+    ----------
+    damped
+        W beside D.
+    factor
+        P at the voxels, ``(n, C, R)``.
+    """
+
+    def __init__(self, damped: Damped, factor: Tensor) -> None:
+        self._damped = damped
+        self._factor = factor
+        self._precise = damped.precision(factor)
+        gram = torch.einsum("ncr,ncs->rs", factor, self._precise)
+        self.cholesky = torch.linalg.cholesky(gram + torch.eye(gram.shape[-1], dtype=gram.dtype))
+
+    def solve(self, x: Tensor) -> Tensor:
+        """(I + W K)^-1 x, ``(n, C)``."""
+        solved = self._damped.solve(x)
+        inner = torch.einsum("ncr,nc->r", self._factor, solved)
+        inner = torch.cholesky_solve(inner[..., None], self.cholesky)[..., 0]
+        return solved - torch.einsum("ncr,r->nc", self._precise, inner)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """The normal at some voxels, float64, on the processor.
+
+    Attributes
+    ----------
+    mean, variance
+        mu and the diagonal D, ``(n, C)``.
+    factor
+        P, ``(n, C, R)``.
+    """
+
+    mean: Tensor
+    factor: Tensor
+    variance: Tensor
+
+    def covariance_times(self, q: Tensor) -> Tensor:
+        """(P P^T + D) q, ``(n, C)``."""
+        return self.explained_by(q) + self.variance * q
+
+    def explained_by(self, q: Tensor) -> Tensor:
+        """P P^T q: without the noise that each voxel has of its own."""
+        inner = torch.einsum("ncr,nc->r", self.factor, q)
+        return torch.einsum("ncr,r->nc", self.factor, inner)
+
+    def woodbury(self, sites: Sites) -> Woodbury:
+        """(I + W K)^-1 of these voxels."""
+        return Woodbury(sites.damped(self.variance), self.factor)
+
+    def given(self, sites: Sites) -> Tensor:
+        """The q of the posterior, ``(n, C)``: its mean is that of before plus K q."""
+        return self.woodbury(sites).solve(sites.b - sites.curvature(self.mean))
+
+    def laplace(self, labels: Tensor, settings: Conditioning) -> Sites:
+        """Sites of the softmax likelihood of labels, expanded around the mode of the posterior.
+
+        Newton's method (Rasmussen and Williams, 2006, algorithm 3.3). The posterior is
+        log-concave; steps that would lower it are halved.
+        """
+        weight = torch.full(labels.shape, settings.weight, dtype=torch.float64)
+        q = torch.zeros_like(self.mean)
+        here = self._log_posterior(q, labels, settings)
+        sites = Sites.softmax(self.mean, labels, weight, settings.sharpness)
+        for _ in range(_NEWTON_STEPS):
+            step = self.given(sites) - q
+            length, there = 1.0, -math.inf
+            for _ in range(_HALVINGS):
+                there = self._log_posterior(q + length * step, labels, settings)
+                if there >= here:
+                    break
+                length /= 2
+            if there < here:
+                # No length helps: the mode is reached, to rounding.
+                break
+            q, here = q + length * step, there
+            logits = self.mean + self.covariance_times(q)
+            sites = Sites.softmax(logits, labels, weight, settings.sharpness)
+            if length * step.abs().max() < _CONVERGED:
+                break
+        return sites
+
+    def reachable(self, labels: Tensor) -> Tensor:
+        """Margin of each label that is 3 standard deviations of the factors away, ``(n,)``.
+
+        Over its strongest rival, and each voxel alone.
+        """
+        index = labels[:, None]
+        margin = self.mean.gather(1, index) - self.mean
+        own = self.factor.gather(1, index[..., None].expand(-1, 1, self.factor.shape[-1]))
+        reached = margin + _PLAUSIBLE * (own - self.factor).norm(dim=-1)
+        strongest: Tensor = reached.scatter(1, index, math.inf).amin(dim=1)
+        return strongest
+
+    def _log_posterior(self, q: Tensor, labels: Tensor, settings: Conditioning) -> float:
+        """Up to a constant; the logits are mean + K q."""
+        moved = self.covariance_times(q)
+        logits = settings.sharpness * (self.mean + moved)
+        own = logits.log_softmax(dim=1).gather(1, labels[:, None])
+        return float(settings.weight * own.sum() - (q * moved).sum() / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the noise of some stroke voxels comes from.
+
+    Attributes
+    ----------
+    grid_shape
+        Shape of the image whose noise it is.
+    voxels
+        Index of each voxel in it, flattened, ``(n,)``.
+    """
+
+    grid_shape: tuple[int, ...]
+    voxels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RankEvidence:
+    """A low-rank normal at the stroke voxels.
+
+    Attributes
+    ----------
+    normal
+        There, not scaled.
+    scale
+        Temperature times class scale of the calibrated model, ``(C,)``: it is this distribution
+        that is conditioned.
+    sources
+        Of the noise, in the order of the voxels.
+    """
+
+    normal: Gaussian
+    scale: Tensor
+    sources: tuple[Source, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[RankEvidence]) -> RankEvidence:
+        """The voxels of several slices with the same factors, one slice after the other."""
+        normals = [part.normal for part in parts]
+        joined = Gaussian(
+            torch.cat([one.mean for one in normals]),
+            torch.cat([one.factor for one in normals]),
+            torch.cat([one.variance for one in normals]),
+        )
+        sources = tuple(source for part in parts for source in part.sources)
+        return cls(joined, parts[0].scale, sources)
+
+    def posterior(self, labels: npt.NDArray[np.uint8], settings: Conditioning) -> RankPosterior:
+        """What is known of the factors once the labels of the voxels are."""
+        normal, said = self._scaled(), torch.from_numpy(labels.astype(np.int64))
+        sites = normal.laplace(said, settings)
+        return RankPosterior(self, sites, normal.reachable(said))
+
+    def given(self, sites: Sites) -> RankPosterior:
+        """What is known of the factors given observations of another kind."""
+        return RankPosterior(self, sites, torch.full_like(sites.k, math.inf))
+
+    def _scaled(self) -> Gaussian:
+        normal, scale = self.normal, self.scale
+        return Gaussian(
+            normal.mean, normal.factor * scale[:, None], normal.variance * scale.square()
+        )
+
+
+class RankPosterior:
+    """What is known of the factors z once something is said of some voxels.
+
+    Attributes
+    ----------
+    shift
+        Posterior mean of z, ``(R,)``, float64.
+    scale
+        As :attr:`RankEvidence.scale`.
+    logits
+        Mean logits at the stroke voxels, by the factors alone, ``(n, C)``, float64.
+    reachable
+        Margin that the model could give each voxel, were it the only one, ``(n,)``.
+    own_mean
+        What the noise of a stroke voxel adds to its own mean logits, ``(n, C)``.
+    """
+
+    def __init__(self, evidence: RankEvidence, sites: Sites, reachable: Tensor) -> None:
+        self._evidence = evidence
+        self._normal = normal = evidence._scaled()
+        self._sites = sites
+        self._woodbury = normal.woodbury(sites)
+        q = self._woodbury.solve(sites.b - sites.curvature(normal.mean))
+        self.scale = evidence.scale
+        self.shift = torch.einsum("ncr,nc->r", normal.factor, q)
+        self.logits = normal.mean + normal.explained_by(q)
+        self.reachable = reachable
+        self.own_mean = normal.variance * q
+        self.effective: float | None = None
+        self.scored = 0
+        self.latent: tuple[float, ...] = ()
+
+    @property
+    def covariance(self) -> Tensor:
+        """Posterior covariance of z, ``(R, R)``, float64."""
+        return torch.cholesky_inverse(self._woodbury.cholesky)
+
+    def corrected(self, noise: Noise) -> tuple[Tensor, Tensor]:
+        """The noise of a sample, corrected such that the sample is one of the posterior.
+
+        Matheron's rule (Journel and Huijbregts, *Mining Geostatistics*, 1978): a sample of the
+        prior is corrected by what it is wrong by at the strokes, itself with noise. So it stays
+        as it was where it is right, and where the strokes say nothing.
+
+        Parameters
+        ----------
+        noise
+            Of a sample.
+
+        Returns
+        -------
+        factors
+            ``(R,)``, float32.
+        own
+            What is added to the offset of each stroke voxel besides, ``(n, C)``, float32.
+        """
+        normal, evidence = self._normal, self._evidence
+        n_classes, rank = normal.factor.shape[1:]
+        z = noise.factors(rank).double()
+        eps, xi = (
+            torch.cat([draw(n_classes, one.grid_shape, one.voxels) for one in evidence.sources], 1)
+            for draw in (noise.voxels_at, noise.strokes_at)
+        )
+        offset = normal.factor @ z + normal.variance.sqrt() * eps.T.double()
+        wrong = self._sites.root(xi.T.double()) - self._sites.curvature(offset)
+        u = self._woodbury.solve(wrong)
+        z = z + torch.einsum("ncr,nc->r", normal.factor, u)
+        own = evidence.normal.variance * self.scale * u
+        return z.float(), own.float()
