@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_structseg.controls import Controls
-from napari_structseg.distributions import Region, slice_region, whole
+from napari_structseg.distributions import Region, Strokes, slice_region, whole
+from napari_structseg.distributions.conditioning.explanation import Explanation
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
 from napari_structseg.render.contours import Segments
@@ -108,6 +109,8 @@ class Request:
         The place of which hypotheses are asked for; None: none.
     disputed
         Whether disputed regions are looked for.
+    strokes
+        What the user has said of the image, on the voxels of the distribution; None: nothing.
     """
 
     controls: Controls
@@ -124,6 +127,7 @@ class Request:
     n_grouped: int = 60
     here: Place | None = None
     disputed: bool = False
+    strokes: Strokes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +299,15 @@ class Disputed:
 
 
 @dataclass(frozen=True, slots=True)
+class StrokesExplained:
+    """How well the model explains the strokes of a request: they are honoured in any case."""
+
+    generation: int
+    explanation: Explanation
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
 class LatentSpace:
     """Directions of a latent space by how much they change the segmentation.
 
@@ -369,6 +382,7 @@ Result = (
     | Thumbnails
     | SampleModes
     | ModeThumbnails
+    | StrokesExplained
     | HypothesesHere
     | Disputed
     | LatentSpace

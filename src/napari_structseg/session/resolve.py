@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from napari_structseg.controls import MEAN, Controls
-from napari_structseg.distributions import Region
+from napari_structseg.distributions import Region, Strokes
 from napari_structseg.refine.changes import Changes
 from napari_structseg.session.messages import Modes, Request, Show, View
 from napari_structseg.session.state import ExplorerState
@@ -45,6 +45,8 @@ class Scene:
         Largest side of a thumbnail in pixels.
     region
         What of the image the distribution is of; None: all.
+    shape
+        Of the image; None: strokes are taken as they are.
     """
 
     view: View
@@ -54,6 +56,7 @@ class Scene:
     has_prior: bool = False
     thumbnail_size: int = 128
     region: Region | None = None
+    shape: tuple[int, ...] | None = None
 
 
 def resolve(state: ExplorerState, scene: Scene) -> Request:
@@ -61,7 +64,8 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
 
     Choices that the scene has no use for fall back to what it can show: the mean where all
     samples are the mean or the latent space has other dimensions, the model alone where there is
-    no MRF, labels where lines would be drawn in 3-D.
+    no MRF, labels where lines would be drawn in 3-D, nothing said where strokes are of an image of
+    another shape or of a class that the model does not have.
 
     Parameters
     ----------
@@ -93,13 +97,25 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
         modes=display.modes if "hypotheses" in display.open_sections else Modes.NONE,
         here=here,
         disputed="disputed" in display.open_sections,
+        strokes=_strokes_in(state.correction.strokes, scene),
     )
+
+
+def _strokes_in(strokes: Strokes | None, scene: Scene) -> Strokes | None:
+    """What was said of the voxels of the distribution; None: nothing."""
+    if strokes is None or (scene.shape is not None and strokes.shape != scene.shape):
+        return None
+    inside = strokes if scene.region is None else strokes.inside(scene.region)
+    if not len(inside) or inside.labels.max() >= scene.n_classes:
+        return None
+    return inside
 
 
 class Part(Enum):
     """The parts of the picture, in the order in which the engine delivers them."""
 
     SLICE = "labels of the visible slice"
+    STROKES = "how well the strokes are explained"
     CHANGES = "labels there that the MRF changed"
     OVERLAY = "lines or a map over the visible slice"
     THUMBNAILS = "pictures of the samples"
@@ -114,9 +130,10 @@ class Part(Enum):
     MAP = "entropy or agreement of the whole image"
 
 
-def of_all_samples(controls: Controls) -> Hashable:
+def of_all_samples(request: Request) -> Hashable:
     """What the samples of the model alone depend on: not which is chosen, nor what refines it."""
-    return controls.seed, controls.temperature, controls.class_scale
+    controls = request.controls
+    return controls.seed, controls.temperature, controls.class_scale, request.strokes
 
 
 def of_labels(request: Request) -> Hashable:
@@ -135,7 +152,7 @@ def of_labels(request: Request) -> Hashable:
     if not controls.refines:
         unused |= {name: value for name, value in _DEFAULT.items() if name not in _OF_LOGITS}
     stops = controls.refines and request.stop_when_converged
-    return controls.model_copy(update=unused), stops
+    return controls.model_copy(update=unused), stops, request.strokes
 
 
 def _changes_key(request: Request) -> Hashable:
@@ -147,7 +164,7 @@ def _changes_key(request: Request) -> Hashable:
 def _overlay_key(request: Request) -> Hashable:
     if request.show is Show.LABELS:
         return None
-    key = (of_all_samples(request.controls), request.view, request.show)
+    key = (of_all_samples(request), request.view, request.show)
     if request.show is Show.OUTLINES:
         chosen = request.controls.latent or request.controls.sample
         return (*key, request.n_outlines, chosen)
@@ -157,7 +174,7 @@ def _overlay_key(request: Request) -> Hashable:
 def _thumbnails_key(request: Request) -> Hashable:
     if not request.n_thumbnails:
         return None
-    key = (of_all_samples(request.controls), request.view)
+    key = (of_all_samples(request), request.view)
     return (*key, request.n_thumbnails, request.thumbnail_size)
 
 
@@ -166,13 +183,13 @@ def _spread_key(request: Request) -> Hashable:
         # Over samples that the MRF refined it would have to be counted: the one of the model
         # alone is no range of what is shown.
         return None
-    return of_all_samples(request.controls), request.n_samples
+    return of_all_samples(request), request.n_samples
 
 
 def _modes_key(request: Request) -> Hashable:
     if request.modes is Modes.NONE:
         return None
-    return of_all_samples(request.controls), request.modes, request.n_grouped
+    return of_all_samples(request), request.modes, request.n_grouped
 
 
 def _mode_thumbnails_key(request: Request) -> Hashable:
@@ -183,13 +200,13 @@ def _mode_thumbnails_key(request: Request) -> Hashable:
 def _here_key(request: Request) -> Hashable:
     if request.here is None:
         return None
-    return of_all_samples(request.controls), request.n_grouped, request.here
+    return of_all_samples(request), request.n_grouped, request.here
 
 
 def _disputed_key(request: Request) -> Hashable:
     if not request.disputed:
         return None
-    return of_all_samples(request.controls), request.n_samples
+    return of_all_samples(request), request.n_samples
 
 
 def _map_key(request: Request) -> Hashable:
@@ -200,15 +217,16 @@ def _map_key(request: Request) -> Hashable:
 
 def of_map(request: Request) -> Hashable:
     """What a map of entropy or agreement depends on, wherever it is looked at."""
-    return of_all_samples(request.controls), request.n_samples, request.show
+    return of_all_samples(request), request.n_samples, request.show
 
 
 KEYS: dict[Part, Callable[[Request], Hashable]] = {
     Part.SLICE: lambda request: (of_labels(request), request.view),
+    Part.STROKES: lambda request: request.strokes,
     Part.CHANGES: _changes_key,
     Part.OVERLAY: _overlay_key,
     Part.THUMBNAILS: _thumbnails_key,
-    Part.LATENT: lambda _request: "always the same",
+    Part.LATENT: lambda request: ("whatever the controls", request.strokes),
     Part.SPREAD: _spread_key,
     Part.MODES: _modes_key,
     Part.MODE_THUMBNAILS: _mode_thumbnails_key,

@@ -255,6 +255,7 @@ class Exploration:
             has_prior=self.prior is not None,
             thumbnail_size=THUMBNAIL_SIZE,
             region=self.region if self._is_part else None,
+            shape=self.image.spatial_shape,
         )
 
     def look(self, request: Request, *, restore: bool) -> None:

@@ -186,11 +186,7 @@ class Saving:
         spread = self._spread
         if spread is None or request.controls.refines != spread.refined:
             return None
-        return (
-            spread
-            if of_all_samples(spread.request.controls) == of_all_samples(request.controls)
-            else None
-        )
+        return spread if of_all_samples(spread.request) == of_all_samples(request) else None
 
 
 def _origin(exploration: Exploration, request: Request) -> Origin:

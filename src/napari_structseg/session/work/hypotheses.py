@@ -21,7 +21,7 @@ from napari_structseg.session.messages import (
     Result,
     SampleModes,
 )
-from napari_structseg.session.resolve import Part, of_all_samples
+from napari_structseg.session.resolve import Part
 from napari_structseg.session.work.counting import CountingWork
 from napari_structseg.session.work.ledger import Ledger
 from napari_structseg.session.work.overlays import thumbnails
@@ -105,5 +105,5 @@ class HypothesisWork(CountingWork):
 
 
 def samples_key(controls: Controls, n_samples: int) -> Hashable:
-    """What samples depend on: not which one is shown, nor what an MRF does to it."""
-    return of_all_samples(controls), n_samples
+    """What samples of one distribution depend on: not which is shown, nor the MRF."""
+    return controls.seed, controls.temperature, controls.class_scale, n_samples

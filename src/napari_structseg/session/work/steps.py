@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from napari_structseg.distributions import LatentDistribution, LogitDistribution, slabs
 from napari_structseg.errors import InputError
 from napari_structseg.priors import MarkovPrior
-from napari_structseg.render.rendering import SLAB_VOXELS, Renderer
+from napari_structseg.render.rendering import SLAB_VOXELS
 from napari_structseg.render.summaries import SUMMARY_SLAB_VOXELS
 from napari_structseg.session.messages import (
     ClassVolumes,
@@ -15,17 +15,14 @@ from napari_structseg.session.messages import (
     Result,
     SlabLabels,
     SliceLabels,
+    StrokesExplained,
     Thumbnails,
 )
 from napari_structseg.session.resolve import KEYS, Part
-from napari_structseg.session.work.hypotheses import HypothesisWork
 from napari_structseg.session.work.ledger import Ledger
-from napari_structseg.session.work.maps import MapWork
 from napari_structseg.session.work.overlays import latent_space, thumbnails
-from napari_structseg.session.work.places import PlaceWork
-from napari_structseg.session.work.plain import PlainWork
-from napari_structseg.session.work.refined import RefinedWork, refined_by_mean_field
-from napari_structseg.session.work.spread import SpreadWork
+from napari_structseg.session.work.refined import RefinedWork
+from napari_structseg.session.work.subject import Subject, Subjects
 from napari_structseg.session.work.whole import WholeLabels
 
 
@@ -53,7 +50,6 @@ class Work:
         prior: MarkovPrior | None,
         slice_only: bool,
     ) -> None:
-        self._distribution = distribution
         self._slice_only = slice_only
         shape = distribution.spatial_shape
         self._ledger = Ledger(
@@ -62,20 +58,18 @@ class Work:
                 Part.MAP: slabs(shape, SUMMARY_SLAB_VOXELS),
             }
         )
-        self._renderer = Renderer(distribution)
-        self._plain = PlainWork(self._renderer, voxel_volume_ml, self._ledger)
-        self._refined: RefinedWork | None = None
-        if prior is not None:
-            self._refined = refined_by_mean_field(distribution, prior, voxel_volume_ml)
-        self._maps = MapWork(self._renderer, self._ledger)
-        self._spread = SpreadWork(self._renderer, voxel_volume_ml, self._ledger)
-        self._hypotheses = HypothesisWork(self._renderer, voxel_volume_ml, self._ledger)
-        self._places = PlaceWork(self._renderer, voxel_volume_ml, self._ledger)
+        self._subjects = Subjects(distribution, voxel_volume_ml, prior, self._ledger)
+        # A whole labelling goes on with its own strokes, whatever is asked for meanwhile.
+        self._whole: tuple[WholeLabels, Subject] | None = None
         self.redeliver = False
 
     def refines(self, request: Request) -> bool:
         """Whether an MRF has a say: not before the whole distribution is there."""
-        return self._refined is not None and request.controls.refines and not self._slice_only
+        return self._subjects.has_prior and request.controls.refines and not self._slice_only
+
+    def _subject(self, request: Request) -> Subject:
+        """What the request is about; a distribution that is still growing is not conditioned."""
+        return self._subjects.given(None if self._slice_only else request.strokes)
 
     def whole(self, labels: WholeLabels) -> bool:
         """One more step of a whole labelling; True once it is done."""
@@ -84,8 +78,20 @@ class Work:
                 "The whole image is expected to be segmented, but the model is still running. "
                 "Wait until it has finished."
             )
-        refines = self.refines(labels.request)
-        return labels.advance(self._renderer, self._refined if refines else None)
+        if self._whole is None or self._whole[0] is not labels:
+            self._whole = labels, self._subject(labels.request)
+        subject = self._whole[1]
+        is_done = labels.advance(subject.renderer, self._refined(subject, labels.request))
+        if is_done:
+            self._whole = None
+        return is_done
+
+    def _refined(self, subject: Subject, request: Request) -> RefinedWork | None:
+        """The work of the MRF, if it has a say."""
+        if not self.refines(request):
+            return None
+        self._subjects.drop_refined_of_others(subject)
+        return subject.refined
 
     def visible(self, generation: int, request: Request) -> Iterator[Result | None]:
         """The visible slice and what is drawn over it.
@@ -95,37 +101,44 @@ class Work:
         if self.redeliver:
             self.redeliver = False
             self._ledger.forget()
-            if self._refined is not None:
-                self._refined.forget()
-        if self._refined is not None and self.refines(request):
+            self._subjects.forget_refined()
+        subject = self._subject(request)
+        refined = self._refined(subject, request)
+        if refined is not None:
             # Whoever shows a range has to let go of it: it is none of what the MRF refined.
             self._ledger.forget(Part.SPREAD)
-            yield from self._noted(self._refined.visible(generation, request), request)
+            yield from self._noted(refined.visible(generation, request), request)
         else:
-            if self._refined is not None:
-                # What a refinement delivered is no longer what is there.
-                self._refined.forget()
-            yield from self._plain.visible(generation, request)
-        yield from self._maps.visible(generation, request)
+            # What a refinement delivered is no longer what is there.
+            self._subjects.forget_refined()
+            yield from subject.plain.visible(generation, request)
+        explanation = subject.explanation
+        if explanation is not None and self._ledger.wants(Part.STROKES, request):
+            self._ledger.note(Part.STROKES, request)
+            yield StrokesExplained(generation, explanation, request)
+        yield from subject.maps.visible(generation, request)
 
     def volume(self, generation: int, request: Request) -> Iterator[Result | None]:
         """The labels of the whole image, as far as others are there, and their volumes."""
         if self._slice_only:
             return
-        if self._refined is not None and self.refines(request):
-            yield from self._noted(self._refined.volume(generation, request), request)
+        subject = self._subject(request)
+        refined = self._refined(subject, request)
+        if refined is not None:
+            yield from self._noted(refined.volume(generation, request), request)
         else:
-            yield from self._plain.volume(generation, request)
+            yield from subject.plain.volume(generation, request)
 
     def background(self, generation: int, request: Request) -> Iterator[Result | None]:
         """Everything else, in small steps; None is a step with nothing to deliver yet."""
-        distribution = self._distribution
+        subject = self._subject(request)
+        distribution = subject.distribution
         if not self._slice_only:
-            yield from self._places.here(generation, request)
+            yield from subject.places.here(generation, request)
         if self._ledger.wants(Part.THUMBNAILS, request):
             samples = range(1 + request.n_thumbnails * distribution.is_stochastic)
             region = request.view.region(distribution.spatial_shape)
-            pictures = thumbnails(self._renderer, request, region, samples)
+            pictures = thumbnails(subject.renderer, request, region, samples)
             self._ledger.note(Part.THUMBNAILS, request)
             yield Thumbnails(generation, pictures, request.view)
         if self._slice_only:
@@ -138,13 +151,13 @@ class Work:
             self._ledger.note(Part.LATENT, request)
             yield latent_space(distribution, generation)
         if distribution.is_stochastic:
-            yield from self._spread.steps(generation, request)
-            yield from self._hypotheses.steps(generation, request)
+            yield from subject.spread.steps(generation, request)
+            yield from subject.hypotheses.steps(generation, request)
         yield from self.volume(generation, request)
         if distribution.is_stochastic and not self.refines(request):
-            yield from self._spread.with_exact(generation, request, self._plain.volumes_ml())
-        yield from self._maps.volume(generation, request)
-        yield from self._places.disputed(generation, request)
+            yield from subject.spread.with_exact(generation, request, subject.plain.volumes_ml())
+        yield from subject.maps.volume(generation, request)
+        yield from subject.places.disputed(generation, request)
 
     def _noted(self, results: Iterator[Result | None], request: Request) -> Iterator[Result | None]:
         """Results of a refinement, with what they write noted in the ledger."""

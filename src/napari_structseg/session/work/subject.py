@@ -1,0 +1,153 @@
+"""The work on one distribution: the model's own, or the one that strokes have conditioned."""
+
+from __future__ import annotations
+
+from napari_structseg.distributions import LogitDistribution, SampledDistribution, Strokes
+from napari_structseg.distributions.conditioning.corrected import Corrected
+from napari_structseg.distributions.conditioning.explanation import Explanation
+from napari_structseg.errors import InputError
+from napari_structseg.priors import MarkovPrior
+from napari_structseg.render.rendering import Renderer
+from napari_structseg.session.work.hypotheses import HypothesisWork
+from napari_structseg.session.work.ledger import Ledger
+from napari_structseg.session.work.maps import MapWork
+from napari_structseg.session.work.places import PlaceWork
+from napari_structseg.session.work.plain import PlainWork
+from napari_structseg.session.work.refined import RefinedWork, refined_by_mean_field
+from napari_structseg.session.work.spread import SpreadWork
+
+
+class Subject:
+    """A distribution, and everything that is worked out of it, with what is kept of that.
+
+    Parameters
+    ----------
+    distribution
+        p(eta | x).
+    voxel_volume_ml
+        Volume of a voxel in mL.
+    prior
+        The MRF that refines the labels where the controls say so; None: there is none.
+    ledger
+        What has been delivered, of any subject.
+    strokes
+        What was said of the image; None: nothing.
+    """
+
+    def __init__(
+        self,
+        distribution: LogitDistribution,
+        voxel_volume_ml: float,
+        prior: MarkovPrior | None,
+        ledger: Ledger,
+        strokes: Strokes | None = None,
+    ) -> None:
+        self.distribution = distribution
+        self.strokes = strokes
+        self._prior = prior
+        self._voxel_volume_ml = voxel_volume_ml
+        self.renderer = Renderer(distribution)
+        self.plain = PlainWork(self.renderer, voxel_volume_ml, ledger)
+        self.maps = MapWork(self.renderer, ledger)
+        self.spread = SpreadWork(self.renderer, voxel_volume_ml, ledger)
+        self.hypotheses = HypothesisWork(self.renderer, voxel_volume_ml, ledger)
+        self.places = PlaceWork(self.renderer, voxel_volume_ml, ledger)
+        self._refined: RefinedWork | None = None
+
+    @property
+    def refined(self) -> RefinedWork | None:
+        """The work of the MRF; None: there is no MRF.
+
+        Raises
+        ------
+        ConfigError
+            If the MRF is for other classes or dimensions.
+        """
+        if self._refined is None and self._prior is not None:
+            self._refined = refined_by_mean_field(
+                self.distribution, self._prior, self._voxel_volume_ml
+            )
+        return self._refined
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """How well the strokes are explained; None: there are none."""
+        distribution = self.distribution
+        return distribution.explanation if isinstance(distribution, Corrected) else None
+
+    def drop_refined(self) -> None:
+        """Let go of what the MRF has computed, which is as large as several images."""
+        self._refined = None
+
+    def forget_refined(self) -> None:
+        """What the MRF has delivered is no longer there."""
+        if self._refined is not None:
+            self._refined.forget()
+
+
+class Subjects:
+    """The distribution without strokes, and the one with those that were asked for last.
+
+    What is kept of the former outlasts strokes: once they are removed, it is there at once. The MRF
+    keeps what it computed of one of them only.
+
+    Parameters
+    ----------
+    distribution, voxel_volume_ml, prior, ledger
+        As of :class:`Subject`.
+    """
+
+    def __init__(
+        self,
+        distribution: LogitDistribution,
+        voxel_volume_ml: float,
+        prior: MarkovPrior | None,
+        ledger: Ledger,
+    ) -> None:
+        self._voxel_volume_ml = voxel_volume_ml
+        self._prior = prior
+        self._ledger = ledger
+        self.unconditioned = Subject(distribution, voxel_volume_ml, prior, ledger)
+        # It says whether the MRF fits the distribution.
+        self.has_prior = self.unconditioned.refined is not None
+        self._conditioned: Subject | None = None
+
+    def given(self, strokes: Strokes | None) -> Subject:
+        """The distribution given strokes.
+
+        Raises
+        ------
+        InputError
+            If they are of another image, or nothing can be made of strokes.
+        """
+        if strokes is None or not len(strokes):
+            return self.unconditioned
+        if self._conditioned is None or self._conditioned.strokes != strokes:
+            plain = self.unconditioned.distribution
+            if not isinstance(plain, SampledDistribution):
+                raise InputError(
+                    f"A distribution that strokes can condition was expected, but this one is a "
+                    f"{type(plain).__name__}. Remove the strokes."
+                )
+            # The old one goes first: two of them would need twice the memory.
+            self._conditioned = None
+            self._conditioned = Subject(
+                plain.conditioned(strokes),
+                self._voxel_volume_ml,
+                self._prior,
+                self._ledger,
+                strokes,
+            )
+        return self._conditioned
+
+    def drop_refined_of_others(self, subject: Subject) -> None:
+        """The MRF refines this one now."""
+        for other in (self.unconditioned, self._conditioned):
+            if other is not None and other is not subject:
+                other.drop_refined()
+
+    def forget_refined(self) -> None:
+        """Others have written labels meanwhile."""
+        for subject in (self.unconditioned, self._conditioned):
+            if subject is not None:
+                subject.forget_refined()
