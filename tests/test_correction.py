@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
+from correction_helpers import N_CLASSES, SHAPES, act, act_or_undo, labelling, snapshot, strokes_of
 from napari_structseg.correction.actions import Correction
 from napari_structseg.correction.components import component_at
 from napari_structseg.correction.differences import StrokesDifference, VolumeDifference
@@ -14,54 +13,6 @@ from napari_structseg.correction.entries import Changed, Event
 from napari_structseg.correction.past import MOST_STEPS
 from napari_structseg.distributions import Strokes
 from napari_structseg.errors import InputError
-
-SHAPES = [(5, 6, 7), (9, 8)]
-N_CLASSES = 4
-
-
-def labelling(seed: int, shape: tuple[int, ...] = SHAPES[0]) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, N_CLASSES, shape).astype(np.uint8)
-
-
-def strokes_of(seed: int, shape: tuple[int, ...]) -> Strokes:
-    random = np.random.default_rng(seed)
-    array = random.integers(0, N_CLASSES + 1, shape) * (random.random(shape) < 0.1)
-    return Strokes.from_array(array, N_CLASSES)
-
-
-def snapshot(correction: Correction) -> tuple[object, ...]:
-    result = correction.result
-    return (
-        result.labels.tobytes(),
-        result.locked.tobytes(),
-        result.locked_classes,
-        tuple(result.counts.tolist()),
-        correction.strokes,
-    )
-
-
-def act(correction: Correction, random: np.random.Generator) -> None:
-    """One action, chosen by chance; it may change nothing."""
-    shape = correction.result.shape
-    n_voxels = int(np.prod(shape))
-    other = random.integers(0, N_CLASSES, shape).astype(np.uint8)
-    mask = random.random(shape) < random.random()
-    voxels = random.integers(0, n_voxels, random.integers(0, 20))
-    voxel = [int(random.integers(size)) for size in shape]
-    actions: list[Callable[[], object]] = [
-        lambda: correction.accept(other, name="accept all"),
-        lambda: correction.accept(other, region=mask, name="accept region"),
-        lambda: correction.accept_component(other, voxel, name="accept component"),
-        lambda: correction.paint(voxels, int(random.integers(N_CLASSES))),
-        lambda: correction.lock_class(
-            int(random.integers(N_CLASSES)), is_locked=random.random() < 0.3, name="lock class"
-        ),
-        lambda: correction.lock_region(mask, is_locked=random.random() < 0.5, name="lock region"),
-        lambda: correction.set_strokes(
-            strokes_of(int(random.integers(99)), shape), name="condition"
-        ),
-    ]
-    actions[random.integers(len(actions))]()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -98,7 +49,7 @@ def test_a_replica_that_replays_the_events_is_the_same(seed: int) -> None:
     correction, replica = Correction(shape, N_CLASSES), Correction(shape, N_CLASSES)
     correction.recorded.connect(replica.replay)
     for _ in range(60):
-        (act if random.random() < 0.7 else lambda one, _random: one.undo())(correction, random)
+        act_or_undo(correction, random)
     assert snapshot(replica) == snapshot(correction)
     assert replica.past.done == correction.past.done
     assert replica.past.undone == correction.past.undone

@@ -5,6 +5,7 @@ Longer than other modules, since every action is a public method that says what 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,18 @@ class Correction:
         self.result = UserResult(shape, n_classes, labels)
         self.strokes = Strokes.none(self.result.shape)
         self.past = Past()
+
+    def copy(self) -> Correction:
+        """The same, with arrays of its own; entries never change and are shared."""
+        other = Correction(self.result.shape, self.result.n_classes)
+        other.result = self.result.copy()
+        other.strokes = self.strokes
+        other.past = self.past.copy()
+        return other
+
+    def begin(self, content: Entry) -> None:
+        """Take over what is there when a session goes on; it is no action."""
+        self._apply(content, is_forward=True)
 
     def accept(
         self,
@@ -345,6 +358,8 @@ class Correction:
     def _do(self, entry: Entry) -> Entry | None:
         if entry.is_empty:
             return None
+        # Raises here what would only fail when it is written to disk.
+        json.dumps(entry.details, allow_nan=False)
         self._apply(entry, is_forward=True)
         self.past.add(entry)
         self._tell("do", entry)

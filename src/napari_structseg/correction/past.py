@@ -41,6 +41,14 @@ class Past:
         """Name of the action that would be done again; None: there is none."""
         return self.undone[-1].name if self.undone else None
 
+    def copy(self) -> Past:
+        """The same, with lists of its own."""
+        other = Past()
+        other.done += self.done
+        other.undone += self.undone
+        other.beyond_undo += self.beyond_undo
+        return other
+
     def add(self, entry: Entry) -> None:
         """Something was done: what was undone before cannot be done again."""
         self.done.append(entry)

@@ -65,6 +65,15 @@ class UserResult:
         """Of the image."""
         return self.labels.shape
 
+    def copy(self) -> UserResult:
+        """The same, with arrays of its own."""
+        other = UserResult(self.shape, self.n_classes)
+        other.labels[...] = self.labels
+        other.locked[...] = self.locked
+        other.locked_classes = self.locked_classes
+        other.counts = self.counts
+        return other
+
     def protected(self, box: Region) -> npt.NDArray[np.bool_]:
         """Which voxels of a box nothing may overwrite but the user's own hand."""
         mask = self.locked[box].copy()
