@@ -15,10 +15,13 @@ from napari_structseg.errors import InputError
 from napari_structseg.render.disputed import disputed_regions
 from napari_structseg.render.local_hypotheses import local_hypotheses
 from napari_structseg.render.places import Place
+from napari_structseg.render.volume_paths import volume_paths
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
+    ClassVolumes,
     Disputed,
     HypothesesHere,
+    LargerSmaller,
     Request,
     Result,
     Show,
@@ -125,6 +128,23 @@ def test_places_are_those_of_the_image(recorder: Recorder) -> None:
     assert second.centre == tuple(np.add(first.centre, (4, 10, 0)))
 
 
+def test_the_engine_finds_the_ways_to_larger_and_smaller(recorder: Recorder) -> None:
+    recorder.ask()
+    assert not recorder.of(LargerSmaller)
+    recorder.ask(paths=True)
+    (told,) = recorder.of(LargerSmaller)
+    expected = volume_paths(disks(SHAPE), CONTROLS, VOXEL_ML)
+    assert [list(one.volumes_ml) for one in told.paths] == [
+        list(one.volumes_ml) for one in expected
+    ]
+    # What is chosen along the way is a picture like any other, and the way stays the same.
+    larger = told.paths[1].chosen_at(CONTROLS, 2.0)
+    recorder.ask(larger, paths=True)
+    assert not recorder.of(LargerSmaller)
+    (volumes,) = recorder.of(ClassVolumes)
+    assert volumes.volumes_ml[1] == pytest.approx(told.paths[1].volume_at(2.0))
+
+
 # --- the state
 
 
@@ -135,10 +155,19 @@ def test_nothing_is_looked_for_unless_its_section_is_open() -> None:
     request = resolve(state, scene)
     assert request.here is None
     assert not request.disputed
-    state.display.open_sections |= {"here", "disputed"}
+    assert not request.paths
+    state.display.open_sections |= {"here", "disputed", "larger"}
     request = resolve(state, scene)
     assert request.here == PLACE
     assert request.disputed
+    assert request.paths
+
+
+def test_a_position_of_the_factors_is_chosen_like_a_latent_one() -> None:
+    state = ExplorerState()
+    state.controls.latent = (1.0, -0.5)
+    assert resolve(state, Scene(View(), n_coordinates=2)).controls.latent == (1.0, -0.5)
+    assert resolve(state, Scene(View(), n_coordinates=3)).controls.latent == ()
 
 
 def test_a_place_is_seen_from_the_region_that_was_segmented() -> None:

@@ -162,8 +162,8 @@ class Controls(Settings):
     latent: tuple[Coordinate, ...] = Field(
         (),
         title="Latent position",
-        description="A chosen position in the latent space instead of a sample, in standard "
-        "deviations of the latent prior from its mean. Empty: the sample.",
+        description="A chosen position in the latent space, or of the factors of a low-rank "
+        "normal, instead of a sample, in standard deviations from the mean. Empty: the sample.",
     )
 
     @property
@@ -195,14 +195,15 @@ class Controls(Settings):
         Raises
         ------
         ConfigError
-            If a latent position was chosen that the distribution does not have.
+            If a position was chosen that the distribution does not have.
         """
-        if noise.position and len(noise.position) != distribution.n_latents:
-            has = f"has {distribution.n_latents} latent dimensions"
+        if noise.position and len(noise.position) != distribution.n_coordinates:
+            n_latents, n_coordinates = distribution.n_latents, distribution.n_coordinates
+            has = f"has {n_latents} latent dimensions" if n_latents else "has no latent space"
+            has += f" but {n_coordinates} factors" if n_coordinates > n_latents else ""
             raise ConfigError(
                 f"A latent position with {len(noise.position)} coordinates was chosen, but the "
-                f"model {has if distribution.n_latents else 'has no latent space'}. Choose a "
-                "sample instead."
+                f"model {has}. Choose a sample instead."
             )
         return replace(noise, scale=self.temperature) if distribution.tempers_noise else noise
 

@@ -55,6 +55,14 @@ class LogitDistribution(Protocol):
         """Dimensions of the latent space L; 0 where there is none to choose a position in."""
         ...
 
+    @property
+    def n_coordinates(self) -> int:
+        """Coordinates of a position that can be chosen in place of a sample; 0: there are none.
+
+        Those of the latent space, or the factors of a low-rank normal, all standard normal.
+        """
+        ...
+
     def mean(self, region: Region | None = None) -> Tensor:
         """Mean logits of a region, ``(C, *region)``, float32."""
         ...

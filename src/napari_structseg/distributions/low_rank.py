@@ -132,6 +132,11 @@ class LowRankNormal(SampledDistribution):
         """0: there is no latent space."""
         return 0
 
+    @property
+    def n_coordinates(self) -> int:
+        """The rank: a chosen position is of the factors, and is pictured without voxel noise."""
+        return self.rank
+
     def mean(self, region: Region | None = None) -> Tensor:
         """Mean logits mu of a region, ``(C, *region)``, float32."""
         return self._mean[self._index(region)].float()

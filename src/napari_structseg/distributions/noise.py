@@ -105,9 +105,12 @@ class Noise:
         Returns
         -------
         Tensor
-            ``(C, *region)``, float32.
+            ``(C, *region)``, float32. Zero where a position was chosen: it says nothing of single
+            voxels, and what is pictured there is the mean given the factors.
         """
         region = whole(spatial_shape) if region is None else region
+        if self.position:
+            return torch.zeros((n_classes, *region_shape(spatial_shape, region)), device=device)
         index = torch.from_numpy(_flat_index(spatial_shape, region)).to(device)
         n_voxels = math.prod(spatial_shape)
         key = self._key(_VOXEL_STREAM)
@@ -151,6 +154,8 @@ class Noise:
         spatial_shape: Sequence[int],
         voxels: npt.NDArray[np.int64],
     ) -> Tensor:
+        if self.position:
+            return torch.zeros((n_classes, len(voxels)))
         n_voxels = math.prod(spatial_shape)
         # Counters wrap beyond 2^32 voxels, as those of a region do.
         index = torch.from_numpy(voxels.astype(np.uint32).view(np.int32))

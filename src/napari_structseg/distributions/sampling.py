@@ -60,6 +60,11 @@ class SampledDistribution(LogitDistribution, Protocol):
     calibrated: Spread | None = None
     domain: DomainCheck | None = None
 
+    @property
+    def n_coordinates(self) -> int:
+        """As many as there are latent dimensions, unless a kind says otherwise."""
+        return self.n_latents
+
     def sample(
         self,
         n: int = N_SAMPLES,

@@ -72,6 +72,11 @@ class SliceStack(SampledDistribution):
         """As for the slices: a position is in standard deviations of each one's own prior."""
         return self._slices[0].n_latents
 
+    @property
+    def n_coordinates(self) -> int:
+        """As for the slices: all of them have the same position."""
+        return self._slices[0].n_coordinates
+
     def mean(self, region: Region | None = None) -> Tensor:
         """Mean logits of a region, ``(C, *region)``, float32."""
         slices, plane = self._cut(region)

@@ -23,6 +23,7 @@ from napari_structseg.render.hypotheses import Hypotheses
 from napari_structseg.render.local_hypotheses import LocalHypotheses
 from napari_structseg.render.places import Place
 from napari_structseg.render.summaries import DEFAULT_SAMPLES
+from napari_structseg.render.volume_paths import VolumePath
 
 
 class Show(StrEnum):
@@ -111,6 +112,8 @@ class Request:
         Whether disputed regions are looked for.
     strokes
         What the user has said of the image, on the voxels of the distribution; None: nothing.
+    paths
+        Whether the ways are looked for along which the volume of each class changes most.
     """
 
     controls: Controls
@@ -128,6 +131,7 @@ class Request:
     here: Place | None = None
     disputed: bool = False
     strokes: Strokes | None = None
+    paths: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +312,23 @@ class StrokesExplained:
 
 
 @dataclass(frozen=True, slots=True)
+class LargerSmaller:
+    """Along which way the volume of each class changes most, by the model alone.
+
+    Attributes
+    ----------
+    paths
+        One for each class, in label order.
+    request
+        What they answer: seed, temperature and class scales are its own.
+    """
+
+    generation: int
+    paths: tuple[VolumePath, ...]
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
 class LatentSpace:
     """Directions of a latent space by how much they change the segmentation.
 
@@ -385,6 +406,7 @@ Result = (
     | StrokesExplained
     | HypothesesHere
     | Disputed
+    | LargerSmaller
     | LatentSpace
     | Lines
     | MapRegion

@@ -39,6 +39,9 @@ class Scene:
         Whether samples differ from the mean.
     n_latents
         Dimensions of the latent space; 0: there is none.
+    n_coordinates
+        Coordinates of a position that can be chosen, where they are no latents: see
+        :attr:`LogitDistribution.n_coordinates`.
     has_prior
         Whether an MRF can refine the labels.
     thumbnail_size
@@ -53,6 +56,7 @@ class Scene:
     n_classes: int = 2
     is_stochastic: bool = True
     n_latents: int = 0
+    n_coordinates: int = 0
     has_prior: bool = False
     thumbnail_size: int = 128
     region: Region | None = None
@@ -75,7 +79,8 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
         What there is to look at.
     """
     display, controls = state.display, state.controls.frozen()
-    if not scene.is_stochastic or (controls.latent and len(controls.latent) != scene.n_latents):
+    n_coordinates = scene.n_coordinates or scene.n_latents
+    if not scene.is_stochastic or (controls.latent and len(controls.latent) != n_coordinates):
         controls = controls.model_copy(update={"sample": MEAN, "latent": ()})
     if controls.class_scale and len(controls.class_scale) != scene.n_classes:
         controls = controls.model_copy(update={"class_scale": ()})
@@ -98,6 +103,7 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
         here=here,
         disputed="disputed" in display.open_sections,
         strokes=_strokes_in(state.correction.strokes, scene),
+        paths="larger" in display.open_sections,
     )
 
 
@@ -125,6 +131,7 @@ class Part(Enum):
     MODE_THUMBNAILS = "pictures of the modes"
     HERE = "hypotheses of one place"
     DISPUTED = "disputed regions"
+    PATHS = "larger and smaller"
     VOLUME = "labels of the whole image"
     CLASS_VOLUMES = "volumes of the classes"
     MAP = "entropy or agreement of the whole image"
@@ -209,6 +216,12 @@ def _disputed_key(request: Request) -> Hashable:
     return of_all_samples(request), request.n_samples
 
 
+def _paths_key(request: Request) -> Hashable:
+    if not request.paths:
+        return None
+    return of_all_samples(request), request.n_grouped
+
+
 def _map_key(request: Request) -> Hashable:
     if not request.view.volume or request.show not in MAPS:
         return None
@@ -232,6 +245,7 @@ KEYS: dict[Part, Callable[[Request], Hashable]] = {
     Part.MODE_THUMBNAILS: _mode_thumbnails_key,
     Part.HERE: _here_key,
     Part.DISPUTED: _disputed_key,
+    Part.PATHS: _paths_key,
     Part.VOLUME: of_labels,
     Part.CLASS_VOLUMES: of_labels,
     Part.MAP: _map_key,

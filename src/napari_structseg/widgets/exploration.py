@@ -252,6 +252,7 @@ class Exploration:
             n_classes=distribution.n_classes,
             is_stochastic=self.is_stochastic,
             n_latents=distribution.n_latents,
+            n_coordinates=distribution.n_coordinates,
             has_prior=self.prior is not None,
             thumbnail_size=THUMBNAIL_SIZE,
             region=self.region if self._is_part else None,

@@ -321,8 +321,10 @@ class ExploreWidget(DockLayout):
             says = f"Sample {chosen.number} of seed {self.state.controls.seed}"
         elif isinstance(chosen, Mean):
             says = "The mean"
-        else:
+        elif self.latent.n_latents:
             says = "A position in the latent space; double-click it for the mean"
+        else:
+            says = "A position between smaller and larger"
         self.status.say(says)
 
     def _say_iterations(self, _iterations: object = None) -> None:

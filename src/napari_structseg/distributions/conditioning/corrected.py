@@ -142,6 +142,11 @@ class Corrected(SampledDistribution):
         """As before: a chosen position is one of the latent prior, and stays what it was."""
         return self._inner.n_latents
 
+    @property
+    def n_coordinates(self) -> int:
+        """As before: a chosen position is corrected like the coordinates of a sample."""
+        return self._inner.n_coordinates
+
     def mean(self, region: Region | None = None) -> Tensor:
         """Mean logits of a region, ``(C, *region)``, float32."""
         return self._term.on_mean(self._inner.mean(region), region)

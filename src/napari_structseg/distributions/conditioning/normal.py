@@ -113,6 +113,11 @@ class ConditionedNormal(SampledDistribution):
         """0: there is no latent space."""
         return 0
 
+    @property
+    def n_coordinates(self) -> int:
+        """The rank: a chosen position is corrected like the factors of a sample."""
+        return len(self._base.factor)
+
     def mean(self, region: Region | None = None) -> Tensor:
         """Posterior mean of the logits, ``(C, *region)``, float32."""
         inside = whole(self.spatial_shape) if region is None else region

@@ -152,6 +152,7 @@ class Work:
             yield latent_space(distribution, generation)
         if distribution.is_stochastic:
             yield from subject.spread.steps(generation, request)
+            yield from subject.places.paths(generation, request)
             yield from subject.hypotheses.steps(generation, request)
         yield from self.volume(generation, request)
         if distribution.is_stochastic and not self.refines(request):
