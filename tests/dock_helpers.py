@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from napari.layers import Image as ImageLayer
 
+from napari_structseg.widgets.correct import CorrectWidget, make_correct_widget
 from napari_structseg.widgets.explore import ExploreWidget, make_explore_widget
 from tiny_models import tiny_model
 
@@ -83,3 +84,40 @@ def exploring(dock):
     dock.run()
     assert dock.widget.is_exploring(), dock.widget.banner.message
     return dock
+
+
+class CorrectDock(Dock):
+    """The Correct dock beside the other, in the same viewer."""
+
+    def __init__(self, dock: Dock) -> None:
+        self.__dict__.update(dock.__dict__)
+        self.correct: CorrectWidget = make_correct_widget(dock.viewer)
+        dock.viewer.window.add_dock_widget(self.correct, name="Correct the segmentation")
+
+    @property
+    def strokes(self):
+        """What was said, as the state has it."""
+        return self.widget.state.correction.strokes
+
+    @property
+    def book(self):
+        return self.correct.correcting.book
+
+    @property
+    def result(self) -> np.ndarray:
+        """The user's own labels."""
+        return self.book.correction.result.labels
+
+    def drag(self, layer, *places: tuple[int, ...]) -> None:
+        """Paint as a drag of the mouse over places of a layer does."""
+        with layer.block_history():
+            for place in places:
+                layer.paint(place, layer.selected_label if layer.mode != "erase" else 0)
+
+
+@pytest.fixture
+def correcting(exploring):
+    """Both docks after a run on a small image."""
+    made = CorrectDock(exploring)
+    yield made
+    made.correct.shut_down()

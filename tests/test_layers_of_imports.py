@@ -15,7 +15,7 @@ import napari_structseg
 
 ROOT = Path(napari_structseg.__file__).parent
 PACKAGE = "napari_structseg"
-DOCK = f"{PACKAGE}.widgets.explore"
+DOCKS = {f"{PACKAGE}.widgets.{name}" for name in ("explore", "correct")}
 COMMANDS = PluginManifest.from_file(ROOT / "napari.yaml").contributions.commands
 
 # From the ground up. A module imports from lower layers, and from its own package.
@@ -143,10 +143,10 @@ def test_a_package_below_the_widgets_loads_no_window(package: str) -> None:
     assert not loaded_after(statement) & WINDOWED
 
 
-# The dock itself computes; test_packaging shows that menus do not load it.
+# The docks themselves compute; test_packaging shows that menus do not load it.
 @pytest.mark.parametrize(
     "module",
-    sorted({command.python_name.partition(":")[0] for command in COMMANDS} - {DOCK}),
+    sorted({command.python_name.partition(":")[0] for command in COMMANDS} - DOCKS),
 )
 def test_opening_and_saving_files_loads_no_torch(module: str) -> None:
     assert "torch" not in loaded_after(f"import {module}")

@@ -86,7 +86,8 @@ widgets = [w.display_name for w in manager.iter_widgets() if w.plugin_name == "{
 items = [item.command for menu in manager.menus() for item in manager.iter_menu(menu)]
 print(*widgets, "torch" in sys.modules, "{DISTRIBUTION}.explore" in items, sep="|")
 """
-    assert run_in_fresh_interpreter(code).strip() == "Explore segmentations|False|True"
+    names = "Explore segmentations|Correct the segmentation"
+    assert run_in_fresh_interpreter(code).strip() == f"{names}|False|True"
 
 
 def test_nothing_below_the_doors_imports_qt_or_napari() -> None:

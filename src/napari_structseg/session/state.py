@@ -252,7 +252,7 @@ class DisplayState(_Evented):
         Field(
             description="Sections of the dock that are open: what is folded away is not computed."
         ),
-    ] = frozenset({"samples", "latent", "show", "spread"})
+    ] = frozenset({"samples", "latent", "show", "spread", "strokes", "result"})
 
     def fold(self, section: str, *, is_open: bool) -> None:
         """Open or close a section."""

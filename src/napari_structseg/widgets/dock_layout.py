@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QFrame, QScrollArea, QScrollBar, QVBoxLayout, QWidget
+from qtpy.QtCore import QSize
+from qtpy.QtWidgets import QScrollBar, QVBoxLayout, QWidget
 
 from napari_structseg.session.messages import (
     ClassVolumes,
@@ -30,6 +29,7 @@ from napari_structseg.widgets.panels.source_panel import SourcePanel
 from napari_structseg.widgets.panels.spread_panel import SpreadPanel
 from napari_structseg.widgets.panels.status_line import StatusLine
 from napari_structseg.widgets.panels.view_row import ViewRow
+from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
 from napari_structseg.widgets.parts.section import Hairline, Note, Section
 from napari_structseg.widgets.shortcuts import ShortcutList
 
@@ -47,29 +47,6 @@ _NOT_RUN = (
     "Press Run to segment the image. The model gives not one segmentation but a whole "
     "distribution of them; here you look around in it."
 )
-
-
-class _KeylessScrollArea(QScrollArea):
-    """Leaves keys, arrows above all, to the dock's shortcuts; never cuts off its right side."""
-
-    def minimumSizeHint(self) -> QSize:
-        """As wide as what is in it, in every font."""
-        page, bar = self.widget(), self.verticalScrollBar()
-        hint = super().minimumSizeHint()
-        if page is None or bar is None:
-            return hint
-        width = page.minimumSizeHint().width() + bar.sizeHint().width()
-        return QSize(max(width, hint.width()), hint.height())
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Follow what is in it."""
-        if event is not None and event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return bool(super().eventFilter(watched, event))
-
-    def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        if event is not None:
-            event.ignore()
 
 
 class DockLayout(QWidget):
@@ -118,10 +95,7 @@ class DockLayout(QWidget):
         bind(self, state.display, "open_sections", self._show_folds)
         bind(self, state.display, "orientation_letters", self.view_row.show_letters)
         self.view_row.letters_chosen.connect(self._on_letters)
-        self.scroll_area = _KeylessScrollArea()
-        self.scroll_area.setWidgetResizable(True)
-        self.scroll_area.setFrameShape(QFrame.Shape.NoFrame)
-        self.scroll_area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll_area = KeylessScrollArea()
         self.scroll_area.setWidget(self._make_page())
         self._reveals_keys = False
         self._scroll_bar = QScrollBar()

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QWidget
 from napari_structseg.session.history import History
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.controller import Controller
+from napari_structseg.widgets.correcting.correcting import Correcting
 from napari_structseg.widgets.keeping import in_words
 from napari_structseg.widgets.runs import Runs
 from napari_structseg.widgets.saving import Saving
@@ -34,13 +35,14 @@ class Session:
         self.history = History(state)
         self.controller.adopted.connect(self._on_adopted)
         self.saving = Saving(self.controller)
+        self.correcting = Correcting(self.controller)
         self.docks: list[QWidget] = []
 
     def is_busy(self) -> bool:
         """Whether a run is on, or anything is still to be computed, painted or saved."""
         if self.runs.job is not None or self.controller.is_loading or self.saving.is_busy():
             return True
-        if self.controller.keeping.is_busy():
+        if self.controller.keeping.is_busy() or self.correcting.is_busy():
             return True
         current = self.controller.current
         return current is not None and current.is_busy()
@@ -69,6 +71,7 @@ class Session:
         if not self.docks:
             self.history.close()
             self.saving.close()
+            self.correcting.close()
             self.runs.close(leaves_layers=leaves_layers)
             self.controller.close(leaves_layers=leaves_layers)
             del _SESSIONS[_itself(self.viewer)]

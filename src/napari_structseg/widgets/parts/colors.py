@@ -25,6 +25,8 @@ _MUTED = 0.62
 _FAINT = 0.35
 _LINE = 0.18
 _OWN = 0.7
+# Strokes that say background, in a colour that is as dark as the image there, are white.
+_DARK = 0.25
 
 
 def label_colors(classes: Sequence[ClassSpec]) -> RGBA:
@@ -32,6 +34,21 @@ def label_colors(classes: Sequence[ClassSpec]) -> RGBA:
     colors = np.array([QColor(one.color).getRgbF() for one in classes], np.float32)
     colors[0, 3] = 0
     return colors
+
+
+def stroke_colors(classes: Sequence[ClassSpec]) -> RGBA:
+    """Colours of strokes in label order, ``(C, 4)``: the background is seen, too."""
+    colors = np.array([QColor(one.color).getRgbF() for one in classes], np.float32)
+    if QColor(classes[0].color).lightnessF() < _DARK:
+        colors[0, :3] = 1
+    return colors
+
+
+def stroke_colormap(colors: RGBA) -> DirectLabelColormap:
+    """Of a layer of strokes: k + 1 in the colour of class k, ``(C, 4)``; 0 is transparent."""
+    table: dict[int | None, RGBA] = dict(enumerate(colors, start=1))
+    table[0] = table[None] = np.zeros(4, np.float32)
+    return DirectLabelColormap(color_dict=table)
 
 
 def label_colormap(colors: RGBA, opacities: Sequence[float]) -> DirectLabelColormap:

@@ -1,0 +1,185 @@
+"""The Correct dock: say what is wrong, look, take what is right, go on."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from napari.components import ViewerModel
+from qtpy.QtCore import QEvent, QSize
+from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_structseg.distributions import region_shape
+from napari_structseg.errors import StructSegError
+from napari_structseg.widgets.binding import bind, follow, let_go
+from napari_structseg.widgets.close_guard import CloseGuard
+from napari_structseg.widgets.exploration import Exploration
+from napari_structseg.widgets.panels.banner import ErrorBanner
+from napari_structseg.widgets.panels.history_row import HistoryRow
+from napari_structseg.widgets.panels.result_panel import ResultPanel
+from napari_structseg.widgets.panels.strokes_panel import StrokesPanel
+from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
+from napari_structseg.widgets.parts.measure import measure_of
+from napari_structseg.widgets.parts.section import Caption, Hairline, Note, Section
+from napari_structseg.widgets.sessions import join, state_of
+from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
+
+logger = logging.getLogger(__name__)
+
+_MARGIN = 8
+_SPACING = 6
+_SIZE = QSize(360, 560)
+_NAMES = ("strokes", "result")
+_NOTHING_SHOWN = (
+    "Open an image and run a model in Explore segmentations; what is wrong is put right here."
+)
+
+
+class CorrectWidget(QWidget):
+    """The dock: a view of the strokes and of the result of what is shown in its viewer.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer it is docked in. napari's menus go by this name.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        self._session = join(napari_viewer, self)
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self.state = state_of(napari_viewer)
+        self._is_closed = False
+        correcting = self.correcting = self._session.correcting
+        self.strokes = StrokesPanel(correcting)
+        self.result = ResultPanel(correcting)
+        self.history = HistoryRow(correcting)
+        self.banner = ErrorBanner()
+        self.hint = Caption()
+        self.welcome = Note(_NOTHING_SHOWN)
+        self.sections = (
+            Section("Strokes", self.strokes, self.strokes.tools),
+            Section("Result", self.result),
+        )
+        for name, section in zip(_NAMES, self.sections, strict=True):
+            section.header.toggled.connect(partial(self._on_fold, name))
+        bind(self, self.state.display, "open_sections", self._show_folds)
+        self._lay_out()
+        self._guard = CloseGuard(self, self._session.unsaved, self._save_unsaved)
+        delete_closed_windows_at_exit()
+        controller = self._session.controller
+        for signal, hear in (
+            (controller.adopted, self._on_adopted),
+            (controller.failed, self._show_error),
+            (controller.said, self._say),
+        ):
+            follow(self, signal, hear)
+        # A bound method would be disconnected before the signal comes.
+        self.destroyed.connect(lambda: self.shut_down(leaves_layers=False))
+        self._on_adopted(controller.current, is_continued=False)
+
+    def is_busy(self) -> bool:
+        """Whether anything is still to be computed, painted or saved."""
+        return not self._is_closed and self._session.is_busy()
+
+    def sizeHint(self) -> QSize:
+        """As wide as the buttons need."""
+        return _SIZE
+
+    def shut_down(self, *, leaves_layers: bool = True) -> None:
+        """Let go of the viewer, for good; see `ExploreWidget.shut_down`."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        let_go(self)
+        if leaves_layers:
+            self._guard.let_go()
+        self._session.leave(self, leaves_layers=leaves_layers)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Ask before the window closes that the dock is in now."""
+        super().showEvent(event)
+        if not self._is_closed:
+            self._guard.watch(self)
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Shut down where the dock is a window of its own."""
+        self.shut_down()
+        super().closeEvent(event)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Shut down when napari takes the dock out of its window: it never comes back."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.shut_down()
+            self.deleteLater()
+        return bool(super().event(event))
+
+    def _lay_out(self) -> None:
+        page = QWidget()
+        inside = QVBoxLayout(page)
+        inside.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
+        inside.setSpacing(_SPACING)
+        for widget in (self.welcome, *self.sections):
+            inside.addWidget(widget)
+        inside.addStretch(1)
+        self.scroll_area = KeylessScrollArea()
+        self.scroll_area.setWidget(page)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(_MARGIN, 4, _MARGIN, 4)
+        foot.setSpacing(4)
+        foot.addWidget(self.history)
+        foot.addWidget(self.hint)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.scroll_area, 1)
+        layout.addWidget(self.banner)
+        layout.addWidget(Hairline())
+        layout.addLayout(foot)
+
+    def _on_adopted(self, exploration: Exploration | None, is_continued: bool) -> None:
+        is_shown = exploration is not None
+        self.welcome.setVisible(not is_shown)
+        for section in self.sections:
+            section.setVisible(is_shown)
+        self.history.setVisible(is_shown)
+        if exploration is None or is_continued:
+            return
+        sizes = region_shape(exploration.image.spatial_shape, exploration.region)
+        measure = measure_of(exploration.image, sizes, self.state.source.spacing)
+        self.strokes.set_classes(exploration.spec.classes)
+        self.result.set_classes(
+            exploration.spec.classes, measure, exploration.image.voxel_volume_ml
+        )
+
+    def _show_error(self, error: Exception | None) -> None:
+        if error is None:
+            self.banner.dismiss()
+        elif isinstance(error, StructSegError):
+            self.banner.show_error(str(error))
+        else:
+            logger.error("correcting failed", exc_info=error)
+            self.banner.show_error(
+                f"The computation failed: {error}. If it goes on, please report it with the log "
+                "that napari prints."
+            )
+
+    def _say(self, text: str) -> None:
+        self.hint.setText(text)
+        self.hint.setToolTip(text)
+
+    def _save_unsaved(self) -> None:
+        self._say("Save the layer with File ▸ Save Selected Layers…")
+
+    def _on_fold(self, name: str, is_open: bool) -> None:
+        self.state.display.fold(name, is_open=is_open)
+
+    def _show_folds(self, open_sections: frozenset[str]) -> None:
+        for name, section in zip(_NAMES, self.sections, strict=True):
+            section.set_open(name in open_sections)
+
+
+# As the manifest calls it. napari looks for the viewer among the parameters of a class, not of
+# a function.
+make_correct_widget = CorrectWidget

@@ -1,0 +1,103 @@
+"""Strokes and results of all images of one viewer, and which of them is worked on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_structseg.distributions import Strokes
+from napari_structseg.widgets.controller import Controller
+from napari_structseg.widgets.correcting.book import Book
+from napari_structseg.widgets.correcting.resulting import Resulting
+from napari_structseg.widgets.correcting.stroking import Stroking
+from napari_structseg.widgets.exploration import Exploration
+
+
+class Correcting:
+    """What is said and kept by hand, shared by all docks of a viewer.
+
+    Parameters
+    ----------
+    controller
+        Knows what is shown.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        say, fail = controller.said.emit, controller.failed.emit
+        self._books: list[Book] = []
+        self.result = Resulting(controller.viewer, say, fail)
+        self.strokes = Stroking(
+            controller.viewer, controller.state.correction, say, self.result.undo, self.result.redo
+        )
+        self.strokes.committed.connect(self.result.record_strokes)
+        self.result.took_back.connect(self._on_took_back)
+        controller.adopted.connect(self._on_adopted)
+        controller.viewer.layers.events.removed.connect(self._on_removed)
+        if controller.current is not None:
+            self._on_adopted(controller.current, is_continued=False)
+
+    @property
+    def book(self) -> Book | None:
+        """What belongs to the image that is shown; None: nothing is shown."""
+        return self.result.book
+
+    @property
+    def exploration(self) -> Exploration | None:
+        """What is shown."""
+        return self._controller.current
+
+    def is_busy(self) -> bool:
+        """Whether anything that was painted or asked for is not done yet."""
+        return self.strokes.is_reading or self.result.is_busy()
+
+    def close(self) -> None:
+        """Let go of the viewer; its layers stay."""
+        self._controller.adopted.disconnect(self._on_adopted)
+        self._controller.viewer.layers.events.removed.disconnect(self._on_removed)
+        self.strokes.close()
+        self.result.close()
+        for book in self._books:
+            for layer in book.layers:
+                layer.touched = layer.painted = layer.undone = layer.redone = None
+        self._books.clear()
+
+    def _on_adopted(self, exploration: Exploration | None, is_continued: bool) -> None:
+        if exploration is not None and is_continued:
+            self.result.open(self.book, exploration)
+            self.strokes.open(self.book, exploration)
+            return
+        book = None if exploration is None else self._book_of(exploration)
+        if book is not self.book:
+            if self.book is not None:
+                self.book.hide()
+            if book is not None:
+                book.bring_back()
+        self.result.open(book, exploration)
+        self.strokes.open(book, exploration)
+
+    def _book_of(self, exploration: Exploration) -> Book:
+        for book in self._books:
+            if book.is_for(exploration):
+                return book
+        book = Book.of(exploration)
+        self.result.listen_to(book)
+        self._books.append(book)
+        return book
+
+    def _on_took_back(self, book: Book, strokes: Strokes) -> None:
+        if book is self.book:
+            self.strokes.show(strokes)
+        else:
+            book.strokes = strokes
+
+    def _on_removed(self, event: Any) -> None:  # noqa: ANN401 -- napari's events are untyped
+        for book in self._books:
+            if event.value is book.strokes_layer and book is self.book:
+                book.strokes_layer = None
+                self.strokes.clear()
+            book.forget_deleted(self._controller.viewer)
+        viewer = self._controller.viewer
+        self._books = [
+            one for one in self._books if one.image_layer in viewer.layers or one is self.book
+        ]
+        self.result.changed.emit()

@@ -1,0 +1,45 @@
+"""A button for a class, in its colour."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
+from qtpy.QtWidgets import QPushButton, QSizePolicy, QWidget
+
+_SIDE = 12
+
+
+class ClassButton(QPushButton):
+    """A checkable button with a swatch and a name.
+
+    Parameters
+    ----------
+    name
+        As it is written.
+    color
+        Of the swatch.
+    tip
+        What the button does.
+    """
+
+    def __init__(self, name: str, color: QColor, tip: str, parent: QWidget | None = None) -> None:
+        super().__init__(_swatch(color), name, parent)
+        self.setCheckable(True)
+        self.setToolTip(tip)
+        self.setIconSize(QSize(_SIDE, _SIDE))
+        self.setStyleSheet("QPushButton { padding: 3px 6px; text-align: left; }")
+        # A long name is cut rather than the dock made wider.
+        self.setMinimumWidth(60)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+
+def _swatch(color: QColor) -> QIcon:
+    picture = QPixmap(_SIDE, _SIDE)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setBrush(color)
+    painter.setPen(QColor(128, 128, 128))
+    painter.drawRoundedRect(QRectF(0.5, 0.5, _SIDE - 1, _SIDE - 1), 2, 2)
+    painter.end()
+    return QIcon(picture)

@@ -1,0 +1,102 @@
+"""The two layers that are the user's own: strokes, and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from napari.components import ViewerModel
+from napari.layers import Layer
+
+from napari_structseg.layer_geometry import GEOMETRY_KEY, TRANSFORM_KEY
+from napari_structseg.models import ClassSpec
+from napari_structseg.widgets.parts.colors import (
+    LABEL_OPACITY,
+    display_name,
+    label_colormap,
+    label_colors,
+    stroke_colormap,
+    stroke_colors,
+)
+from napari_structseg.widgets.viewer.layer_making import RESULT_KEY
+from napari_structseg.widgets.viewer.layers import ResultLayers
+from napari_structseg.widgets.viewer.painted import Labels
+
+_STROKE_OPACITY = 0.9
+_STROKE_BRUSH = 3
+_RESULT_BRUSH = 8
+
+
+def make_strokes_layer(layers: ResultLayers, classes: Sequence[ClassSpec]) -> Labels:
+    """An empty layer of strokes: 0 where nothing was said, k + 1 for class k.
+
+    Parameters
+    ----------
+    layers
+        Of the same image: it lies as they do, and is saved on the same grid.
+    classes
+        In whose colours is painted.
+    """
+    layer = _make(layers, np.zeros(layers.segmentation.data.shape, np.uint8), "Strokes")
+    layer.colormap = stroke_colormap(stroke_colors(classes))
+    layer.features = {"class": ["", *(display_name(one) for one in classes)]}
+    layer.opacity = _STROKE_OPACITY
+    layer.brush_size = _STROKE_BRUSH
+    layer.selected_label = 1
+    return layer
+
+
+def make_result_layer(
+    layers: ResultLayers, classes: Sequence[ClassSpec], labels: npt.NDArray[np.uint8]
+) -> Labels:
+    """A layer of the user's own labels, which is painted on with napari's own tools.
+
+    Parameters
+    ----------
+    layers
+        Of the same image.
+    classes
+        For its colours.
+    labels
+        ``(*spatial)``. The layer has a copy.
+    """
+    layer = _make(layers, labels.copy(), "Result")
+    layer.colormap = label_colormap(label_colors(classes), (1.0,) * len(classes))
+    layer.features = {"class": [display_name(one) for one in classes]}
+    layer.brush_size = _RESULT_BRUSH
+    layer.selected_label = min(1, len(classes) - 1)
+    return layer
+
+
+def add_above(viewer: ViewerModel, layer: Layer, below: Sequence[Layer]) -> None:
+    """Put a layer above some others; the selection stays the user's."""
+    present = viewer.layers
+    selected, active = set(present.selection), present.selection.active
+    present.insert(
+        1 + max((present.index(one) for one in below if one in present), default=-1), layer
+    )
+    # napari selects what is added.
+    present.selection.clear()
+    present.selection.update(selected)
+    present.selection.active = active
+
+
+def _make(layers: ResultLayers, labels: npt.NDArray[np.uint8], name: str) -> Labels:
+    like = layers.segmentation
+    return Labels(
+        labels,
+        name=name,
+        opacity=LABEL_OPACITY,
+        scale=like.scale,
+        translate=like.translate,
+        rotate=like.rotate,
+        shear=like.shear,
+        affine=like.affine,
+        units=like.units,
+        axis_labels=like.axis_labels,
+        metadata={
+            RESULT_KEY: True,
+            **{key: like.metadata[key] for key in (GEOMETRY_KEY, TRANSFORM_KEY)},
+        },
+    )

@@ -1,0 +1,181 @@
+"""Strokes: what is painted in the layer is what the state says, and can be taken back."""
+
+from __future__ import annotations
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QWidget
+
+import napari_structseg as ss
+from dock_helpers import brain, correcting, dock, exploring  # noqa: F401 -- fixtures
+from napari_structseg.distributions import Strokes
+
+
+def said(made) -> np.ndarray:
+    """The strokes of the state as an array, k + 1 for class k."""
+    shape = made.book.strokes.shape
+    return np.zeros(shape, np.uint16) if made.strokes is None else made.strokes.to_array()
+
+
+def test_a_class_button_takes_the_brush_of_its_class(correcting) -> None:
+    viewer, strokes = correcting.viewer, correcting.correct.strokes
+    assert "Strokes" not in viewer.layers
+    strokes.class_buttons[2].click()
+    layer = viewer.layers["Strokes"]
+    assert viewer.layers.selection.active.name == "Strokes"
+    assert (layer.mode, layer.selected_label) == ("paint", 3)
+    assert [button.isChecked() for button in strokes.class_buttons] == [False, False, True, False]
+    layer.selected_label = 1
+    assert strokes.class_buttons[0].isChecked()
+    strokes.erase_button.click()
+    assert layer.mode == "erase"
+    assert not any(button.isChecked() for button in strokes.class_buttons)
+    # It lies as the image does, and is no image itself.
+    assert tuple(layer.scale) == (2, 1, 1)
+    assert correcting.widget.state.source.image == "T1"
+
+
+def test_every_drag_is_one_entry_that_undo_takes_back(correcting) -> None:
+    panel = correcting.correct.strokes
+    panel.class_buttons[1].click()
+    layer = correcting.viewer.layers["Strokes"]
+    correcting.drag(layer, (4, 8, 8), (4, 9, 9))
+    first = said(correcting)
+    assert np.array_equal(first, layer.data)
+    assert first.any()
+    panel.class_buttons[3].click()
+    panel.ball_box.setChecked(True)
+    correcting.drag(layer, (7, 10, 10))
+    second = said(correcting)
+    assert len(np.unique(np.nonzero(second)[0])) > 1
+    panel.erase_button.click()
+    panel.ball_box.setChecked(False)
+    correcting.drag(layer, (4, 8, 8))
+    third = said(correcting)
+    assert 0 < np.count_nonzero(third) < np.count_nonzero(second)
+    correcting.settle()
+    history = correcting.correct.history
+    for name, before in (
+        ("erase strokes", second),
+        ("stroke: White matter", first),
+        ("stroke: CSF", np.zeros_like(first)),
+    ):
+        assert history.undo_button.text() == f"Undo: {name}"
+        layer.undo()
+        correcting.settle()
+        assert np.array_equal(said(correcting), before)
+        assert np.array_equal(layer.data, before)
+        assert history.redo_button.text() == f"Redo: {name}"
+    assert correcting.strokes is None
+    assert not history.undo_button.isEnabled()
+    for after in (first, second, third):
+        layer.redo()
+        correcting.settle()
+        assert np.array_equal(layer.data, after)
+    panel.clear_button.click()
+    assert not layer.data.any()
+    assert correcting.strokes is None
+    correcting.settle()
+    history.undo_button.click()
+    correcting.settle()
+    assert np.array_equal(said(correcting), third)
+
+
+def test_the_state_follows_while_the_brush_moves(correcting) -> None:
+    correcting.correct.strokes.class_buttons[1].click()
+    layer = correcting.viewer.layers["Strokes"]
+    with layer.block_history():
+        layer.paint((4, 8, 8), 2)
+        correcting.wait(lambda: np.array_equal(said(correcting), layer.data))
+        layer.paint((4, 12, 8), 2)
+        correcting.wait(lambda: np.array_equal(said(correcting), layer.data))
+        assert correcting.book.correction.past.undo_name is None
+    correcting.settle()
+    assert len(correcting.book.correction.past.done) == 1
+
+
+def test_fill_and_arrays_of_scripts_are_read_too(correcting) -> None:
+    correcting.correct.strokes.class_buttons[1].click()
+    layer = correcting.viewer.layers["Strokes"]
+    layer.fill((3, 5, 5), 4)
+    assert np.count_nonzero(said(correcting)) == layer.data[3].size
+    layer.data_setitem((np.array([5, 6]), np.array([1, 2]), np.array([3, 4])), 2)
+    assert np.array_equal(said(correcting), layer.data)
+    data = np.zeros_like(layer.data)
+    data[2, 3, 4] = 3
+    layer.data = data.copy()
+    assert np.array_equal(said(correcting), data)
+    # Seven is no class.
+    layer.data_setitem((np.array([5]), np.array([1]), np.array([3])), 7)
+    assert np.array_equal(said(correcting), data)
+    assert "No class has the value 7" in correcting.correct.hint.text()
+
+
+def test_what_a_script_says_is_seen_and_can_be_undone(correcting) -> None:
+    shape = correcting.book.strokes.shape
+    strokes = Strokes(shape, np.array([3, 70, 71]), np.array([1, 0, 3], np.uint8))
+    correcting.widget.state.correction.strokes = strokes
+    correcting.settle()
+    layer = correcting.viewer.layers["Strokes"]
+    assert np.array_equal(layer.data, strokes.to_array())
+    correcting.widget.state.correction.strokes = None
+    correcting.settle()
+    assert not layer.data.any()
+    layer.undo()
+    correcting.settle()
+    assert correcting.strokes == strokes
+
+
+def test_strokes_belong_to_their_image(correcting) -> None:
+    first = correcting.viewer.layers["T1"]
+    correcting.correct.strokes.class_buttons[1].click()
+    layer = correcting.viewer.layers["Strokes"]
+    correcting.drag(layer, (4, 8, 8))
+    strokes = correcting.strokes
+    correcting.widget.source.choose_image(correcting.add_image(brain(seed=3), name="T2"))
+    assert not layer.visible
+    correcting.run()
+    assert correcting.strokes is None
+    assert correcting.correct.strokes.caption.text() == ""
+    correcting.widget.source.choose_image(first)
+    correcting.settle()
+    assert layer.visible
+    assert correcting.strokes == strokes
+
+
+def test_a_deleted_layer_of_strokes_says_nothing_until_undo(correcting) -> None:
+    correcting.correct.strokes.class_buttons[1].click()
+    correcting.drag(correcting.viewer.layers["Strokes"], (4, 8, 8))
+    strokes = correcting.strokes
+    correcting.viewer.layers.remove("Strokes")
+    correcting.settle()
+    assert correcting.strokes is None
+    correcting.correct.history.undo_button.click()
+    correcting.settle()
+    assert correcting.strokes == strokes
+    assert np.array_equal(correcting.viewer.layers["Strokes"].data, strokes.to_array())
+
+
+def test_a_stroke_of_the_mouse_leaves_view_and_camera_as_they_are(correcting) -> None:
+    viewer, window = correcting.viewer, correcting.widget.window()
+    with correcting.qtbot.waitExposed(window):
+        window.show()
+    correcting.correct.strokes.class_buttons[2].click()
+    layer, camera = viewer.layers["Strokes"], viewer.scene.camera
+    before = tuple(camera.center), camera.zoom, tuple(viewer.dims.current_step)
+    found = window.findChildren(QWidget)
+    canvas = next(one for one in found if type(one).__name__ == "CanvasBackendDesktop")
+    left, centre = Qt.MouseButton.LeftButton, canvas.rect().center()
+    correcting.qtbot.mousePress(canvas, left, pos=centre)
+    correcting.qtbot.mouseMove(canvas, centre)
+    correcting.qtbot.mouseRelease(canvas, left, pos=centre)
+    correcting.settle()
+    assert correcting.strokes is not None
+    assert set(correcting.strokes.labels) == {2}
+    assert set(correcting.strokes.positions[:, 0]) == {viewer.dims.current_step[0]}
+    # Control and Z are the keys of the layer while it is the one that is painted on.
+    correcting.qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    correcting.wait(lambda: correcting.strokes is None)
+    assert not layer.data.any()
+    assert (tuple(camera.center), camera.zoom, tuple(viewer.dims.current_step)) == before
+    assert ss.explorer(viewer).controls.sample == 0
