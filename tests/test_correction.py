@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from correction_helpers import N_CLASSES, SHAPES, act, act_or_undo, labelling, snapshot, strokes_of
 from napari_structseg.correction.actions import Correction
@@ -142,6 +143,22 @@ def test_voxels_that_touch_at_a_corner_are_neighbours_where_asked() -> None:
     assert np.argwhere(flat).tolist() == [[1, 1], [1, 2]]
 
 
+@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize("shape", [(90, 70), (30, 40, 50)])
+def test_components_are_those_of_the_whole_image(shape: tuple[int, ...], diagonal: bool) -> None:
+    random = np.random.default_rng(len(shape))
+    # At this density, components are neither single voxels nor everything.
+    density = {(2, False): 0.58, (2, True): 0.4, (3, False): 0.31, (3, True): 0.1}
+    labels = (random.random(shape) < density[len(shape), diagonal]).astype(np.uint8)
+    structure = ndimage.generate_binary_structure(len(shape), len(shape) if diagonal else 1)
+    numbered = ndimage.label(labels, structure)[0]
+    sizes = np.bincount(numbered.ravel())[1:]
+    for number in (*np.argsort(sizes)[-4:], *np.argsort(sizes)[:4]):
+        expected = numbered == number + 1
+        voxel = tuple(random.permutation(np.argwhere(expected))[0])
+        assert np.array_equal(component_at(labels, voxel, diagonal=diagonal), expected)
+
+
 def test_an_accepted_component_is_as_it_is_in_the_labelling() -> None:
     mine, other = (np.zeros((1, 8, 8), np.uint8) for _ in range(2))
     mine[0, 1:5, 1:5] = 1
@@ -208,9 +225,13 @@ def test_a_class_that_does_not_exist_is_refused_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("n_labels", [2, 5, 256])
-def test_a_difference_turns_either_array_into_the_other(n_labels: int) -> None:
+# The last one is larger than what is worked on at a time, and no multiple of 8.
+@pytest.mark.parametrize("shape", [(6, 7, 9), (11, 211, 301)])
+def test_a_difference_turns_either_array_into_the_other(
+    shape: tuple[int, ...], n_labels: int
+) -> None:
     random = np.random.default_rng(n_labels)
-    before, after = (random.integers(0, n_labels, (6, 7, 9)).astype(np.uint8) for _ in range(2))
+    before, after = (random.integers(0, n_labels, shape).astype(np.uint8) for _ in range(2))
     change = VolumeDifference.between(before, after)
     assert change is not None
     array = before.copy()

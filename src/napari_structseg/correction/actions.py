@@ -129,7 +129,7 @@ class Correction:
         if region is not None:
             keep |= ~region[box]
         after = np.where(keep, before, source[box])
-        return self._do(self._entry_of_labels(name, box, after, details))
+        return self._set_labels(name, box, after, details)
 
     def accept_component(
         self,
@@ -210,7 +210,7 @@ class Correction:
         after = self.result.labels[box].copy()
         inside = tuple(one - part.start for one, part in zip(positions, box, strict=True))
         after[inside] = values
-        return self._do(self._entry_of_labels(name, box, after, _NOTHING))
+        return self._set_labels(name, box, after, _NOTHING)
 
     def painted(
         self,
@@ -345,21 +345,21 @@ class Correction:
         elif (self.undo() if event.kind == "undo" else self.redo()) is None:
             raise InputError(f"There is nothing to {event.kind}.")
 
-    def _entry_of_labels(
+    def _set_labels(
         self, name: str, box: Region, after: npt.NDArray[np.uint8], details: Mapping[str, Json]
-    ) -> Entry:
+    ) -> Entry | None:
         before = self.result.labels[box]
         change = VolumeDifference.between(before, after, tuple(part.start for part in box))
         if change is None:
-            return Entry(name, details)
+            return None
         gains = counts_of(after, self.result.n_classes) - counts_of(before, self.result.n_classes)
-        return Entry(name, details, labels=change, gains=tuple(gains.tolist()))
+        return self._do(Entry(name, details, labels=change, gains=tuple(gains.tolist())))
 
     def _do(self, entry: Entry) -> Entry | None:
         if entry.is_empty:
             return None
         # Raises here what would only fail when it is written to disk.
-        json.dumps(entry.details, allow_nan=False)
+        json.dumps(dict(entry.details), allow_nan=False)
         self._apply(entry, is_forward=True)
         self.past.add(entry)
         self._tell("do", entry)

@@ -20,6 +20,8 @@ from napari_structseg.distributions.region import Region
 from napari_structseg.errors import InputError
 
 _LEVEL = 1
+# Voxels that are worked on at a time, so that they stay in the cache; a multiple of 8.
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,7 @@ class VolumeDifference:
             return None
         inside = changed[box].reshape(-1)
         n_planes = int(inside.max()).bit_length()
-        planes = tuple(
-            zlib.compress(np.packbits((inside >> plane) & 1).data, _LEVEL)
-            for plane in range(n_planes)
-        )
+        planes = tuple(_packed_plane(inside, plane) for plane in range(n_planes))
         offset = origin or (0,) * before.ndim
         starts = tuple(first + part.start for first, part in zip(offset, box, strict=True))
         return cls(starts, tuple(part.stop - part.start for part in box), planes)
@@ -88,13 +87,13 @@ class VolumeDifference:
             If the planes are damaged; the array is left as it was.
         """
         n_voxels = math.prod(self.sizes)
-        changed: npt.NDArray[np.uint8] | None = None
-        for plane, packed in enumerate(self.planes):
-            bits = unpacked(packed, (n_voxels + 7) // 8)
-            values = np.unpackbits(bits, count=n_voxels)
-            changed = values if changed is None else np.bitwise_or(changed, values << plane)
-        if changed is not None:
-            array[self.box] ^= changed.reshape(self.sizes)
+        planes = [unpacked(packed, (n_voxels + 7) // 8) for packed in self.planes]
+        inside = array[self.box]
+        n_in_row = math.prod(self.sizes[1:])
+        n_rows = max(1, _CHUNK // n_in_row)
+        for first in range(0, self.sizes[0], n_rows):
+            rows = inside[first : first + n_rows]
+            rows ^= _unpacked_part(planes, first * n_in_row, rows.size).reshape(rows.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +152,28 @@ class StrokesDifference:
             return Strokes(strokes.shape, voxels, (values - 1).astype(np.uint8))
         except ValueError as error:
             raise InputError(f"A change of strokes does not fit the strokes: {error}.") from error
+
+
+def _packed_plane(values: npt.NDArray[np.uint8], plane: int) -> bytes:
+    """One bit of each value, packed."""
+    packer = zlib.compressobj(_LEVEL)
+    parts = [
+        packer.compress(np.packbits((values[start : start + _CHUNK] >> plane) & 1).data)
+        for start in range(0, len(values), _CHUNK)
+    ]
+    return b"".join((*parts, packer.flush()))
+
+
+def _unpacked_part(
+    planes: list[npt.NDArray[np.uint8]], start: int, count: int
+) -> npt.NDArray[np.uint8]:
+    """Some of the values that planes of bits make up, ``(count,)``."""
+    values = np.zeros(count, np.uint8)
+    skipped = start % 8
+    for plane, packed in enumerate(planes):
+        some = packed[start // 8 : (start + count + 7) // 8]
+        values |= np.unpackbits(some, count=skipped + count)[skipped:] << plane
+    return values
 
 
 def box_of(array: npt.NDArray[Any]) -> Region | None:

@@ -110,7 +110,7 @@ class Journal:
                 for record in _records_of_work(work):
                     file.write(record)
             temporary.chmod(0o600)
-        # The file from before has no name any more.
+        # Of the file from before only this program still knows.
         self.close()
         self._file = self._path.open("ab")
         self._largest = self._shorten_beyond + 4 * self._file.tell()
