@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from napari_structseg.distributions.checks import check_finite
+from napari_structseg.distributions.conditioning.corrected import conditioned
+from napari_structseg.distributions.conditioning.members import (
+    ConditionedSet,
+    MemberEvidence,
+    MemberPosterior,
+)
+from napari_structseg.distributions.conditioning.settings import DEFAULT, Conditioning
+from napari_structseg.distributions.conditioning.voxels import index_of
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import compact
 from napari_structseg.distributions.region import Region, whole
 from napari_structseg.distributions.sampling import SampledDistribution
+from napari_structseg.distributions.strokes import Strokes
 
 
 def mean_of_members(members: Tensor) -> Tensor:
@@ -134,6 +145,29 @@ class FiniteSet(SampledDistribution):
         index = self._index(region)
         members = compact(self._members[(slice(None), *index)])
         return self._hand_on(FiniteSet(members, compact(self._mean[index]), checked=True))
+
+    def conditioned(
+        self, strokes: Strokes, settings: Conditioning = DEFAULT
+    ) -> SampledDistribution:
+        """The set, its members as probable as they agree with the strokes.
+
+        See :meth:`SampledDistribution.conditioned`, and :mod:`.conditioning`.
+        """
+        return conditioned(self, strokes, settings)
+
+    def evidence_at(self, voxels: npt.NDArray[np.int64]) -> MemberEvidence:
+        """The log-probabilities of some voxels of the flattened image, ``(n,)``."""
+        index = index_of(voxels, self.spatial_shape, self.device, 2)
+        return MemberEvidence(self._members[index].movedim(1, 2).cpu().double())
+
+    def given(
+        self,
+        posterior: MemberPosterior,
+        _voxels: npt.NDArray[np.int64],
+        _rows: npt.NDArray[np.int64],
+    ) -> ConditionedSet:
+        """The same members with other probabilities."""
+        return ConditionedSet(self._members, posterior)
 
     def _details(self) -> list[str]:
         return [f"{self.n_members} members"]

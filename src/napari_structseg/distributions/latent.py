@@ -7,15 +7,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from napari_structseg.distributions.checks import check_finite
 from napari_structseg.distributions.combination import Combination, decode
+from napari_structseg.distributions.conditioning.corrected import conditioned
+from napari_structseg.distributions.conditioning.decoder import ConditionedDecoder
+from napari_structseg.distributions.conditioning.latent import (
+    Features,
+    LatentEvidence,
+    LatentPosterior,
+)
+from napari_structseg.distributions.conditioning.settings import DEFAULT, Conditioning
+from napari_structseg.distributions.conditioning.voxels import index_of
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import CHUNK, chunks, compact
 from napari_structseg.distributions.region import Region, whole
 from napari_structseg.distributions.sampling import SampledDistribution
+from napari_structseg.distributions.strokes import Strokes
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +224,44 @@ class LatentDecoder(SampledDistribution):
             checked=True,
         )
         return self._hand_on(decoder)
+
+    def conditioned(
+        self, strokes: Strokes, settings: Conditioning = DEFAULT
+    ) -> SampledDistribution:
+        """The decoder, its positions weighed at the stroke voxels alone.
+
+        See :meth:`SampledDistribution.conditioned`, and :mod:`.conditioning`.
+        """
+        return conditioned(self, strokes, settings)
+
+    def evidence_at(self, voxels: npt.NDArray[np.int64]) -> LatentEvidence:
+        """The features of some voxels of the flattened image, ``(n,)``, on the processor."""
+        index = index_of(voxels, self.spatial_shape, self.device, 1)
+        layers = Combination(
+            **{
+                field.name: getattr(self._combination, field.name).cpu().float()
+                for field in fields(Combination)
+            }
+        )
+        inside = torch.ones(len(voxels), dtype=torch.bool)
+        if self._inside is not None:
+            inside = self._inside[index[1:]].cpu()
+        centre, sigma = self._prior.mean.cpu().float(), self._prior.sigma.cpu().float()
+        first, fixed = (part[index].cpu().float() for part in (self._first, self._mean))
+        return LatentEvidence((Features(layers, first, centre, sigma, fixed.T, inside),))
+
+    def given(
+        self,
+        posterior: LatentPosterior,
+        _voxels: npt.NDArray[np.int64],
+        _rows: npt.NDArray[np.int64],
+    ) -> ConditionedDecoder:
+        """The same decoder with another knowledge of where it is in its latent space."""
+        return ConditionedDecoder(self, posterior)
+
+    def decoded(self, latents: list[Tensor], region: Region | None = None) -> Tensor:
+        """Logits of a region at several latent vectors, ``(N, C, *region)``, float32."""
+        return self._beyond_mean(latents, region) + self.mean(region)
 
     def _details(self) -> list[str]:
         return [f"{self.n_latents} latent dimensions"]

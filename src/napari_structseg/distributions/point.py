@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from napari_structseg.distributions.checks import check_finite
+from napari_structseg.distributions.conditioning.corrected import conditioned
+from napari_structseg.distributions.conditioning.posterior import (
+    PointEvidence,
+    PointPosterior,
+)
+from napari_structseg.distributions.conditioning.settings import DEFAULT, Conditioning
+from napari_structseg.distributions.conditioning.voxels import index_of
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import compact
 from napari_structseg.distributions.region import Region, region_shape, whole
 from napari_structseg.distributions.sampling import SampledDistribution
+from napari_structseg.distributions.strokes import Strokes
 
 
 class PointLogits(SampledDistribution):
@@ -82,3 +92,26 @@ class PointLogits(SampledDistribution):
         """The point of a region."""
         point = PointLogits(compact(self._mean[(slice(None), *region)]), checked=True)
         return self._hand_on(point)
+
+    def conditioned(
+        self, strokes: Strokes, settings: Conditioning = DEFAULT
+    ) -> SampledDistribution:
+        """The point, with the strokes in it: they tell nothing of other voxels but those near by.
+
+        See :meth:`SampledDistribution.conditioned`, and :mod:`.conditioning`.
+        """
+        return conditioned(self, strokes, settings)
+
+    def evidence_at(self, voxels: npt.NDArray[np.int64]) -> PointEvidence:
+        """The logits of some voxels of the flattened image, ``(n,)``."""
+        index = index_of(voxels, self.spatial_shape, self.device, 1)
+        return PointEvidence(self._mean[index].T.cpu().double())
+
+    def given(
+        self,
+        _posterior: PointPosterior,
+        _voxels: npt.NDArray[np.int64],
+        _rows: npt.NDArray[np.int64],
+    ) -> PointLogits:
+        """The same: there is nothing to learn."""
+        return self

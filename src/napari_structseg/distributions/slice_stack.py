@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from napari_structseg.distributions.base import LatentDistribution, LogitDistribution
+from napari_structseg.distributions.conditioning.corrected import (
+    Conditionable,
+    cannot_be_conditioned,
+    conditioned,
+)
+from napari_structseg.distributions.conditioning.settings import DEFAULT, Conditioning
+from napari_structseg.distributions.conditioning.stack import StackEvidence, StackPosterior, join
 from napari_structseg.distributions.latent import principal_directions
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region, whole
 from napari_structseg.distributions.sampling import SampledDistribution
+from napari_structseg.distributions.strokes import Strokes
 
 
 class SliceStack(SampledDistribution):
@@ -124,6 +134,58 @@ class SliceStack(SampledDistribution):
             grams.append(scaled.T @ scaled)
         found = principal_directions(torch.stack(grams).mean(dim=0))
         return found[0].to(self.device), found[1].to(self.device)
+
+    def conditioned(
+        self, strokes: Strokes, settings: Conditioning = DEFAULT
+    ) -> SampledDistribution:
+        """The stack; strokes of any slice tell of all of them, which share a sample's noise.
+
+        See :meth:`SampledDistribution.conditioned`, and :mod:`.conditioning`.
+        """
+        return conditioned(self, strokes, settings)
+
+    def evidence_at(self, voxels: npt.NDArray[np.int64]) -> StackEvidence:
+        """The slices at some voxels of the flattened volume, ``(n,)``."""
+        return join(
+            [
+                (self._conditionable(number).evidence_at(plane), rows)
+                for number, plane, rows in self._by_slice(voxels)
+                if len(rows)
+            ]
+        )
+
+    def given(
+        self,
+        posterior: StackPosterior,
+        voxels: npt.NDArray[np.int64],
+        _rows: npt.NDArray[np.int64],
+    ) -> SliceStack:
+        """The same slices, each with what is known of what they share."""
+        place = np.argsort(posterior.order)
+        return SliceStack(
+            [
+                self._conditionable(number).given(posterior.shared, plane, place[rows])
+                for number, plane, rows in self._by_slice(voxels)
+            ],
+            self._axis,
+        )
+
+    def _by_slice(
+        self, voxels: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Of each slice its number, and of the voxels in it: where, and which they are."""
+        place = np.unravel_index(voxels, self.spatial_shape)
+        along = [axis for number, axis in enumerate(place) if number != self._axis]
+        plane = np.ravel_multi_index(tuple(along), self._slices[0].spatial_shape)
+        for number in range(len(self._slices)):
+            rows = np.flatnonzero(place[self._axis] == number)
+            yield number, np.asarray(plane[rows], np.int64), rows.astype(np.int64)
+
+    def _conditionable(self, number: int) -> Conditionable:
+        one = self._slices[number]
+        if not isinstance(one, Conditionable):
+            raise cannot_be_conditioned(one)
+        return one
 
     def _details(self) -> list[str]:
         return [f"slices of {type(self._slices[0]).__name__}"]

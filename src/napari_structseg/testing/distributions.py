@@ -63,7 +63,16 @@ MomentsOf = Callable[[Controls], Moments]
 
 
 class LogitDistributionContract:
-    """Inherit, and give the fixtures ``distribution`` and ``moments``."""
+    """Inherit, and give the fixtures ``distribution`` and ``moments``.
+
+    Attributes
+    ----------
+    mean_is_exact
+        Whether any region of the mean is that of the whole to the last bit. Say False where it is
+        decoded with matrix products, which round as the number of voxels wants.
+    """
+
+    mean_is_exact = True
 
     @pytest.fixture
     def distribution(self) -> LogitDistribution:
@@ -102,7 +111,7 @@ class LogitDistributionContract:
             part = distribution.offset(Noise(1, 1), region)
             assert part.shape == (distribution.n_classes, *region_shape(shape, region))
             torch.testing.assert_close(part, offset[index])
-            assert torch.equal(distribution.mean(region), mean[index])
+            self._assert_same_mean(distribution.mean(region), mean[index])
 
     def test_a_crop_keeps_the_noise_of_the_whole(self, distribution: LogitDistribution) -> None:
         region = tuple(slice(size // 3, size, 2) for size in distribution.spatial_shape)
@@ -111,10 +120,16 @@ class LogitDistributionContract:
         crop = distribution.crop(region)
         noise = Noise(9, 4)
         whole = distribution.offset(noise)[index]
-        assert torch.equal(crop.mean(), distribution.mean()[index])
+        self._assert_same_mean(crop.mean(), distribution.mean()[index])
         torch.testing.assert_close(crop.offset(noise), whole)
         again = crop.crop(inner).offset(noise)
         torch.testing.assert_close(again, whole[(slice(None), *inner)])
+
+    def _assert_same_mean(self, part: Tensor, expected: Tensor) -> None:
+        if self.mean_is_exact:
+            assert torch.equal(part, expected)
+        else:
+            torch.testing.assert_close(part, expected)
 
     def test_a_crop_is_calibrated_as_the_whole(self, distribution: LogitDistribution) -> None:
         if not isinstance(distribution, SampledDistribution):

@@ -12,6 +12,7 @@ from torch import Tensor
 from napari_structseg.distributions.base import LatentDistribution, LogitDistribution
 from napari_structseg.distributions.conditioning.explanation import Explanation
 from napari_structseg.distributions.conditioning.local import LocalTerm, everywhere
+from napari_structseg.distributions.conditioning.posterior import AtStrokes, lead
 from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region
@@ -26,28 +27,8 @@ class Posterior(Protocol):
     """What is known of what all voxels have in common, once strokes are."""
 
     @property
-    def logits(self) -> Tensor:
-        """Mean logits at the stroke voxels, ``(n, C)``, without noise of their own."""
-        ...
-
-    @property
-    def reachable(self) -> Tensor:
-        """Margin that the model could give each voxel, were it the only one, ``(n,)``."""
-        ...
-
-    @property
-    def effective(self) -> float | None:
-        """As :attr:`Explanation.effective`."""
-        ...
-
-    @property
-    def scored(self) -> int:
-        """As :attr:`Explanation.scored`."""
-        ...
-
-    @property
-    def latent(self) -> tuple[float, ...]:
-        """As :attr:`Explanation.latent`."""
+    def at_strokes(self) -> AtStrokes:
+        """What is known at the stroke voxels."""
         ...
 
 
@@ -205,6 +186,15 @@ def _of_a_part() -> InputError:
     )
 
 
+def cannot_be_conditioned(distribution: LogitDistribution) -> InputError:
+    """The error of a kind that says nothing of strokes."""
+    kind = type(distribution).__name__
+    return InputError(
+        f"A distribution that strokes can condition was expected, but {kind} says nothing of how. "
+        "Condition the distribution of the whole image that a model gave."
+    )
+
+
 def conditioned(
     distribution: SampledDistribution, strokes: Strokes, settings: Conditioning
 ) -> SampledDistribution:
@@ -213,32 +203,24 @@ def conditioned(
     if not len(strokes):
         return distribution
     if not isinstance(distribution, Conditionable):
-        raise TypeError(f"{type(distribution).__name__} gives no evidence")
+        raise cannot_be_conditioned(distribution)
     evidence: Evidence = distribution.evidence_at(strokes.voxels)
     posterior = evidence.posterior(strokes.labels, settings)
     given = distribution.given(posterior, strokes.voxels, np.arange(len(strokes)))
-    together = _margin(posterior.logits, strokes.labels)
-    missing = np.maximum(settings.margin - together, 0)
+    known = posterior.at_strokes
+    leads = lead(known.logits, strokes.labels).numpy()
+    missing = np.maximum(settings.margin - leads, 0)
     reach = everywhere(settings.reach, len(strokes.shape))
     term = LocalTerm.around(strokes, missing, distribution.n_classes, reach)
     result = Corrected(given, term)
     result._before = (distribution, strokes, settings)
     result._explanation = Explanation(
-        together >= settings.margin,
-        posterior.reachable.numpy() >= settings.margin,
-        posterior.effective,
-        posterior.scored,
-        posterior.latent,
+        leads >= settings.margin,
+        known.reachable.numpy() >= settings.margin,
+        known.effective,
+        known.scored,
+        known.latent,
     )
     result.calibrated, result.domain = distribution.calibrated, distribution.domain
     result.refined_by = distribution.refined_by
     return result
-
-
-def _margin(logits: Tensor, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """By how much the logit of each label leads the largest other one, ``(n,)``."""
-    label = torch.from_numpy(labels.astype(np.int64))[:, None]
-    own = logits.gather(1, label)[:, 0]
-    others = logits.scatter(1, label, -torch.inf).amax(dim=1)
-    margin: npt.NDArray[np.float64] = (own - others).cpu().numpy()
-    return margin

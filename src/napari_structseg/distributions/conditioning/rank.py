@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.conditioning.posterior import AtStrokes
 from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.distributions.conditioning.sites import Damped, Sites
 from napari_structseg.distributions.noise import Noise
@@ -208,10 +209,8 @@ class RankPosterior:
         Posterior mean of z, ``(R,)``, float64.
     scale
         As :attr:`RankEvidence.scale`.
-    logits
-        Mean logits at the stroke voxels, by the factors alone, ``(n, C)``, float64.
-    reachable
-        Margin that the model could give each voxel, were it the only one, ``(n,)``.
+    at_strokes
+        What is known there, by the factors alone.
     own_mean
         What the noise of a stroke voxel adds to its own mean logits, ``(n, C)``.
     """
@@ -224,12 +223,8 @@ class RankPosterior:
         q = self._woodbury.solve(sites.b - sites.curvature(normal.mean))
         self.scale = evidence.scale
         self.shift = torch.einsum("ncr,nc->r", normal.factor, q)
-        self.logits = normal.mean + normal.explained_by(q)
-        self.reachable = reachable
         self.own_mean = normal.variance * q
-        self.effective: float | None = None
-        self.scored = 0
-        self.latent: tuple[float, ...] = ()
+        self.at_strokes = AtStrokes(normal.mean + normal.explained_by(q), reachable)
 
     @property
     def covariance(self) -> Tensor:
