@@ -15,6 +15,7 @@ from napari_structseg.commands.demo import demo
 from napari_structseg.commands.evaluate import evaluate
 from napari_structseg.commands.info import info
 from napari_structseg.commands.predict import predict
+from napari_structseg.commands.sessions import sessions
 from napari_structseg.commands.train import train
 from napari_structseg.errors import ControlsError, StructSegError
 from napari_structseg.interrupts import Terminated
@@ -43,6 +44,7 @@ app.command(demo)
 app.command(evaluate)
 app.command(info)
 app.command(predict)
+app.command(sessions)
 app.command(train)
 
 

@@ -18,6 +18,19 @@ import torch
 from skimage.io import imsave
 
 from napari_structseg.cli import main
+from napari_structseg.correction.actions import Correction
+from napari_structseg.correction.entries import Event
+from napari_structseg.correction.identity import identify
+from napari_structseg.correction.journal import (
+    JOURNAL_NAME,
+    Journal,
+    Work,
+    action_record,
+    note_record,
+)
+from napari_structseg.correction.stored import Note, SessionHeader
+from napari_structseg.distributions import Strokes
+from napari_structseg.io.nifti import read_image
 from napari_structseg.io.weights import save_weights
 from napari_structseg.models import BackboneSpec, ClassSpec, HeadSpec, ModelSpec, build_network
 
@@ -124,6 +137,7 @@ def write_inputs(folder: Path) -> None:
     _run(images, "predict", "scan.nii", "--model", "model.safetensors", "--samples", "1")
     (images / "recipe.json").write_bytes((images / "out" / "recipe.json").read_bytes())
     shutil.rmtree(images / "out")
+    _write_session(images)
 
     pixels = rng.integers(0, 255, (5, 1, SIZE, SIZE)).astype(np.uint8)
     np.save(stack / "images.npy", pixels)
@@ -193,6 +207,42 @@ def _rows(kind: str, rng: Random, inputs: Path) -> Case:
     return Case(kind, {"out/e.rows.jsonl": found}, arguments, "stack")
 
 
+def _session(kind: str, rng: Random, inputs: Path) -> Case:
+    whole = (inputs / "images" / "session" / JOURNAL_NAME).read_bytes()
+    found = mutators.session(rng, whole)
+    arguments = ["sessions", "session"]
+    if rng.random() < 0.8:
+        arguments += ["--image", "scan.nii", "--out", "out/result.nii.gz"]
+    return Case(kind, {f"session/{JOURNAL_NAME}": found, "out/.keep": b""}, arguments, "images")
+
+
+def _write_session(folder: Path) -> None:
+    """A session with every kind of action."""
+    image = read_image(folder / "scan.nii")
+    correction = Correction(image.spatial_shape, len(_CLASSES))
+    work = Work(
+        SessionHeader(program="1", created="2000-01-01", image=identify(image), classes=_CLASSES),
+        correction,
+    )
+    rng = np.random.default_rng(1)
+    correction.accept(rng.integers(0, 2, image.spatial_shape), name="accept")
+    work.number = 1
+    (folder / "session").mkdir()
+    journal = Journal(folder / "session")
+    journal.write(work)
+    events: list[Event] = []
+    correction.recorded.connect(events.append)
+    strokes = Strokes.from_array(rng.integers(0, 3, image.spatial_shape), len(_CLASSES))
+    correction.set_strokes(strokes, name="condition")
+    correction.lock_class(1, name="lock")
+    correction.lock_region(rng.random(image.spatial_shape) < 0.5, name="lock")
+    correction.paint(np.arange(40), 1)
+    correction.undo()
+    journal.append([action_record(event, 2 + at) for at, event in enumerate(events)])
+    journal.append([note_record(Note(state="{}", recipe='{"model": "tiny"}'))])
+    journal.close()
+
+
 def _stack(kind: str, rng: Random, inputs: Path) -> Case:
     name = rng.choice(("images.npy", "labels.npy", "cases.csv"))
     data = (inputs / "stack" / name).read_bytes()
@@ -260,6 +310,7 @@ _KINDS: dict[str, Maker] = {
     "png": _predict("picture.png", "flat.safetensors", mutators.png),
     "recipe": _file("images", "recipe.json", mutators.json_bytes, _RECIPE),
     "rows": _rows,
+    "session": _session,
     "stack": _stack,
     "weights": _file(
         "images", "model.safetensors", mutators.safetensors, ["info", "model.safetensors"]

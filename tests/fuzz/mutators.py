@@ -14,6 +14,8 @@ from typing import Any
 
 import nibabel as nib
 
+from napari_structseg.correction.records import FIRST_LINE
+
 NESTED = 3000
 _LONG = "9" * 5000
 # Values at and beyond the ends of what any field can mean, as JSON and TOML write them.
@@ -26,6 +28,7 @@ TEXTS = (
 )  # fmt: skip
 NUMBERS = (0, 1, -1, 2, 3, 127, 128, 255, 256, 32767, 32768, 65535, 2**31 - 1, 2**31, 2**32 - 1)
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-30, 1e30, 3.4e38, math.inf, -math.inf, math.nan, 352.0, 1e9)
+_RECORD = struct.Struct("<4sIQ")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|NaN')
 
@@ -210,3 +213,37 @@ def safetensors(rng: Random, data: bytes) -> bytes:
 
 
 Mutator = Callable[[Random, bytes], bytes]
+
+
+def session(rng: Random, data: bytes) -> bytes:
+    """Damage the journal of a session: its bytes, or what a record holds under a right checksum."""
+    if rng.random() < 0.3:
+        return bytes_(rng, data)
+    records, place = [], len(FIRST_LINE)
+    while place < len(data):
+        kind, _, length = _RECORD.unpack_from(data, place)
+        place += _RECORD.size
+        records.append((kind, data[place : place + length]))
+        place += length
+    at = rng.randrange(len(records))
+    kind, rest = records[at]
+    (n_text,) = struct.unpack_from("<I", rest)
+    text, packed = rest[4 : 4 + n_text], rest[4 + n_text :]
+    match rng.randrange(6):
+        case 0:
+            packed = bytes_(rng, packed)
+        case 1:
+            kind = rng.choice((b"head", b"snap", b"done", b"note", b"save", b"else"))
+        case 2:
+            records.insert(rng.randrange(len(records) + 1), records[at])
+        case 3:
+            n_text = rng.choice(NUMBERS) % 2**32
+        case _:
+            text = json_text(rng, text.decode()).encode()
+            n_text = len(text)
+    records[at] = (kind, struct.pack("<I", n_text) + text + packed)
+    found = [FIRST_LINE]
+    for kind, rest in records:
+        checksum = zlib.crc32(rest, zlib.crc32(kind))
+        found.append(_RECORD.pack(kind, checksum, len(rest)) + rest)
+    return b"".join(found)

@@ -21,6 +21,6 @@ def test_no_case_ends_badly(tmp_path: Path) -> None:
 
 def test_a_number_is_always_the_same_case(tmp_path: Path) -> None:
     write_inputs(tmp_path)
-    for number in range(24):
+    for number in range(26):
         assert make_case(number, tmp_path) == make_case(number, tmp_path)
-    assert len({make_case(number, tmp_path).kind for number in range(24)}) == 12
+    assert len({make_case(number, tmp_path).kind for number in range(26)}) == 13
