@@ -16,6 +16,8 @@ from napari_structseg.widgets.binding import bind, follow, let_go
 from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.panels.banner import ErrorBanner
+from napari_structseg.widgets.panels.disputed_panel import DisputedPanel
+from napari_structseg.widgets.panels.here_panel import HerePanel
 from napari_structseg.widgets.panels.history_row import HistoryRow
 from napari_structseg.widgets.panels.result_panel import ResultPanel
 from napari_structseg.widgets.panels.strokes_panel import StrokesPanel
@@ -23,6 +25,7 @@ from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
 from napari_structseg.widgets.parts.measure import measure_of
 from napari_structseg.widgets.parts.section import Caption, Hairline, Note, Section
 from napari_structseg.widgets.sessions import join, state_of
+from napari_structseg.widgets.shortcuts import BoundShortcuts, Shortcut, ShortcutList
 from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
 
 logger = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ logger = logging.getLogger(__name__)
 _MARGIN = 8
 _SPACING = 6
 _SIZE = QSize(360, 560)
-_NAMES = ("strokes", "result")
+_NAMES = ("strokes", "result", "disputed", "here")
 _NOTHING_SHOWN = (
     "Open an image and run a model in Explore segmentations; what is wrong is put right here."
 )
@@ -54,6 +57,8 @@ class CorrectWidget(QWidget):
         correcting = self.correcting = self._session.correcting
         self.strokes = StrokesPanel(correcting)
         self.result = ResultPanel(correcting)
+        self.disputed = DisputedPanel(correcting.places)
+        self.here = HerePanel(correcting, self.state)
         self.history = HistoryRow(correcting)
         self.banner = ErrorBanner()
         self.hint = Caption()
@@ -61,11 +66,14 @@ class CorrectWidget(QWidget):
         self.sections = (
             Section("Strokes", self.strokes, self.strokes.tools),
             Section("Result", self.result),
+            Section("Disputed", self.disputed),
+            Section("Here, what else could it be?", self.here, self.here.ask_button),
         )
         for name, section in zip(_NAMES, self.sections, strict=True):
             section.header.toggled.connect(partial(self._on_fold, name))
         bind(self, self.state.display, "open_sections", self._show_folds)
         self._lay_out()
+        self._keys = BoundShortcuts(napari_viewer, self, KEYS, self.is_correcting)
         self._guard = CloseGuard(self, self._session.unsaved, self._save_unsaved)
         delete_closed_windows_at_exit()
         controller = self._session.controller
@@ -75,6 +83,7 @@ class CorrectWidget(QWidget):
             (controller.said, self._say),
         ):
             follow(self, signal, hear)
+        self._viewer.layers.selection.events.active.connect(self._on_active)
         # A bound method would be disconnected before the signal comes.
         self.destroyed.connect(lambda: self.shut_down(leaves_layers=False))
         self._on_adopted(controller.current, is_continued=False)
@@ -82,6 +91,27 @@ class CorrectWidget(QWidget):
     def is_busy(self) -> bool:
         """Whether anything is still to be computed, painted or saved."""
         return not self._is_closed and self._session.is_busy()
+
+    def is_correcting(self) -> bool:
+        """Whether there is anything to correct."""
+        return self.correcting.book is not None
+
+    def accept_here(self) -> None:
+        """Accept the component under the mouse."""
+        voxel = self.correcting.places.under_mouse()
+        if voxel is not None:
+            self.correcting.result.accept_component(voxel)
+
+    def ask_here(self) -> None:
+        """Ask what else the place under the mouse could be."""
+        voxel = self.correcting.places.under_mouse()
+        if voxel is not None:
+            self.here.ask(voxel)
+
+    def review(self) -> None:
+        """Mark the disputed region as reviewed, and jump to the next."""
+        self.correcting.places.review()
+        self.correcting.places.step(1)
 
     def sizeHint(self) -> QSize:
         """As wide as the buttons need."""
@@ -92,6 +122,8 @@ class CorrectWidget(QWidget):
         if self._is_closed:
             return
         self._is_closed = True
+        self._keys.unbind()
+        self._viewer.layers.selection.events.active.disconnect(self._on_active)
         let_go(self)
         if leaves_layers:
             self._guard.let_go()
@@ -120,7 +152,9 @@ class CorrectWidget(QWidget):
         inside = QVBoxLayout(page)
         inside.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
         inside.setSpacing(_SPACING)
-        for widget in (self.welcome, *self.sections):
+        self.keys_section = Section("Keyboard", ShortcutList(KEYS))
+        self.keys_section.set_open(False)
+        for widget in (self.welcome, *self.sections, self.keys_section):
             inside.addWidget(widget)
         inside.addStretch(1)
         self.scroll_area = KeylessScrollArea()
@@ -152,6 +186,13 @@ class CorrectWidget(QWidget):
         self.result.set_classes(
             exploration.spec.classes, measure, exploration.image.voxel_volume_ml
         )
+        self.disputed.set_classes(exploration.spec.classes, measure)
+        self.here.set_classes(exploration.spec.classes, measure)
+
+    def _on_active(self, _event: object = None) -> None:
+        shown, active = self.correcting.exploration, self._viewer.layers.selection.active
+        is_ours = shown is not None and active == shown.layers.segmentation
+        self.result.show_locked(is_selected=is_ours)
 
     def _show_error(self, error: Exception | None) -> None:
         if error is None:
@@ -179,6 +220,21 @@ class CorrectWidget(QWidget):
         for name, section in zip(_NAMES, self.sections, strict=True):
             section.set_open(name in open_sections)
 
+
+KEYS: tuple[Shortcut[CorrectWidget], ...] = (
+    Shortcut(
+        "Shift-A", "⇧ A", "Accept the component under the mouse", lambda dock: dock.accept_here()
+    ),
+    Shortcut("Shift-K", "⇧ K", "Accept all", lambda dock: dock.correcting.result.accept_all()),
+    Shortcut(
+        "Shift-W", "⇧ W", "What else could it be, under the mouse", lambda dock: dock.ask_here()
+    ),
+    Shortcut("Shift-D", "⇧ D", "Next disputed region", lambda dock: dock.correcting.places.step(1)),
+    Shortcut(
+        "Shift-S", "⇧ S", "Previous disputed region", lambda dock: dock.correcting.places.step(-1)
+    ),
+    Shortcut("Shift-X", "⇧ X", "Reviewed: go to the next", lambda dock: dock.review()),
+)
 
 # As the manifest calls it. napari looks for the viewer among the parameters of a class, not of
 # a function.

@@ -30,7 +30,7 @@ from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.panels.save_dialog import open_save_dialog, suggested_name
 from napari_structseg.widgets.parts.measure import Measure, measure_of
 from napari_structseg.widgets.sessions import join, state_of
-from napari_structseg.widgets.shortcuts import BoundShortcuts
+from napari_structseg.widgets.shortcuts import SHORTCUTS, BoundShortcuts
 from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
 from napari_structseg.widgets.viewer.layers import ResultLayers
 from napari_structseg.widgets.viewer.pictures import pictures_of
@@ -67,7 +67,7 @@ class ExploreWidget(DockLayout):
         self._contrast: Any = None
         self._is_closed = False
         self.save_dialog: QFileDialog | None = None
-        self._keys = BoundShortcuts(napari_viewer, self)
+        self._keys = BoundShortcuts(napari_viewer, self, SHORTCUTS, self.is_exploring)
         self._guard = CloseGuard(self, self._session.unsaved, self._save_unsaved)
         delete_closed_windows_at_exit()
         self._connect()

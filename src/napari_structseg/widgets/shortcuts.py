@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
@@ -50,8 +50,11 @@ class KeyedDock(Protocol):
         ...
 
 
+AnyDock = TypeVar("AnyDock")
+
+
 @dataclass(frozen=True)
-class Shortcut:
+class Shortcut(Generic[AnyDock]):
     """A key and what it does.
 
     Attributes
@@ -69,12 +72,12 @@ class Shortcut:
     key: str
     symbol: str
     says: str
-    act: Callable[[KeyedDock], None]
+    act: Callable[[AnyDock], object]
 
 
 # Shift and a letter, or Shift and an arrow: napari's own keys for viewer, labels, image and
 # vectors layers leave these free.
-SHORTCUTS = (
+SHORTCUTS: tuple[Shortcut[KeyedDock], ...] = (
     Shortcut("Shift-Right", "⇧ →", "Next sample", lambda dock: dock.strip.step(1)),
     Shortcut("Shift-Left", "⇧ ←", "Previous sample", lambda dock: dock.strip.step(-1)),
     Shortcut("Shift-M", "⇧ M", "The mean", lambda dock: dock.strip.select(MEAN)),
@@ -111,28 +114,54 @@ SHORTCUTS = (
 )
 
 
-class BoundShortcuts:
+class BoundShortcuts(Generic[AnyDock]):
     """The keys bound in one viewer for one dock.
 
     A key that the user, or another plugin, has bound in this viewer already is left alone.
+
+    Parameters
+    ----------
+    viewer
+        Where they are bound.
+    dock
+        What they do something with, while ``is_active()``.
+    shortcuts
+        The keys.
+    is_active
+        Whether keys do anything.
     """
 
-    def __init__(self, viewer: ViewerModel, dock: KeyedDock) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        dock: AnyDock,
+        shortcuts: Sequence[Shortcut[AnyDock]],
+        is_active: Callable[[], bool],
+    ) -> None:
         self._viewer = viewer
         self._dock = dock
+        self._shortcuts, self._is_active = shortcuts, is_active
         self._bound: list[str] = []
         self.bind()
 
     def bind(self) -> None:
         """Bind the keys that are free."""
-        for shortcut in SHORTCUTS:
+        for shortcut in self._shortcuts:
             if shortcut.key in self._bound:
                 continue
             try:
-                self._viewer.bind_key(shortcut.key, _key_handler(shortcut, self._dock))
+                self._viewer.bind_key(shortcut.key, self._handler(shortcut))
             except ValueError:
                 continue
             self._bound.append(shortcut.key)
+
+    def _handler(self, shortcut: Shortcut[AnyDock]) -> Callable[[ViewerModel], None]:
+        # A function: napari asks for its name, which a partial has not.
+        def press(_viewer: ViewerModel) -> None:
+            if self._is_active():
+                shortcut.act(self._dock)
+
+        return press
 
     def unbind(self) -> None:
         """Free the keys."""
@@ -145,7 +174,7 @@ class ShortcutList(QWidget):
     """The keys, in two columns."""
 
     def __init__(
-        self, shortcuts: Iterable[Shortcut] = SHORTCUTS, parent: QWidget | None = None
+        self, shortcuts: Iterable[Shortcut[Any]] = SHORTCUTS, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
         grid = QGridLayout(self)
@@ -162,12 +191,3 @@ class ShortcutList(QWidget):
             grid.addWidget(Caption(shortcut.says), row, 2 * column + 1)
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
-
-
-def _key_handler(shortcut: Shortcut, dock: KeyedDock) -> Callable[[ViewerModel], None]:
-    # A function: napari asks for its name, which a partial has not.
-    def press(_viewer: ViewerModel) -> None:
-        if dock.is_exploring():
-            shortcut.act(dock)
-
-    return press

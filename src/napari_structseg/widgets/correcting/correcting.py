@@ -7,6 +7,8 @@ from typing import Any
 from napari_structseg.distributions import Strokes
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.correcting.book import Book
+from napari_structseg.widgets.correcting.places import Places
+from napari_structseg.widgets.correcting.regions import Regions
 from napari_structseg.widgets.correcting.resulting import Resulting
 from napari_structseg.widgets.correcting.stroking import Stroking
 from napari_structseg.widgets.exploration import Exploration
@@ -29,6 +31,9 @@ class Correcting:
         self.strokes = Stroking(
             controller.viewer, controller.state.correction, say, self.result.undo, self.result.redo
         )
+        self.regions = Regions(controller.viewer)
+        self.places = Places(controller.viewer, controller.state, say, fail)
+        controller.received.connect(self.places.receive)
         self.strokes.committed.connect(self.result.record_strokes)
         self.result.took_back.connect(self._on_took_back)
         controller.adopted.connect(self._on_adopted)
@@ -48,13 +53,15 @@ class Correcting:
 
     def is_busy(self) -> bool:
         """Whether anything that was painted or asked for is not done yet."""
-        return self.strokes.is_reading or self.result.is_busy()
+        return self.strokes.is_reading or self.result.is_busy() or self.places.is_busy()
 
     def close(self) -> None:
         """Let go of the viewer; its layers stay."""
         self._controller.adopted.disconnect(self._on_adopted)
+        self._controller.received.disconnect(self.places.receive)
         self._controller.viewer.layers.events.removed.disconnect(self._on_removed)
         self.strokes.close()
+        self.places.close()
         self.result.close()
         for book in self._books:
             for layer in book.layers:
@@ -63,8 +70,7 @@ class Correcting:
 
     def _on_adopted(self, exploration: Exploration | None, is_continued: bool) -> None:
         if exploration is not None and is_continued:
-            self.result.open(self.book, exploration)
-            self.strokes.open(self.book, exploration)
+            self._open(self.book, exploration)
             return
         book = None if exploration is None else self._book_of(exploration)
         if book is not self.book:
@@ -72,8 +78,13 @@ class Correcting:
                 self.book.hide()
             if book is not None:
                 book.bring_back()
-        self.result.open(book, exploration)
-        self.strokes.open(book, exploration)
+        self._open(book, exploration)
+
+    def _open(self, book: Book | None, exploration: Exploration | None) -> None:
+        is_same = book is self.book
+        for part in (self.result, self.regions, self.strokes):
+            part.open(book, exploration)
+        self.places.open(exploration, is_same=is_same)
 
     def _book_of(self, exploration: Exploration) -> Book:
         for book in self._books:
@@ -101,3 +112,4 @@ class Correcting:
             one for one in self._books if one.image_layer in viewer.layers or one is self.book
         ]
         self.result.changed.emit()
+        self.regions.changed.emit()

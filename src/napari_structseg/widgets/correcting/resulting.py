@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_structseg.correction.actions import Correction
 from napari_structseg.correction.entries import Changed, Event
 from napari_structseg.distributions import Strokes, whole
 from napari_structseg.errors import Cancelled
+from napari_structseg.session.messages import Request
 from napari_structseg.session.work.whole import WholeLabels
 from napari_structseg.widgets.correcting.book import Book
 from napari_structseg.widgets.exploration import Exploration
@@ -97,19 +99,21 @@ class Resulting:
             lambda correction, labels, name: correction.accept_component(labels, voxel, name=name),
         )
 
-    def accept_region(self, region: Mask) -> None:
-        """Take over what is chosen in a region."""
+    def accept_region(self, region: Mask, *, sample: int | None = None) -> None:
+        """Take over what is chosen in a region, or one sample there."""
         part = self._part()
         if part is not None:
             region = region & part
+        shown = self._exploration
+        request = None if shown is None else shown.wanted
+        if request is not None and sample is not None:
+            chosen = {"sample": sample, "latent": ()}
+            request = replace(request, controls=request.controls.model_copy(update=chosen))
         self._accept(
             "accept a region of {what}",
             lambda correction, labels, name: correction.accept(labels, name=name, region=region),
+            request,
         )
-
-    def accept_labels(self, labels: Labelling, region: Mask, name: str) -> None:
-        """Take over given labels in a region, ``(*spatial)``."""
-        self._do(lambda correction: correction.accept(labels, name=name, region=region))
 
     def lock_class(self, label: int, *, is_locked: bool) -> None:
         """Protect a class from all that is accepted, or no longer."""
@@ -160,22 +164,23 @@ class Resulting:
         """Wait for the thread, after :meth:`close`."""
         self._actions.join()
 
-    def _accept(self, name: str, accept: _Accept) -> None:
-        """Accept something of the labelling that is chosen now, once all of it is known."""
+    def _accept(self, name: str, accept: _Accept, request: Request | None = None) -> None:
+        """Accept something of a whole labelling, by default the one chosen, once it is known."""
         shown, book = self._exploration, self.book
         if shown is None or book is None or shown.wanted is None:
             return
+        wanted = shown.wanted if request is None else request
         if not shown.is_complete:
             self._say(_UNFINISHED)
             return
         self.show_layer()
-        called = name.format(what=in_words(shown.wanted.controls))
-        if shown.is_painted:
+        called = name.format(what=in_words(wanted.controls))
+        if wanted == shown.wanted and shown.is_painted:
             labels = shown.layers.segmentation.data.copy()
             self._do(lambda correction: self._check(accept(correction, labels, called)), book)
             return
         self._say("Computing the whole segmentation…")
-        future = shown.engine.whole_labels(shown.wanted)
+        future = shown.engine.whole_labels(wanted)
         self._waiting.append(future)
         then = partial(self._on_whole, book, shown, future, accept, called)
         # In the engine's thread.

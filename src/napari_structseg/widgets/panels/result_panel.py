@@ -19,12 +19,16 @@ _EMPTY = (
     "Nothing is yours yet. Accept what the model shows, all of it or a part; then paint on the "
     "layer Result with napari's own brush, fill and eraser."
 )
+_LOCKED_LAYER = (
+    "The layer Segmentation is locked: it shows the model, and is written again with every stroke "
+    "and slider. Keep it as result to paint on it."
+)
 _LOCK_TIP = "Locked, {name} is overwritten by nothing but your own hand."
 _COLUMNS = 2
 
 
 class ResultPanel(QWidget):
-    """Buttons that accept, and a row for each class: its lock, and its volume in the result.
+    """Buttons that accept, a region to mark, and for each class its lock and its volume.
 
     Parameters
     ----------
@@ -38,26 +42,52 @@ class ResultPanel(QWidget):
         self._classes: tuple[ClassSpec, ...] = ()
         self._measure, self._voxel_ml = Measure(), 0.0
         self.lock_buttons: tuple[ClassButton, ...] = ()
-        self.all_button = SmallButton(
-            "Accept all", "Take over everything that the model shows now, but what is locked."
-        )
-        self.all_button.clicked.connect(correcting.result.accept_all)
         self.note = Note(_EMPTY)
-        self.caption = Caption("Locked classes")
+        self.locked_note = Note(_LOCKED_LAYER)
+        self.keep_button = SmallButton("Keep as result", "Accept all of it, but what is locked.")
+        self.all_button = SmallButton(
+            "All", "Take over everything that the model shows now, but what is locked (Shift K)."
+        )
+        self.component_button = SmallButton(
+            "Component", "Take over one component: click on it (Shift A: under the mouse)."
+        )
+        self.component_button.setCheckable(True)
+        self.region_button = SmallButton("Region", "Take over what the model shows in the region.")
+        self.paint_button = SmallButton("Paint", "Mark a region with the brush.")
+        self.polygon_button = SmallButton(
+            "Outline", "Mark a region with napari's polygon tool: click its corners, then Enter."
+        )
+        self.clear_button = SmallButton("Clear", "Take the region away.")
+        self.lock_button = SmallButton(
+            "Lock", "In a locked region nothing is overwritten but by your own hand."
+        )
+        self.unlock_button = SmallButton("Unlock", "Unlock what is in the region.")
+        self._connect()
         self._grid = QGridLayout()
         self._grid.setSpacing(2)
-        self.accept_row = QHBoxLayout()
-        self.accept_row.setSpacing(4)
-        self.accept_row.addWidget(self.all_button)
-        self.accept_row.addStretch(1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addWidget(self.note)
-        layout.addLayout(self.accept_row)
-        layout.addWidget(self.caption)
+        layout.addWidget(self.locked_note)
+        layout.addWidget(self.keep_button)
+        layout.addLayout(_row("Accept", self.all_button, self.component_button, self.region_button))
+        layout.addLayout(
+            _row(
+                "Region",
+                self.paint_button,
+                self.polygon_button,
+                self.clear_button,
+                self.lock_button,
+                self.unlock_button,
+            )
+        )
+        layout.addWidget(Caption("Lock classes"))
         layout.addLayout(self._grid)
         follow(self, correcting.result.changed, self.show_result)
+        follow(self, correcting.regions.changed, self.show_result)
+        follow(self, correcting.places.changed, self.show_result)
+        self.show_locked(is_selected=False)
         self.show_result()
 
     def set_classes(
@@ -81,10 +111,21 @@ class ResultPanel(QWidget):
             self.lock_buttons = tuple(made)
         self.show_result()
 
+    def show_locked(self, *, is_selected: bool) -> None:
+        """Say why the layer of the model cannot be painted on, while it is the one selected."""
+        self.locked_note.setVisible(is_selected)
+        self.keep_button.setVisible(is_selected)
+
     def show_result(self) -> None:
         """Write what the result holds, and what of it is locked."""
-        book = self._correcting.book
+        correcting = self._correcting
+        book = correcting.book
         self.note.setVisible(book is not None and book.result_layer is None)
+        is_marked = correcting.regions.is_marked
+        for needs_region in (self.region_button, self.lock_button, self.unlock_button):
+            needs_region.setEnabled(is_marked)
+        self.clear_button.setEnabled(correcting.regions.layer is not None)
+        self.component_button.setChecked(correcting.places.is_picking(self))
         if book is None:
             return
         result = book.correction.result
@@ -96,6 +137,44 @@ class ResultPanel(QWidget):
                 text += f"  {self._measure.write(float(result.counts[label]) * self._voxel_ml)}"
             button.setText(f"{text}  \N{LOCK}" if is_locked else text)
 
+    def _connect(self) -> None:
+        result, regions = self._correcting.result, self._correcting.regions
+        self.keep_button.clicked.connect(result.accept_all)
+        self.all_button.clicked.connect(result.accept_all)
+        self.component_button.clicked.connect(self._on_component)
+        self.region_button.clicked.connect(self._on_region)
+        self.paint_button.clicked.connect(lambda: regions.begin("paint"))
+        self.polygon_button.clicked.connect(lambda: regions.begin("polygon"))
+        self.clear_button.clicked.connect(regions.clear)
+        self.lock_button.clicked.connect(partial(self._lock, is_locked=True))
+        self.unlock_button.clicked.connect(partial(self._lock, is_locked=False))
+
+    def _on_component(self, is_on: bool) -> None:
+        places, result = self._correcting.places, self._correcting.result
+        if is_on:
+            places.pick(self, result.accept_component, "the component that you accept")
+        else:
+            places.stop_picking()
+
+    def _on_region(self) -> None:
+        mask = self._correcting.regions.mask()
+        if mask is not None:
+            self._correcting.result.accept_region(mask)
+
+    def _lock(self, _is_checked: bool = False, *, is_locked: bool) -> None:
+        mask = self._correcting.regions.mask()
+        if mask is not None:
+            self._correcting.result.lock_region(mask, is_locked=is_locked)
+
     def _on_lock(self, label: int) -> None:
         button = self.lock_buttons[label]
         self._correcting.result.lock_class(label, is_locked=button.isChecked())
+
+
+def _row(title: str, *buttons: SmallButton) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(4)
+    row.addWidget(Caption(title))
+    for button in buttons:
+        row.addWidget(button)
+    return row

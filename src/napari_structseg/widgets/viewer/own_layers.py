@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Layer
+from napari.utils.colormaps import DirectLabelColormap
 
 from napari_structseg.layer_geometry import GEOMETRY_KEY, TRANSFORM_KEY
 from napari_structseg.models import ClassSpec
@@ -26,6 +27,9 @@ from napari_structseg.widgets.viewer.painted import Labels
 _STROKE_OPACITY = 0.9
 _STROKE_BRUSH = 3
 _RESULT_BRUSH = 8
+_REGION_BRUSH = 20
+_REGION_COLOR = (1.0, 0.82, 0.25, 1.0)
+_REGION_OPACITY = 0.35
 
 
 def make_strokes_layer(layers: ResultLayers, classes: Sequence[ClassSpec]) -> Labels:
@@ -66,6 +70,21 @@ def make_result_layer(
     layer.features = {"class": [display_name(one) for one in classes]}
     layer.brush_size = _RESULT_BRUSH
     layer.selected_label = min(1, len(classes) - 1)
+    return layer
+
+
+def make_region_layer(layers: ResultLayers) -> Labels:
+    """An empty layer in which a region is marked: 1 inside."""
+    layer = _make(layers, np.zeros(layers.segmentation.data.shape, np.uint8), "Region")
+    table: dict[int | None, npt.NDArray[np.float32]] = {
+        0: np.zeros(4, np.float32),
+        1: np.array(_REGION_COLOR, np.float32),
+        None: np.zeros(4, np.float32),
+    }
+    layer.colormap = DirectLabelColormap(color_dict=table)
+    layer.opacity = _REGION_OPACITY
+    layer.brush_size = _REGION_BRUSH
+    layer.selected_label = 1
     return layer
 
 

@@ -32,12 +32,15 @@ class Labels(napari.layers.Labels):  # type: ignore[misc]  # napari is untyped
         voxels that have changed, as indices of the flattened image, and their new values.
     undone, redone
         Called in place of napari's own undo and redo.
+    keeps_own_undo
+        Whether undo and redo are napari's own all the same.
     """
 
     touched: Callable[[Region], object] | None = None
     painted: Callable[[Voxels, Values], object] | None = None
     undone: Callable[[], object] | None = None
     redone: Callable[[], object] | None = None
+    keeps_own_undo: bool = False
 
     def __init__(self, *args: Any, **settings: Any) -> None:  # noqa: ANN401 -- as napari takes them
         super().__init__(*args, **settings)
@@ -51,12 +54,16 @@ class Labels(napari.layers.Labels):  # type: ignore[misc]  # napari is untyped
 
     def undo(self) -> None:
         """Take back the last action of the session."""
-        if self.undone is not None:
+        if self.keeps_own_undo:
+            super().undo()
+        elif self.undone is not None:
             self.undone()
 
     def redo(self) -> None:
         """Do again what was taken back last."""
-        if self.redone is not None:
+        if self.keeps_own_undo:
+            super().redo()
+        elif self.redone is not None:
             self.redone()
 
     def write(self, region: Region, values: npt.NDArray[np.uint8]) -> None:
