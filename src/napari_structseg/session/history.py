@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from psygnal import Signal
+
 from napari_structseg.controls import Controls
 from napari_structseg.session.state import ExplorerState
 
@@ -19,6 +21,9 @@ class History:
 
     An action is what :attr:`ExplorerState.settled` tells of. Actions on the same fields without
     a pause between them are one, as when a slider is dragged.
+
+    ``moved`` says what has become of the history: ``do`` (there is one more action), ``undo``,
+    ``redo``, or ``forget`` (there is none).
 
     Parameters
     ----------
@@ -38,6 +43,8 @@ class History:
     1.0
     """
 
+    moved = Signal(str)
+
     def __init__(self, state: ExplorerState, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
         self._clock = clock
@@ -50,11 +57,11 @@ class History:
 
     def undo(self) -> bool:
         """Bring back the controls before the last action; False if there was none."""
-        return self._move(self._done, self._undone)
+        return self._move("undo", self._done, self._undone)
 
     def redo(self) -> bool:
         """Take back the last undo; False if there was none, or something was done since."""
-        return self._move(self._undone, self._done)
+        return self._move("redo", self._undone, self._done)
 
     def forget(self) -> None:
         """Begin with the controls as they are: those before belong to another model."""
@@ -62,12 +69,13 @@ class History:
         self._undone.clear()
         self._current = self._state.controls.frozen()
         self._last = None
+        self.moved.emit("forget")
 
     def close(self) -> None:
         """Listen no longer."""
         self._state.settled.disconnect(self._on_settled)
 
-    def _move(self, source: list[Controls], target: list[Controls]) -> bool:
+    def _move(self, what: str, source: list[Controls], target: list[Controls]) -> bool:
         if not source:
             return False
         target.append(self._current)
@@ -78,6 +86,7 @@ class History:
             self._state.controls.take(self._current)
         finally:
             self._is_moving = False
+        self.moved.emit(what)
         return True
 
     def _on_settled(self, touched: frozenset[str]) -> None:
@@ -97,3 +106,5 @@ class History:
             del self._done[:-_MOST]
         self._undone.clear()
         self._current = self._state.controls.frozen()
+        if not is_continued:
+            self.moved.emit("do")
