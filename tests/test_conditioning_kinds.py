@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from napari_structseg.distributions import (
 from napari_structseg.distributions.conditioning.corrected import Corrected
 from napari_structseg.distributions.conditioning.decoder import ConditionedDecoder
 from napari_structseg.distributions.conditioning.members import ConditionedSet
-from napari_structseg.distributions.conditioning.settings import Conditioning
+from napari_structseg.distributions.conditioning.settings import EXACT, Conditioning
 from napari_structseg.errors import InputError
 from napari_structseg.testing.distributions import (
     LogitDistributionContract,
@@ -44,7 +45,7 @@ SAID = np.zeros(SHAPE, np.uint8)
 SAID[1, 1, 2], SAID[0, 0, 1], SAID[2, 1, 3] = 3, 1, 2
 STROKES = Strokes.from_array(SAID, N_CLASSES)
 # So that the likelihood leaves several members, and nothing reaches the whole tiny image.
-MILD = Conditioning(weight=0.1, reach=1.5)
+MILD = replace(EXACT, weight=0.1, reach=1.5)
 
 
 def corrected(distribution: SampledDistribution, settings: Conditioning = MILD) -> Corrected:
@@ -169,7 +170,7 @@ def test_members_that_explain_all_strokes_stay_tied() -> None:
     members = members.expand(3, 2, 4, 4).log_softmax(dim=1).clone()
     said = np.zeros((4, 4), np.uint8)
     said[1, 1:4] = 1
-    given = FiniteSet(members).conditioned(Strokes.from_array(said, 2))
+    given = FiniteSet(members).conditioned(Strokes.from_array(said, 2), EXACT)
     assert isinstance(given, Corrected)
     inner = given.model_alone
     assert isinstance(inner, ConditionedSet)
@@ -215,7 +216,7 @@ def quadrature(parts: list[tuple[LatentDecoder, Strokes]]) -> tuple[Tensor, Tens
 
 def test_the_latent_posterior_is_that_of_quadrature() -> None:
     plain = a_decoder()
-    given = corrected(plain, Conditioning(weight=1.0))
+    given = corrected(plain, EXACT)
     inner = given.model_alone
     assert isinstance(inner, ConditionedDecoder)
     mean, covariance = quadrature([(plain, STROKES)])
@@ -244,7 +245,7 @@ def test_many_strokes_are_thinned_and_say_the_same() -> None:
     """A class everywhere: 12,000 voxels; the position goes where the class is most frequent."""
     plain = LatentDecoder(*decoders.parameters((20, 20, 30)))
     said = np.full((20, 20, 30), 2, np.uint8)
-    given = plain.conditioned(Strokes.from_array(said, N_CLASSES), Conditioning(weight=0.01))
+    given = plain.conditioned(Strokes.from_array(said, N_CLASSES), replace(EXACT, weight=0.01))
     assert isinstance(given, Corrected)
     before, after = (
         float(one.mean().log_softmax(dim=0)[1].mean()) for one in (plain, given.model_alone)
@@ -274,7 +275,7 @@ def test_a_stack_of_normals_is_one_normal_of_the_volume() -> None:
     said = np.zeros(stack.spatial_shape, np.uint8)
     said[1, 0, 2], said[3, 2, 0], said[0, 0, 0] = 2, 1, 1
     strokes = Strokes.from_array(said, 2)
-    ours, theirs = stack.conditioned(strokes), volume.conditioned(strokes)
+    ours, theirs = stack.conditioned(strokes, EXACT), volume.conditioned(strokes, EXACT)
     torch.testing.assert_close(ours.mean(), theirs.mean())
     assert isinstance(ours, Corrected)
     assert isinstance(theirs, Corrected)
@@ -293,7 +294,7 @@ def test_slices_of_decoders_share_their_position() -> None:
     stack = SliceStack(slices, 0)
     said = np.zeros((3, *PLANE), np.uint8)
     said[2, 1, 2], said[0, 3, 0], said[0, 0, 1] = 3, 1, 2
-    given = stack.conditioned(Strokes.from_array(said, 3))
+    given = stack.conditioned(Strokes.from_array(said, 3), EXACT)
     assert isinstance(given, Corrected)
     parts = [(slices[number], Strokes.from_array(said[number], 3)) for number in (0, 2)]
     mean, _ = quadrature(parts)
@@ -308,7 +309,7 @@ def test_slices_of_sets_share_their_members() -> None:
     stack = SliceStack([FiniteSet(members), FiniteSet(members.flip(0))], 2)
     said = np.zeros((4, 5, 2), np.uint8)
     said[1, 2, 0] = 1
-    given = stack.conditioned(Strokes.from_array(said, 3))
+    given = stack.conditioned(Strokes.from_array(said, 3), EXACT)
     assert isinstance(given, Corrected)
     inner = given.model_alone
     assert isinstance(inner, SliceStack)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 from napari_structseg.distributions import LogitDistribution, LowRankNormal, Noise, Spread, Strokes
 from napari_structseg.distributions.conditioning.corrected import Corrected
 from napari_structseg.distributions.conditioning.rank import RankPosterior
-from napari_structseg.distributions.conditioning.settings import Conditioning
+from napari_structseg.distributions.conditioning.settings import EXACT
 from napari_structseg.distributions.conditioning.sites import Sites
 from napari_structseg.errors import InputError
 from napari_structseg.testing.distributions import NormalContract
@@ -24,7 +25,7 @@ STROKES = Strokes.from_array(SAID, N_CLASSES)
 LABELS = torch.from_numpy(STROKES.labels.astype(np.int64))
 SIZE = math.prod(SHAPE)
 # So that some voxels of the tiny image are beyond it.
-NEAR = Conditioning(reach=1.5)
+NEAR = replace(EXACT, reach=1.5)
 
 
 def rows_of_strokes() -> Tensor:
@@ -136,7 +137,7 @@ class TestCroppedCorrected(TestCorrected):
 
 def exact_sites() -> Sites:
     normal = LowRankNormal(*parameters()).evidence_at(STROKES.voxels).normal
-    return normal.laplace(LABELS, Conditioning())
+    return normal.laplace(LABELS, torch.ones(len(LABELS)).double(), 1.0)
 
 
 def test_newton_finds_the_mode_of_the_softmax_posterior() -> None:
@@ -157,14 +158,14 @@ def test_newton_survives_where_the_model_is_certain(far: float) -> None:
     mean, factor, diagonal = parameters()
     mean[0] += far
     normal = LowRankNormal(mean, 3 * factor, diagonal).evidence_at(STROKES.voxels).normal
-    for settings in (Conditioning(), Conditioning(sharpness=8, weight=5)):
-        sites = normal.laplace(LABELS, settings)
+    for sharpness, weight in ((1.0, 1.0), (8.0, 5.0)):
+        sites = normal.laplace(LABELS, torch.full((len(LABELS),), weight).double(), sharpness)
         q = normal.given(sites)
         assert q.isfinite().all()
         # At the mode q is the gradient of the likelihood.
-        eta = settings.sharpness * (normal.mean + normal.covariance_times(q))
+        eta = sharpness * (normal.mean + normal.covariance_times(q))
         target = torch.eye(N_CLASSES, dtype=torch.float64)[LABELS] - eta.softmax(dim=1)
-        expected = settings.weight * settings.sharpness * target
+        expected = weight * sharpness * target
         torch.testing.assert_close(q, expected, atol=1e-6, rtol=1e-6)
 
 
@@ -173,7 +174,7 @@ def test_laplace_is_close_to_quadrature() -> None:
     mean, factor, _ = parameters()
     normal = LowRankNormal(mean, factor, torch.zeros_like(mean))
     evidence = normal.evidence_at(STROKES.voxels)
-    posterior: RankPosterior = evidence.posterior(STROKES.labels, Conditioning())
+    posterior: RankPosterior = evidence.posterior(STROKES.labels, np.ones(len(STROKES)), EXACT)
     axis = torch.linspace(-6, 6, 481, dtype=torch.float64)
     z = torch.cartesian_prod(axis, axis)
     logits = evidence.normal.mean + torch.einsum("ncr,gr->gnc", evidence.normal.factor, z)
@@ -211,7 +212,7 @@ def test_a_sample_is_kept_where_it_agrees_with_the_strokes() -> None:
     moved = []
     for label in (int(logits[:, 5].argmax()), int(logits[:, 5].argmin())):
         strokes = Strokes(SHAPE, np.array([5]), np.array([label], np.uint8))
-        given = normal.conditioned(strokes)
+        given = normal.conditioned(strokes, EXACT)
         change = (given.sample_logits(1)[0].flatten(1) - logits).abs()
         moved.append(float(change[:, torch.arange(SIZE) != 5].mean()))
     assert moved[0] < 0.5 * moved[1]
@@ -227,7 +228,7 @@ def test_the_calibrated_distribution_is_conditioned() -> None:
     scaled = LowRankNormal(
         mean, factor * scale.view(wide), diagonal * scale.square().view(wide[1:])
     )
-    ours, theirs = calibrated.conditioned(STROKES), scaled.conditioned(STROKES)
+    ours, theirs = (one.conditioned(STROKES) for one in (calibrated, scaled))
     torch.testing.assert_close(ours.mean(), theirs.mean())
     offset = ours.offset(Noise(1, 1)) * scale.view(wide[1:])
     torch.testing.assert_close(offset, theirs.offset(Noise(1, 1)))
@@ -254,7 +255,7 @@ def test_what_the_factors_do_not_reach_changes_nothing_else() -> None:
     normal = LowRankNormal(mean, factor, diagonal)
     said = np.zeros(shape, np.uint8)
     said[6, 6, 6] = 2
-    given = normal.conditioned(Strokes.from_array(said, 3), Conditioning(reach=2.0))
+    given = normal.conditioned(Strokes.from_array(said, 3), replace(EXACT, reach=2.0))
     change = (given.mean() - normal.mean()).abs().amax(dim=0)
     assert change[6, 6, 7] > 1
     far = torch.from_numpy(np.indices(shape)).sub(6).square().sum(dim=0) >= 4
@@ -272,18 +273,18 @@ def test_the_explanation_tells_what_a_model_can() -> None:
     normal = LowRankNormal(mean, factor, torch.full_like(mean, 0.01))
     same = np.zeros((4, 4), np.uint8)
     same[0], same[3] = 2, 2
-    agreed = normal.conditioned(Strokes.from_array(same, 2))
+    agreed = normal.conditioned(Strokes.from_array(same, 2), EXACT)
     assert isinstance(agreed, Corrected)
     assert agreed.explanation.n_explained == agreed.explanation.n_voxels == 8
     # All other voxels follow, though nothing was said of them.
     assert (agreed.mean().argmax(dim=0) == 1).all()
     same[3] = 1
-    torn = normal.conditioned(Strokes.from_array(same, 2))
+    torn = normal.conditioned(Strokes.from_array(same, 2), EXACT)
     assert isinstance(torn, Corrected)
     assert 4 <= torn.explanation.n_contradicting <= 8
     assert torn.explanation.n_impossible == 0
     nowhere = LowRankNormal(mean, 0 * factor, torch.full_like(mean, 0.01))
-    stuck = nowhere.conditioned(Strokes.from_array(same, 2))
+    stuck = nowhere.conditioned(Strokes.from_array(same, 2), EXACT)
     assert isinstance(stuck, Corrected)
     assert (stuck.explanation.n_explained, stuck.explanation.n_impossible) == (4, 4)
 

@@ -53,12 +53,15 @@ class SampledDistribution(LogitDistribution, Protocol):
         Where temperature and class scales start; None: at 1.
     domain
         What of the image is outside what the model was made for; None: the model does not say.
+    confirmed
+        What conditioning keeps from one set of strokes to the next; None: nothing yet.
     """
 
     # An object: the MRFs are in another room, and nothing here looks into it.
     refined_by: object | None = None
     calibrated: Spread | None = None
     domain: DomainCheck | None = None
+    confirmed: object | None = None
 
     @property
     def n_coordinates(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.distributions.base import LatentDistribution, LogitDistribution
+from napari_structseg.distributions.conditioning.confirmed import Confirmed, candidates
 from napari_structseg.distributions.conditioning.explanation import Explanation
 from napari_structseg.distributions.conditioning.local import LocalTerm, everywhere
 from napari_structseg.distributions.conditioning.posterior import AtStrokes, lead
@@ -29,14 +30,6 @@ class Posterior(Protocol):
     @property
     def at_strokes(self) -> AtStrokes:
         """What is known at the stroke voxels."""
-        ...
-
-
-class Evidence(Protocol):
-    """A distribution at the stroke voxels."""
-
-    def posterior(self, labels: npt.NDArray[np.uint8], settings: Conditioning) -> Posterior:
-        """What is known once the labels of these voxels are."""
         ...
 
 
@@ -204,10 +197,18 @@ def conditioned(
         return distribution
     if not isinstance(distribution, Conditionable):
         raise cannot_be_conditioned(distribution)
-    evidence: Evidence = distribution.evidence_at(strokes.voxels)
-    posterior = evidence.posterior(strokes.labels, settings)
-    given = distribution.given(posterior, strokes.voxels, np.arange(len(strokes)))
-    known = posterior.at_strokes
+    evidence, voxels = distribution.evidence_at(strokes.voxels), strokes.voxels
+    labels, weight = strokes.labels, np.full(len(strokes), settings.weight)
+    if evidence.uses_confirmed and settings.confirmed and settings.n_confirmed:
+        confirmed = _confirmed_of(distribution, settings.n_confirmed)
+        apart = confirmed.apart_from(strokes)
+        evidence = type(evidence).joined([evidence, confirmed.evidence.picked(apart)])
+        voxels = np.concatenate([voxels, confirmed.voxels[apart]])
+        labels = np.concatenate([labels, confirmed.labels[apart]])
+        weight = np.concatenate([weight, np.full(len(apart), settings.confirmed)])
+    posterior: Posterior = evidence.posterior(labels, weight, settings)
+    given = distribution.given(posterior, voxels, np.arange(len(voxels)))
+    known = posterior.at_strokes.picked(np.arange(len(strokes)))
     leads = lead(known.logits, strokes.labels).numpy()
     missing = np.maximum(settings.margin - leads, 0)
     reach = everywhere(settings.reach, len(strokes.shape))
@@ -224,3 +225,17 @@ def conditioned(
     result.calibrated, result.domain = distribution.calibrated, distribution.domain
     result.refined_by = distribution.refined_by
     return result
+
+
+def _confirmed_of(distribution: SampledDistribution, n_voxels: int) -> Confirmed:
+    """Voxels that are confirmed, gathered once for a distribution and kept with it."""
+    kept = distribution.confirmed
+    if not isinstance(kept, Confirmed) or kept.wanted != n_voxels:
+        if not isinstance(distribution, Conditionable):
+            raise cannot_be_conditioned(distribution)
+        voxels, labels = candidates(distribution, n_voxels)
+        positions = np.stack(np.unravel_index(voxels, distribution.spatial_shape), axis=1)
+        evidence = distribution.evidence_at(voxels)
+        kept = Confirmed(n_voxels, voxels, positions.astype(np.int64), labels, evidence)
+        distribution.confirmed = kept
+    return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,8 @@ class Features:
 class LatentEvidence:
     """Decoders at the stroke voxels: of one image, or of several slices with the same position."""
 
+    uses_confirmed: ClassVar[bool] = False
+
     parts: tuple[Features, ...]
 
     @classmethod
@@ -79,7 +82,22 @@ class LatentEvidence:
         """The voxels of several slices, one slice after the other."""
         return cls(tuple(one for part in parts for one in part.parts))
 
-    def posterior(self, labels: npt.NDArray[np.uint8], settings: Conditioning) -> LatentPosterior:
+    def picked(self, index: npt.NDArray[np.int64]) -> LatentEvidence:
+        """Some of the voxels, by ascending index."""
+        start, parts = 0, []
+        for part in self.parts:
+            stop = start + part.first.shape[1]
+            first, last = np.searchsorted(index, (start, stop))
+            parts.append(part.picked(index[first:last] - start))
+            start = stop
+        return LatentEvidence(tuple(parts))
+
+    def posterior(
+        self,
+        labels: npt.NDArray[np.uint8],
+        weight: npt.NDArray[np.float64],
+        settings: Conditioning,
+    ) -> LatentPosterior:
         """A normal over positions, by adaptive importance sampling.
 
         Positions are drawn from a normal, weighed by prior and likelihood over it, and the normal
@@ -88,8 +106,8 @@ class LatentEvidence:
         All numbers are drawn from one frozen generator: the same strokes give the same posterior.
         """
         n_latents = len(self.parts[0].centre)
-        thinned, seen = self._thinned(labels)
-        counted = settings.weight * len(labels) / len(seen)
+        seen, counted = _thinned(weight)
+        thinned, said = self.picked(seen), labels[seen]
         generator = torch.Generator().manual_seed(0)
         mean = torch.zeros(n_latents, dtype=torch.float64)
         root = torch.eye(n_latents, dtype=torch.float64)
@@ -97,15 +115,16 @@ class LatentEvidence:
         for _ in range(_ROUNDS):
             drawn = torch.randn((_POSITIONS, n_latents), generator=generator, dtype=torch.float64)
             xi = mean + drawn @ root
-            likelihood = counted * _log_likelihood(thinned.decoded(xi), seen, settings)
+            logits = settings.sharpness * thinned.decoded(xi)
+            likelihood = _log_likelihood(logits, said) @ torch.from_numpy(counted)
             # Prior over proposal, up to what is the same for all positions.
             ratio = (drawn.square().sum(dim=1) - xi.square().sum(dim=1)) / 2
             last, power = power, _power(ratio, likelihood)
             effective = _effective(ratio + likelihood)
-            weight = (ratio + power * likelihood).softmax(dim=0)
-            mean = weight @ xi
+            share = (ratio + power * likelihood).softmax(dim=0)
+            mean = share @ xi
             centred = xi - mean
-            root = _root(centred.T @ (weight[:, None] * centred))
+            root = _root(centred.T @ (share[:, None] * centred))
             if power == 1 == last:
                 break
         plausible = torch.randn((_PLAUSIBLE, n_latents), generator=generator, dtype=torch.float64)
@@ -121,19 +140,6 @@ class LatentEvidence:
     def decoded(self, xi: Tensor) -> Tensor:
         """Logits at some positions, ``(K, n, C)``, float64."""
         return torch.cat([part.decoded(xi.float()) for part in self.parts], dim=1)
-
-    def _thinned(
-        self, labels: npt.NDArray[np.uint8]
-    ) -> tuple[LatentEvidence, npt.NDArray[np.uint8]]:
-        """Every n-th voxel, so that there are not too many, and their labels."""
-        step = -(-len(labels) // _AT_MOST)
-        start, parts = step // 2, []
-        for part in self.parts:
-            n_voxels = part.first.shape[1]
-            index = np.arange(start, n_voxels, step)
-            start += len(index) * step - n_voxels
-            parts.append(part.picked(index))
-        return LatentEvidence(tuple(parts)), labels[step // 2 :: step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +169,26 @@ class LatentPosterior:
         return self.mean.to(xi.device) + self.root.to(xi.device) @ xi
 
 
-def _log_likelihood(
-    logits: Tensor, labels: npt.NDArray[np.uint8], settings: Conditioning
-) -> Tensor:
-    """Of some positions, ``(K,)``."""
+def _thinned(
+    weight: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Some of the voxels, and their weights: each stands for those left out, too."""
+    seen, counted = [], []
+    for one in np.unique(weight):
+        index = np.flatnonzero(weight == one)
+        step = -(-len(index) // _AT_MOST)
+        kept = index[step // 2 :: step]
+        seen.append(kept)
+        counted.append(np.full(len(kept), one * len(index) / len(kept)))
+    every, weights = np.concatenate(seen), np.concatenate(counted)
+    order = np.argsort(every)
+    return every[order].astype(np.int64), weights[order]
+
+
+def _log_likelihood(logits: Tensor, labels: npt.NDArray[np.uint8]) -> Tensor:
+    """Of every voxel at some positions, ``(K, n)``."""
     index = torch.from_numpy(labels.astype(np.int64))[:, None].expand(*logits.shape[:-1], 1)
-    said = (settings.sharpness * logits).log_softmax(dim=-1).gather(-1, index)
-    return said.sum(dim=(1, 2))
+    return logits.log_softmax(dim=-1).gather(-1, index)[..., 0]
 
 
 def _effective(log_weight: Tensor) -> float:

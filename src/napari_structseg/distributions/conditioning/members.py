@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,12 @@ from napari_structseg.distributions.sampling import SampledDistribution
 
 @dataclass(frozen=True, slots=True)
 class MemberEvidence:
-    """Log-probabilities of every member at the stroke voxels, ``(M, n, C)``, float64."""
+    """Log-probabilities of every member at the stroke voxels, ``(M, n, C)``, float64.
+
+    Nothing is confirmed: that would favour the members that are most like the mean.
+    """
+
+    uses_confirmed: ClassVar[bool] = False
 
     members: Tensor
 
@@ -29,7 +35,12 @@ class MemberEvidence:
         """The voxels of several slices, one slice after the other."""
         return cls(torch.cat([part.members for part in parts], dim=1))
 
-    def posterior(self, labels: npt.NDArray[np.uint8], settings: Conditioning) -> MemberPosterior:
+    def posterior(
+        self,
+        labels: npt.NDArray[np.uint8],
+        weight: npt.NDArray[np.float64],
+        settings: Conditioning,
+    ) -> MemberPosterior:
         """Probabilities of the members.
 
         The logarithm of a member's likelihood is what its leads fall short of the margin, summed
@@ -37,8 +48,8 @@ class MemberEvidence:
         them is the most certain at the strokes tells nothing of other voxels.
         """
         leads = lead(self.members, labels)
-        missing = (settings.margin - leads).clamp(min=0).sum(dim=1)
-        probability = (-settings.weight * settings.sharpness * missing).softmax(dim=0)
+        missing = (settings.margin - leads).clamp(min=0) @ torch.from_numpy(weight)
+        probability = (-settings.sharpness * missing).softmax(dim=0)
         # As the mean of the set: the logarithm of the mean probability.
         logits = (self.members + probability.log()[:, None, None]).logsumexp(dim=0)
         effective = float(1 / probability.square().sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +38,8 @@ class AtStrokes:
     scored: int = 0
     latent: tuple[float, ...] = ()
 
-    def reordered(self, order: npt.NDArray[np.int64]) -> AtStrokes:
-        """The same with the voxels in another order."""
+    def picked(self, order: npt.NDArray[np.int64]) -> AtStrokes:
+        """The same of some of the voxels, or of all in another order."""
         index = torch.from_numpy(order)
         return AtStrokes(
             self.logits[index], self.reachable[index], self.effective, self.scored, self.latent
@@ -69,6 +70,8 @@ def lead(logits: Tensor, labels: npt.NDArray[np.uint8]) -> Tensor:
 class PointEvidence:
     """Logits that are what they are, ``(n, C)``."""
 
+    uses_confirmed: ClassVar[bool] = False
+
     logits: Tensor
 
     @classmethod
@@ -76,7 +79,12 @@ class PointEvidence:
         """The voxels of several slices, one slice after the other."""
         return cls(torch.cat([part.logits for part in parts]))
 
-    def posterior(self, labels: npt.NDArray[np.uint8], _settings: Conditioning) -> PointPosterior:
+    def posterior(
+        self,
+        labels: npt.NDArray[np.uint8],
+        _weight: npt.NDArray[np.float64],
+        _settings: Conditioning,
+    ) -> PointPosterior:
         """Nothing that could change."""
         return PointPosterior(AtStrokes(self.logits, lead(self.logits, labels)))
 

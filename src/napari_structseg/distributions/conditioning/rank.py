@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -88,21 +89,24 @@ class Gaussian:
         """The q of the posterior, ``(n, C)``: its mean is that of before plus K q."""
         return self.woodbury(sites).solve(sites.b - sites.curvature(self.mean))
 
-    def laplace(self, labels: Tensor, settings: Conditioning) -> Sites:
+    def widened(self, scale: float) -> Gaussian:
+        """The same with a prior of the factors that is so many times as wide."""
+        return Gaussian(self.mean, scale * self.factor, self.variance)
+
+    def laplace(self, labels: Tensor, weight: Tensor, sharpness: float) -> Sites:
         """Sites of the softmax likelihood of labels, expanded around the mode of the posterior.
 
         Newton's method (Rasmussen and Williams, 2006, algorithm 3.3). The posterior is
         log-concave; steps that would lower it are halved.
         """
-        weight = torch.full(labels.shape, settings.weight, dtype=torch.float64)
         q = torch.zeros_like(self.mean)
-        here = self._log_posterior(q, labels, settings)
-        sites = Sites.softmax(self.mean, labels, weight, settings.sharpness)
+        here = self._log_posterior(q, labels, weight, sharpness)
+        sites = Sites.softmax(self.mean, labels, weight, sharpness)
         for _ in range(_NEWTON_STEPS):
             step = self.given(sites) - q
             length, there = 1.0, -math.inf
             for _ in range(_HALVINGS):
-                there = self._log_posterior(q + length * step, labels, settings)
+                there = self._log_posterior(q + length * step, labels, weight, sharpness)
                 if there >= here:
                     break
                 length /= 2
@@ -111,7 +115,7 @@ class Gaussian:
                 break
             q, here = q + length * step, there
             logits = self.mean + self.covariance_times(q)
-            sites = Sites.softmax(logits, labels, weight, settings.sharpness)
+            sites = Sites.softmax(logits, labels, weight, sharpness)
             if length * step.abs().max() < _CONVERGED:
                 break
         return sites
@@ -128,12 +132,12 @@ class Gaussian:
         strongest: Tensor = reached.scatter(1, index, math.inf).amin(dim=1)
         return strongest
 
-    def _log_posterior(self, q: Tensor, labels: Tensor, settings: Conditioning) -> float:
+    def _log_posterior(self, q: Tensor, labels: Tensor, weight: Tensor, sharpness: float) -> float:
         """Up to a constant; the logits are mean + K q."""
         moved = self.covariance_times(q)
-        logits = settings.sharpness * (self.mean + moved)
+        logits = sharpness * (self.mean + moved)
         own = logits.log_softmax(dim=1).gather(1, labels[:, None])
-        return float(settings.weight * own.sum() - (q * moved).sum() / 2)
+        return float((weight[:, None] * own).sum() - (q * moved).sum() / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,8 @@ class RankEvidence:
         Of the noise, in the order of the voxels.
     """
 
+    uses_confirmed: ClassVar[bool] = True
+
     normal: Gaussian
     scale: Tensor
     sources: tuple[Source, ...]
@@ -183,15 +189,42 @@ class RankEvidence:
         sources = tuple(source for part in parts for source in part.sources)
         return cls(joined, parts[0].scale, sources)
 
-    def posterior(self, labels: npt.NDArray[np.uint8], settings: Conditioning) -> RankPosterior:
-        """What is known of the factors once the labels of the voxels are."""
-        normal, said = self._scaled(), torch.from_numpy(labels.astype(np.int64))
-        sites = normal.laplace(said, settings)
-        return RankPosterior(self, sites, normal.reachable(said))
+    def picked(self, index: npt.NDArray[np.int64]) -> RankEvidence:
+        """Some of the voxels, by ascending index."""
+        at, normal, sources, start = torch.from_numpy(index), self.normal, [], 0
+        for source in self.sources:
+            stop = start + len(source.voxels)
+            first, last = np.searchsorted(index, (start, stop))
+            sources.append(Source(source.grid_shape, source.voxels[index[first:last] - start]))
+            start = stop
+        picked = Gaussian(normal.mean[at], normal.factor[at], normal.variance[at])
+        return RankEvidence(picked, self.scale, tuple(sources))
+
+    def posterior(
+        self,
+        labels: npt.NDArray[np.uint8],
+        weight: npt.NDArray[np.float64],
+        settings: Conditioning,
+    ) -> RankPosterior:
+        """What is known of the factors once the labels of the voxels are.
+
+        Parameters
+        ----------
+        labels
+            ``(n,)``.
+        weight
+            How many independent voxels each of them counts as, ``(n,)``.
+        settings
+            How strokes are taken.
+        """
+        said = torch.from_numpy(labels.astype(np.int64))
+        wide = self._scaled().widened(settings.prior_scale)
+        sites = wide.laplace(said, torch.from_numpy(weight), settings.sharpness)
+        return RankPosterior(self, sites, settings.prior_scale, wide.reachable(said))
 
     def given(self, sites: Sites) -> RankPosterior:
         """What is known of the factors given observations of another kind."""
-        return RankPosterior(self, sites, torch.full_like(sites.k, math.inf))
+        return RankPosterior(self, sites, 1.0, torch.full_like(sites.k, math.inf))
 
     def _scaled(self) -> Gaussian:
         normal, scale = self.normal, self.scale
@@ -215,16 +248,19 @@ class RankPosterior:
         What the noise of a stroke voxel adds to its own mean logits, ``(n, C)``.
     """
 
-    def __init__(self, evidence: RankEvidence, sites: Sites, reachable: Tensor) -> None:
+    def __init__(
+        self, evidence: RankEvidence, sites: Sites, prior_scale: float, reachable: Tensor
+    ) -> None:
         self._evidence = evidence
         self._normal = normal = evidence._scaled()
         self._sites = sites
         self._woodbury = normal.woodbury(sites)
-        q = self._woodbury.solve(sites.b - sites.curvature(normal.mean))
+        wide = normal.widened(prior_scale)
+        q = wide.given(sites)
         self.scale = evidence.scale
-        self.shift = torch.einsum("ncr,nc->r", normal.factor, q)
+        self.shift = prior_scale * torch.einsum("ncr,nc->r", wide.factor, q)
         self.own_mean = normal.variance * q
-        self.at_strokes = AtStrokes(normal.mean + normal.explained_by(q), reachable)
+        self.at_strokes = AtStrokes(normal.mean + wide.explained_by(q), reachable)
 
     @property
     def covariance(self) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_structseg.distributions.conditioning.corrected import Evidence, Posterior
+from napari_structseg.distributions.conditioning.corrected import Posterior
 from napari_structseg.distributions.conditioning.posterior import AtStrokes
 from napari_structseg.distributions.conditioning.settings import Conditioning
 
@@ -21,18 +22,45 @@ class StackEvidence:
 
     Attributes
     ----------
-    joined
+    together
         The voxels of all slices, one slice after the other.
     order
         Which voxel of the volume each of these is, ``(n,)``.
     """
 
-    joined: Evidence
+    together: Any
     order: IntArray
 
-    def posterior(self, labels: npt.NDArray[np.uint8], settings: Conditioning) -> StackPosterior:
+    @property
+    def uses_confirmed(self) -> bool:
+        """As the slices."""
+        return bool(self.together.uses_confirmed)
+
+    @classmethod
+    def joined(cls, parts: Sequence[StackEvidence]) -> StackEvidence:
+        """The voxels of several sets, one set after the other."""
+        starts = np.cumsum([0, *(len(part.order) for part in parts)])
+        order = [part.order + start for part, start in zip(parts, starts[:-1], strict=True)]
+        together = [part.together for part in parts]
+        return cls(type(together[0]).joined(together), np.concatenate(order))
+
+    def picked(self, index: IntArray) -> StackEvidence:
+        """Some of the voxels, by ascending index."""
+        rows = np.flatnonzero(np.isin(self.order, index)).astype(np.int64)
+        order = np.searchsorted(index, self.order[rows]).astype(np.int64)
+        return StackEvidence(self.together.picked(rows), order)
+
+    def posterior(
+        self,
+        labels: npt.NDArray[np.uint8],
+        weight: npt.NDArray[np.float64],
+        settings: Conditioning,
+    ) -> StackPosterior:
         """One posterior for all slices."""
-        return StackPosterior(self.joined.posterior(labels[self.order], settings), self.order)
+        order = self.order
+        return StackPosterior(
+            self.together.posterior(labels[order], weight[order], settings), order
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +73,12 @@ class StackPosterior:
     @property
     def at_strokes(self) -> AtStrokes:
         """What is known at the stroke voxels, in the order of the volume."""
-        return self.shared.at_strokes.reordered(np.argsort(self.order))
+        return self.shared.at_strokes.picked(np.argsort(self.order))
 
 
 def join(parts: list[tuple[Any, IntArray]]) -> StackEvidence:
     """Evidence of several slices, each with the voxels of the volume that it is of."""
     evidences = [evidence for evidence, _ in parts]
-    joined: Evidence = type(evidences[0]).joined(evidences)
-    return StackEvidence(joined, np.concatenate([rows for _, rows in parts]))
+    return StackEvidence(
+        type(evidences[0]).joined(evidences), np.concatenate([rows for _, rows in parts])
+    )

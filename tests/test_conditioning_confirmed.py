@@ -1,0 +1,137 @@
+"""What the user did not correct is weakly confirmed: strokes do not overshoot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_structseg.distributions import LowRankNormal, Noise, PointLogits, SliceStack, Strokes
+from napari_structseg.distributions.conditioning.confirmed import Confirmed, candidates
+from napari_structseg.distributions.conditioning.corrected import Corrected
+from napari_structseg.distributions.conditioning.settings import DEFAULT, EXACT
+
+SHAPE = (12, 20, 20)
+
+
+def disc(radius: float) -> torch.Tensor:
+    """Signed distance to a ball, positive inside."""
+    grid = torch.from_numpy(np.indices(SHAPE)).float() - torch.tensor([6.0, 10, 10]).view(
+        3, 1, 1, 1
+    )
+    return radius - grid.square().sum(dim=0).sqrt()
+
+
+def growing() -> LowRankNormal:
+    """A ball with a border that moves with the first factor; the second raises it everywhere."""
+    distance = disc(5.0)
+    mean = torch.stack([-distance, distance])
+    border = torch.exp(-distance.square() / 8)
+    half = torch.full_like(border, 0.5)
+    factor = torch.stack([torch.stack([-border, border]), torch.stack([-half, half])])
+    return LowRankNormal(mean, factor, torch.full_like(mean, 0.1))
+
+
+def outside_the_ball() -> Strokes:
+    """The class of the ball, two voxels outside its border."""
+    said = np.zeros(SHAPE, np.uint8)
+    said[5:8, 9:12, 17] = 2
+    return Strokes.from_array(said, 2)
+
+
+def test_what_was_not_corrected_stays_what_it_was() -> None:
+    """Two factors explain the stroke; one of them would flip the other half of the image, too."""
+    mean = torch.zeros(2, 20, 20)
+    mean[0] = 3.0
+    left, everywhere = torch.zeros(20, 20), torch.ones(20, 20)
+    left[:, :10], everywhere[:, 10:] = 1.0, 3.0
+    none = torch.zeros_like(left)
+    factor = torch.stack([torch.stack([none, left]), torch.stack([none, everywhere])])
+    normal = LowRankNormal(mean, factor, torch.full_like(mean, 0.1))
+    said = np.zeros((20, 20), np.uint8)
+    said[2:8, 2:4] = 2
+    strokes = Strokes.from_array(said, 2)
+    share = []
+    for n_confirmed in (0, 300):
+        given = normal.conditioned(strokes, replace(DEFAULT, weight=3.0, n_confirmed=n_confirmed))
+        labels = given.mean().argmax(dim=0)
+        # What was said holds for all that goes with it.
+        assert labels[:, :10].float().mean() > 0.9
+        share.append(float(labels[:, 10:].float().mean()))
+    assert share == [1.0, 0.0]
+
+
+def test_nothing_is_confirmed_near_a_stroke() -> None:
+    normal, strokes = growing(), outside_the_ball()
+    normal.conditioned(strokes)
+    confirmed = normal.confirmed
+    assert isinstance(confirmed, Confirmed)
+    apart = confirmed.positions[confirmed.apart_from(strokes)]
+    distance = np.abs(apart[:, None] - strokes.positions).max(axis=2).min(axis=1)
+    assert distance.min() == 4
+    every = np.abs(confirmed.positions[:, None] - strokes.positions).max(axis=2).min(axis=1)
+    assert len(apart) == (every > 3).sum() < len(every)
+
+
+def test_they_are_gathered_once_for_a_distribution() -> None:
+    normal, strokes = growing(), outside_the_ball()
+    first = normal.conditioned(strokes)
+    kept = normal.confirmed
+    again = normal.conditioned(strokes)
+    assert normal.confirmed is kept
+    assert torch.equal(first.mean(), again.mean())
+    assert torch.equal(first.mean(), growing().conditioned(strokes).mean())
+    normal.conditioned(strokes, replace(DEFAULT, n_confirmed=50))
+    assert isinstance(normal.confirmed, Confirmed)
+    assert len(normal.confirmed.voxels) == 50
+
+
+def test_certain_background_is_not_confirmed() -> None:
+    voxels, labels = candidates(PointLogits(torch.stack([-disc(5.0), disc(5.0)]) * 2), 10**6)
+    leads = 4 * disc(5.0).flatten().numpy()
+    np.testing.assert_array_equal(np.sort(voxels), np.flatnonzero(leads > -6))
+    np.testing.assert_array_equal(labels, leads[voxels] > 0)
+
+
+def test_of_a_large_image_a_lattice_is_looked_at() -> None:
+    shape = (150, 160, 170)
+    voxels, _ = candidates(PointLogits(torch.zeros((2, *shape))), 200)
+    assert len(voxels) == 200
+    steps = np.diff(np.unique(np.stack(np.unravel_index(voxels, shape))[0]))
+    assert steps.min() > 1
+
+
+def test_the_wider_prior_is_of_the_mean_alone() -> None:
+    """Samples stray as far as the model says where strokes tell nothing of a factor."""
+    normal, strokes = growing(), outside_the_ball()
+    factor = normal.factor.clone()
+    # A third factor that no stroke voxel knows of, far away.
+    third = torch.zeros_like(factor[:1])
+    third[0, 1, 0, :4] = 2.0
+    normal = LowRankNormal(normal.mean(), torch.cat([factor, third]), normal.diagonal)
+    wide, narrow = (
+        normal.conditioned(strokes, replace(EXACT, prior_scale=scale)) for scale in (5.0, 1.0)
+    )
+    assert isinstance(wide, Corrected)
+    assert isinstance(narrow, Corrected)
+    corner = (slice(0, 1), slice(0, 4), slice(0, 4))
+    noises = [Noise(1, sample) for sample in range(1, 60)]
+    spreads = [float(one.model_alone.offsets(noises, corner)[:, 1].std()) for one in (wide, narrow)]
+    assert spreads[0] == pytest.approx(spreads[1], rel=0.05)
+    # The mean goes farther.
+    moved = [float((one.model_alone.mean() - normal.mean()).abs().max()) for one in (wide, narrow)]
+    assert moved[0] > 1.2 * moved[1]
+
+
+def test_slices_confirm_together() -> None:
+    mean = growing().mean()
+    factor, diagonal = growing().factor, growing().diagonal
+    stack = SliceStack(
+        [LowRankNormal(mean[:, z], factor[:, :, z], diagonal[:, z]) for z in range(SHAPE[0])],
+        0,
+    )
+    strokes = outside_the_ball()
+    ours, theirs = stack.conditioned(strokes), growing().conditioned(strokes)
+    torch.testing.assert_close(ours.mean(), theirs.mean(), atol=1e-4, rtol=1e-4)
