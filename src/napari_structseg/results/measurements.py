@@ -91,14 +91,9 @@ class Measurements(_Record):
         writer.writerow(_COLUMNS)
         alone = "model alone" if self.refined and not self.samples_refined else "as shown"
         for one in self.classes:
-            sizes = [_written(getattr(one, name)) for name in _SIZES]
-            apart = [_written(getattr(one.agreement, name, None)) for name in _APART]
-            row: list[object] = [
-                one.label,
-                one.name,
-                self.unit,
-                *(_written(size) for size in sizes),
-            ]
+            sizes = [_text(one, name) for name in _SIZES]
+            apart = [_text(one.agreement, name) for name in _APART]
+            row: list[object] = [one.label, one.name, self.unit, *sizes]
             row += [self.n_samples or "", alone if self.n_samples else ""]
             writer.writerow([*row, *apart])
         return stream.getvalue()
@@ -253,7 +248,8 @@ def write_measurements(path: str | Path, measurements: Measurements) -> Path:
     return target
 
 
-def _written(value: float | None) -> str:
+def _text(record: _Record | None, name: str) -> str:
+    value: float | None = None if record is None else getattr(record, name)
     return "" if value is None else f"{value:.{_DIGITS}f}"
 
 

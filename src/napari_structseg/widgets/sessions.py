@@ -12,6 +12,7 @@ from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.correcting.correcting import Correcting
 from napari_structseg.widgets.keeping import in_words
+from napari_structseg.widgets.measuring import Measuring
 from napari_structseg.widgets.runs import Runs
 from napari_structseg.widgets.saving import Saving
 
@@ -36,6 +37,7 @@ class Session:
         self.controller.adopted.connect(self._on_adopted)
         self.saving = Saving(self.controller)
         self.correcting = Correcting(self.controller)
+        self.measuring = Measuring(self.controller, self.correcting)
         self.docks: list[QWidget] = []
 
     def is_busy(self) -> bool:
@@ -43,6 +45,8 @@ class Session:
         if self.runs.job is not None or self.controller.is_loading or self.saving.is_busy():
             return True
         if self.controller.keeping.is_busy() or self.correcting.is_busy():
+            return True
+        if self.measuring.is_busy():
             return True
         current = self.controller.current
         return current is not None and current.is_busy()
@@ -71,6 +75,7 @@ class Session:
         if not self.docks:
             self.history.close()
             self.saving.close()
+            self.measuring.close()
             self.correcting.close()
             self.runs.close(leaves_layers=leaves_layers)
             self.controller.close(leaves_layers=leaves_layers)
