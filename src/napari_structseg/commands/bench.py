@@ -66,6 +66,44 @@ def explore(
 
 
 @bench.command
+def history(
+    *, json: Path, shape: tuple[int, int, int] = (155, 240, 240), actions: int = 12
+) -> None:
+    """Time accept, undo and redo of whole labellings, beside a copy for each step.
+
+    The default needs about 1 GB of memory and less than a minute.
+
+    Parameters
+    ----------
+    json
+        File for the result.
+    shape
+        Z Y X of the image.
+    actions
+        How many labellings are accepted, undone and done again.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from napari_structseg.bench.history import bench_history, rows
+
+    if min(shape) < 2 or actions < 1:
+        raise ConfigError(
+            f"--shape needs three sizes of at least 2, --actions at least 1, but they are {shape} "
+            f"and {actions}."
+        )
+    _check(json, window=False)
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as status:
+        result = bench_history(shape, actions, lambda what: status.update(f"Measuring {what}…"))
+    _write(json, result)
+    table = Table("", "ours", "copies")
+    for row in rows(result):
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+@bench.command
 def meanfield(
     *,
     json: Path,
