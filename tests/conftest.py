@@ -23,6 +23,14 @@ settings.register_profile(
 settings.load_profile("structseg-ci" if os.environ.get("CI") else "structseg")
 
 
+@pytest.fixture(autouse=True)
+def sessions_folder(tmp_path, monkeypatch) -> Path:
+    """Where corrections are kept: not where the user's own are."""
+    folder = tmp_path / "sessions"
+    monkeypatch.setenv("STRUCTSEG_SESSIONS", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of development data; the test is skipped where there is none."""

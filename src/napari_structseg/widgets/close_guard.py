@@ -9,6 +9,9 @@ from napari.qt import QtViewer
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMainWindow, QMessageBox, QWidget
 
+# Each dock has one; a person is asked once for a window.
+_GUARDS: weakref.WeakSet[CloseGuard] = weakref.WeakSet()
+
 
 class CloseGuard(QObject):
     """Stops a window from closing, once, to ask.
@@ -38,6 +41,7 @@ class CloseGuard(QObject):
         # Not held: it is deleted when nothing in Python refers to it.
         self._watched: weakref.ref[QMainWindow] | None = None
         self.question: QMessageBox | None = None
+        _GUARDS.add(self)
 
     def watch(self, dock: QWidget) -> None:
         """Guard the window that a dock is in now."""
@@ -99,7 +103,8 @@ class CloseGuard(QObject):
                 self._save()
             elif answer is close:
                 asked = self._window
-                self.let_go()
+                for guard in [one for one in _GUARDS if one._window is asked]:
+                    guard.let_go()
                 if asked is not None:
                     asked.close()
 

@@ -19,6 +19,7 @@ from napari_structseg.widgets.panels.banner import ErrorBanner
 from napari_structseg.widgets.panels.disputed_panel import DisputedPanel
 from napari_structseg.widgets.panels.here_panel import HerePanel
 from napari_structseg.widgets.panels.history_row import HistoryRow
+from napari_structseg.widgets.panels.recovery_banner import RecoveryBanner
 from napari_structseg.widgets.panels.result_panel import ResultPanel
 from napari_structseg.widgets.panels.strokes_panel import StrokesPanel
 from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
@@ -60,12 +61,13 @@ class CorrectWidget(QWidget):
         self.disputed = DisputedPanel(correcting.places)
         self.here = HerePanel(correcting, self.state)
         self.history = HistoryRow(correcting)
+        self.recovery = RecoveryBanner(correcting)
         self.banner = ErrorBanner()
         self.hint = Caption()
         self.welcome = Note(_NOTHING_SHOWN)
         self.sections = (
             Section("Strokes", self.strokes, self.strokes.tools),
-            Section("Result", self.result),
+            Section("Result", self.result, self.result.save_button),
             Section("Disputed", self.disputed),
             Section("Here, what else could it be?", self.here, self.here.ask_button),
         )
@@ -154,7 +156,7 @@ class CorrectWidget(QWidget):
         inside.setSpacing(_SPACING)
         self.keys_section = Section("Keyboard", ShortcutList(KEYS))
         self.keys_section.set_open(False)
-        for widget in (self.welcome, *self.sections, self.keys_section):
+        for widget in (self.welcome, self.recovery, *self.sections, self.keys_section):
             inside.addWidget(widget)
         inside.addStretch(1)
         self.scroll_area = KeylessScrollArea()
@@ -211,7 +213,10 @@ class CorrectWidget(QWidget):
         self.hint.setToolTip(text)
 
     def _save_unsaved(self) -> None:
-        self._say("Save the layer with File ▸ Save Selected Layers…")
+        if self.correcting.unsaved():
+            self.result.save()
+        else:
+            self._say("Save the segmentation in the dock Explore segmentations")
 
     def _on_fold(self, name: str, is_open: bool) -> None:
         self.state.display.fold(name, is_open=is_open)

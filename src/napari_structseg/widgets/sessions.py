@@ -59,7 +59,7 @@ class Session:
             if one.wanted is not None
         ]
         layers = [f"layer {layer.name}" for layer in self.controller.keeping.unsaved_layers]
-        return labellings + layers
+        return [*labellings, *layers, *self.correcting.unsaved()]
 
     def leave(self, dock: QWidget, *, leaves_layers: bool = True) -> None:
         """Take a dock away; with the last one, all work stops.

@@ -10,8 +10,10 @@ from napari_structseg.widgets.correcting.book import Book
 from napari_structseg.widgets.correcting.places import Places
 from napari_structseg.widgets.correcting.regions import Regions
 from napari_structseg.widgets.correcting.resulting import Resulting
+from napari_structseg.widgets.correcting.safety import Safety
 from napari_structseg.widgets.correcting.stroking import Stroking
 from napari_structseg.widgets.exploration import Exploration
+from napari_structseg.widgets.threads.serial import Serial
 
 
 class Correcting:
@@ -27,7 +29,10 @@ class Correcting:
         self._controller = controller
         say, fail = controller.said.emit, controller.failed.emit
         self._books: list[Book] = []
-        self.result = Resulting(controller.viewer, say, fail)
+        self._actions = Serial("structseg-correct")
+        self.safety = Safety(self._actions, controller.state, say, fail)
+        self.result = Resulting(controller.viewer, self._actions, self.safety, say, fail)
+        self.safety.restored.connect(self.result.take_over)
         self.strokes = Stroking(
             controller.viewer, controller.state.correction, say, self.result.undo, self.result.redo
         )
@@ -53,7 +58,16 @@ class Correcting:
 
     def is_busy(self) -> bool:
         """Whether anything that was painted or asked for is not done yet."""
-        return self.strokes.is_reading or self.result.is_busy() or self.places.is_busy()
+        parts = (self.result, self.places, self._actions)
+        return self.strokes.is_reading or any(part.is_busy() for part in parts)
+
+    def unsaved(self) -> list[str]:
+        """Corrections that are in no file, in words."""
+        return [
+            f"the result of {book.image_layer.name}"
+            for book in self._books
+            if self.safety.is_unsaved(book)
+        ]
 
     def close(self) -> None:
         """Let go of the viewer; its layers stay."""
@@ -63,6 +77,8 @@ class Correcting:
         self.strokes.close()
         self.places.close()
         self.result.close()
+        self.safety.close()
+        self._actions.close()
         for book in self._books:
             for layer in book.layers:
                 layer.touched = layer.painted = layer.undone = layer.redone = None
@@ -73,6 +89,8 @@ class Correcting:
             self._open(self.book, exploration)
             return
         book = None if exploration is None else self._book_of(exploration)
+        if book is not None and exploration is not None:
+            self.safety.open(book, exploration)
         if book is not self.book:
             if self.book is not None:
                 self.book.hide()

@@ -18,6 +18,7 @@ from napari_structseg.errors import Cancelled
 from napari_structseg.session.messages import Request
 from napari_structseg.session.work.whole import WholeLabels
 from napari_structseg.widgets.correcting.book import Book
+from napari_structseg.widgets.correcting.safety import Safety
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.keeping import in_words
 from napari_structseg.widgets.threads.serial import Serial
@@ -43,6 +44,10 @@ class Resulting:
     ----------
     viewer
         Where the layer goes.
+    actions
+        In whose thread they are done.
+    safety
+        Keeps them on disk.
     say, fail
         Called in the main thread with what happened, and with what prevented it.
     """
@@ -53,13 +58,16 @@ class Resulting:
     def __init__(
         self,
         viewer: ViewerModel,
+        actions: Serial,
+        safety: Safety,
         say: Callable[[str], object],
         fail: Callable[[Exception], object],
     ) -> None:
         self._viewer, self._say, self._fail = viewer, say, fail
         self.book: Book | None = None
         self._exploration: Exploration | None = None
-        self._actions = Serial("structseg-correct")
+        self._actions = actions
+        self._safety = safety
         # Whole labellings that are computed for an accept.
         self._waiting: list[WholeLabels] = []
         # Of the action in the thread: whether the layer shows its outcome already.
@@ -153,16 +161,11 @@ class Resulting:
         self.changed.emit()
 
     def close(self) -> None:
-        """Do what was asked for, and tell nobody."""
+        """Give up what waits for the model."""
         for labels in self._waiting:
             labels.cancel()
         self._waiting.clear()
-        self._actions.close()
         self.book = self._exploration = None
-
-    def join(self) -> None:
-        """Wait for the thread, after :meth:`close`."""
-        self._actions.join()
 
     def _accept(self, name: str, accept: _Accept, request: Request | None = None) -> None:
         """Accept something of a whole labelling, by default the one chosen, once it is known."""
@@ -226,6 +229,7 @@ class Resulting:
             return
 
         def act() -> None:
+            self._safety.prepare(on)
             self._is_shown = is_shown
             action(on.correction)
 
@@ -274,7 +278,19 @@ class Resulting:
                 book.result_layer.write(changed.labels, labels)
         self.changed.emit()
 
+    def take_over(self, book: Book) -> None:
+        """Show a correction that was put in the place of another."""
+        self.listen_to(book)
+        layer, labels = book.result_layer, book.correction.result.labels
+        if layer is not None:
+            layer.write(whole(labels.shape), labels)
+        elif labels.any() and book is self.book:
+            self.show_layer()
+        self.took_back.emit(book, book.correction.strokes)
+        self.changed.emit()
+
     def _on_recorded(self, book: Book, event: Event) -> None:
+        self._safety.note(book)
         if event.kind == "do":
             self._say(event.entry.name[:1].upper() + event.entry.name[1:])
             return

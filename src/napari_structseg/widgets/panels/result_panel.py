@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_structseg.models import ClassSpec
 from napari_structseg.widgets.binding import follow
 from napari_structseg.widgets.correcting.correcting import Correcting
+from napari_structseg.widgets.panels.save_dialog import open_save_dialog, result_name
 from napari_structseg.widgets.parts.class_button import ClassButton
 from napari_structseg.widgets.parts.colors import display_name
 from napari_structseg.widgets.parts.measure import Measure
@@ -62,6 +64,13 @@ class ResultPanel(QWidget):
             "Lock", "In a locked region nothing is overwritten but by your own hand."
         )
         self.unlock_button = SmallButton("Unlock", "Unlock what is in the region.")
+        self.save_button = SmallButton(
+            "Save…",
+            "Save the result as NIfTI on the image's own voxel grid, with its volumes, the "
+            "strokes, and a record of every action beside it.",
+        )
+        self.save_button.clicked.connect(self.save)
+        self.save_dialog: QFileDialog | None = None
         self._connect()
         self._grid = QGridLayout()
         self._grid.setSpacing(2)
@@ -89,6 +98,19 @@ class ResultPanel(QWidget):
         follow(self, correcting.places.changed, self.show_result)
         self.show_locked(is_selected=False)
         self.show_result()
+
+    def save(self) -> None:
+        """Ask where to save the result, and save it there."""
+        book = self._correcting.book
+        if book is None:
+            return
+        file = book.image_layer.source.path
+        self.save_dialog = open_save_dialog(
+            self,
+            result_name(book.image_layer.name),
+            None if file is None else Path(file).parent,
+            partial(self._correcting.safety.save, book),
+        )
 
     def set_classes(
         self, classes: tuple[ClassSpec, ...], measure: Measure, voxel_ml: float
@@ -121,6 +143,7 @@ class ResultPanel(QWidget):
         correcting = self._correcting
         book = correcting.book
         self.note.setVisible(book is not None and book.result_layer is None)
+        self.save_button.setEnabled(book is not None and bool(book.correction.past.steps))
         is_marked = correcting.regions.is_marked
         for needs_region in (self.region_button, self.lock_button, self.unlock_button):
             needs_region.setEnabled(is_marked)

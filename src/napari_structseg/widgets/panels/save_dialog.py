@@ -22,8 +22,12 @@ def suggested_name(image: str, controls: ControlsState) -> str:
         which = f"seed-{controls.seed}-sample-{chosen.number:03d}"
     elif isinstance(chosen, LatentPosition):
         which = "latent"
-    stem = image.removesuffix(".gz").removesuffix(".nii")
-    return f"{_UNSAFE.sub('-', stem).strip('-.') or 'image'}_{which}.nii.gz"
+    return f"{_stem(image)}_{which}.nii.gz"
+
+
+def result_name(image: str) -> str:
+    """A name for the user's own result."""
+    return f"{_stem(image)}_result.nii.gz"
 
 
 def open_save_dialog(
@@ -51,3 +55,8 @@ def open_save_dialog(
     dialog.fileSelected.connect(chosen)
     dialog.open()
     return dialog
+
+
+def _stem(image: str) -> str:
+    stem = image.removesuffix(".gz").removesuffix(".nii")
+    return _UNSAFE.sub("-", stem).strip("-.") or "image"

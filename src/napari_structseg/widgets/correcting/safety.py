@@ -1,0 +1,189 @@
+"""Nothing is lost: every action is kept in a session folder, and what a crash left comes back."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from psygnal import Signal
+from pydantic import JsonValue
+
+from napari_structseg.correction.autosave import Autosave
+from napari_structseg.correction.export import save_result
+from napari_structseg.correction.folders import Found, find_sessions, remove, sessions_root
+from napari_structseg.correction.identity import ImageIdentity, identify
+from napari_structseg.correction.journal import Work
+from napari_structseg.errors import InputError
+from napari_structseg.session.state import ExplorerState
+from napari_structseg.widgets.correcting.book import Book
+from napari_structseg.widgets.exploration import Exploration
+from napari_structseg.widgets.threads.serial import Serial
+
+logger = logging.getLogger(__name__)
+
+
+class Safety:
+    """Keeps corrections on disk, in the thread in which they are made.
+
+    Signals are emitted in the main thread: ``changed()`` when something can be recovered or was
+    saved; ``restored(book)`` when a book has the work of a session.
+
+    Parameters
+    ----------
+    actions
+        In whose thread everything is done.
+    state
+        Kept beside every action.
+    say, fail
+        Called in the main thread with what happened, and with what could not be written.
+    """
+
+    changed = Signal()
+    restored = Signal(object)
+
+    def __init__(
+        self,
+        actions: Serial,
+        state: ExplorerState,
+        say: Callable[[str], object],
+        fail: Callable[[Exception], object],
+    ) -> None:
+        self._actions, self._state, self._say, self._fail = actions, state, say, fail
+        self._explorations: dict[Book, Exploration] = {}
+        self._identities: dict[Book, ImageIdentity] = {}
+        self._kept: dict[Book, Autosave] = {}
+        # What a crash has left of an image.
+        self.found: dict[Book, Found] = {}
+
+    def open(self, book: Book, exploration: Exploration) -> None:
+        """Look for what was left of an image, the first time it is worked on."""
+        is_new = book not in self._explorations
+        self._explorations[book] = exploration
+        if is_new:
+            self._actions.do(partial(self._look, book, exploration), self._on_done)
+
+    def prepare(self, book: Book) -> None:
+        """Have every action from now on kept; in the thread, before the first of them."""
+        if book in self._kept:
+            return
+        autosave = Autosave(book.correction, self._identity(book), book.classes)
+        self._keep(book, autosave)
+
+    def note(self, book: Book) -> None:
+        """Keep the state beside the action that was just done."""
+        autosave = self._kept.get(book)
+        if autosave is not None:
+            recipe = json.dumps(_source(self._explorations[book]))
+            autosave.note(state=self._state.model_dump_json(), recipe=recipe)
+
+    def is_unsaved(self, book: Book) -> bool:
+        """Whether there is work that is in no file of the user."""
+        autosave = self._kept.get(book)
+        return autosave is not None and autosave.is_unsaved
+
+    def restore(self, book: Book) -> None:
+        """Go on with what a crash has left."""
+        found = self.found.pop(book, None)
+        if found is not None:
+            self._actions.do(partial(self._reopen, book, found.folder), self._on_done)
+        self.changed.emit()
+
+    def discard(self, book: Book) -> None:
+        """Remove what a crash has left: the user does not want it."""
+        found = self.found.pop(book, None)
+        if found is not None:
+            self._actions.do(partial(remove, found.folder), self._on_done)
+        self.changed.emit()
+
+    def save(self, book: Book, path: str) -> None:
+        """Write the result as files, after all that was done before."""
+        self._say(f"Saving {Path(path).name}…")
+        self._actions.do(partial(self._write, book, Path(path)), self._on_done)
+
+    def close(self) -> None:
+        """Write what is left, after all that was asked for, and end."""
+        self._actions.do(self._close, lambda _error: None)
+
+    def _look(self, book: Book, exploration: Exploration) -> None:
+        identity = self._identity(book)
+        for found in find_sessions(sessions_root(), identity):
+            header = found.header
+            is_ours = header is not None and len(header.classes) == len(book.classes)
+            names = [] if header is None else [one.name for one in header.classes]
+            if found.is_recoverable and is_ours and names == [one.name for one in book.classes]:
+                self._actions.tell(partial(self._on_found, book, found))
+                return
+
+    def _identity(self, book: Book) -> ImageIdentity:
+        """In the thread."""
+        if book not in self._identities:
+            shown = self._explorations[book]
+            self._identities[book] = identify(shown.image, shown.layer.source.path)
+        return self._identities[book]
+
+    def _reopen(self, book: Book, folder: Path) -> None:
+        if book.correction.past.steps:
+            raise InputError(
+                "The work of before can be restored before anything is corrected. Undo is not "
+                "enough: close the image, open it again, and restore then."
+            )
+        autosave, work = Autosave.reopen(folder)
+        self._keep(book, autosave)
+        self._actions.tell(partial(self._on_reopened, book, work))
+
+    def _keep(self, book: Book, autosave: Autosave) -> None:
+        self._kept[book] = autosave
+        autosave.failed.connect(lambda error: self._actions.tell(partial(self._fail, error)))
+
+    def _write(self, book: Book, path: Path) -> None:
+        shown, autosave = self._explorations[book], self._kept.get(book)
+        file = shown.layer.source.path
+        image_path = None if file is None or not Path(file).is_file() else Path(file)
+        paths = save_result(
+            path,
+            book.correction,
+            shown.image,
+            book.classes,
+            image_path=image_path,
+            source=_source(shown),
+        )
+        if autosave is not None:
+            autosave.note_saved()
+        names = ", ".join(one.name for one in paths)
+        self._actions.tell(partial(self._say, f"Saved {names}"))
+        self._actions.tell(self.changed.emit)
+
+    def _close(self) -> None:
+        for autosave in self._kept.values():
+            autosave.close()
+
+    def _on_found(self, book: Book, found: Found) -> None:
+        self.found[book] = found
+        self.changed.emit()
+
+    def _on_reopened(self, book: Book, work: Work) -> None:
+        book.correction = work.correction
+        self.restored.emit(book)
+        if work.state is not None:
+            # The image is open already, maybe by another name: what was chosen of it comes back.
+            other = ExplorerState.model_validate_json(work.state)
+            self._state.controls.take(other.controls.frozen())
+        self.changed.emit()
+
+    def _on_done(self, error: Exception | None) -> None:
+        if error is not None:
+            self._fail(error)
+
+
+def _source(shown: Exploration) -> dict[str, JsonValue]:
+    """What made the segmentation that is corrected, as JSON has it."""
+    wanted = shown.wanted
+    return {
+        "model": shown.spec.name,
+        "file": str(shown.path),
+        "prior": shown.prior_model,
+        "controls": None if wanted is None else wanted.controls.model_dump(mode="json"),
+    }
