@@ -98,3 +98,24 @@ def test_asking_waits_for_a_click_and_gives_up(correcting) -> None:
     places.stop_picking()
     assert not correcting.correct.result.component_button.isChecked()
     assert ss.explorer(correcting.viewer).state.correction.here is None
+
+
+def test_a_handle_makes_a_class_larger_and_says_its_percentile(correcting) -> None:
+    panel = correcting.correct.larger
+    assert not panel._page.isEnabled()
+    correcting.correct.sections[4].header.click()
+    correcting.settle()
+    assert panel._page.isEnabled()
+    controls = correcting.widget.state.controls
+    volumes = []
+    for t in (-2.0, 0.0, 2.0):
+        panel.sliders[0].set_value(t)
+        correcting.settle()
+        assert bool(controls.latent) == (t != 0)
+        volumes.append(np.count_nonzero(correcting.labels == 1))
+        word = "larger" if t > 0 else "smaller"
+        assert t == 0 or f"{word} than" in panel.words[0].text()
+        assert "% of the samples" in panel.words[0].text()
+    assert volumes[0] < volumes[1] < volumes[2]
+    correcting.widget.strip.select(3)
+    assert panel.words[0].text() == ""

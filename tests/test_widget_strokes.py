@@ -179,3 +179,33 @@ def test_a_stroke_of_the_mouse_leaves_view_and_camera_as_they_are(correcting) ->
     assert not layer.data.any()
     assert (tuple(camera.center), camera.zoom, tuple(viewer.dims.current_step)) == before
     assert ss.explorer(viewer).controls.sample == 0
+
+
+def test_strokes_change_what_the_model_says_and_undo_brings_it_back(correcting) -> None:
+    before = correcting.labels.copy()
+    voxel = (6, 10, 8)
+    label = (int(before[voxel]) + 1) % 4
+    correcting.viewer.dims.set_current_step(0, 6)
+    correcting.correct.strokes.class_buttons[label].click()
+    layer = correcting.viewer.layers["Strokes"]
+    correcting.drag(layer, voxel)
+    correcting.settle()
+    said = layer.data != 0
+    assert np.all(correcting.labels[said] == label)
+    assert "model" in correcting.correct.strokes.note.text()
+    # One order of undo for sliders and strokes.
+    explorer = ss.explorer(correcting.viewer)
+    explorer.controls.sample = 2
+    correcting.settle()
+    assert np.all(correcting.labels[said] == label)
+    correcting.widget.undo()
+    assert explorer.controls.sample == 0
+    assert layer.data.any()
+    correcting.widget.undo()
+    correcting.settle()
+    assert not layer.data.any()
+    assert np.array_equal(correcting.labels, before)
+    assert "Choose a class" in correcting.correct.strokes.note.text()
+    correcting.widget.redo()
+    correcting.settle()
+    assert np.all(correcting.labels[said] == label)

@@ -6,7 +6,7 @@ import logging
 from functools import partial
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QSize
+from qtpy.QtCore import QEvent, QSize, QTimer
 from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
@@ -14,11 +14,13 @@ from napari_structseg.distributions import region_shape
 from napari_structseg.errors import StructSegError
 from napari_structseg.widgets.binding import bind, follow, let_go
 from napari_structseg.widgets.close_guard import CloseGuard
+from napari_structseg.widgets.dock_sharing import share_room
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.panels.banner import ErrorBanner
 from napari_structseg.widgets.panels.disputed_panel import DisputedPanel
 from napari_structseg.widgets.panels.here_panel import HerePanel
 from napari_structseg.widgets.panels.history_row import HistoryRow
+from napari_structseg.widgets.panels.larger_panel import LargerPanel
 from napari_structseg.widgets.panels.recovery_banner import RecoveryBanner
 from napari_structseg.widgets.panels.result_panel import ResultPanel
 from napari_structseg.widgets.panels.strokes_panel import StrokesPanel
@@ -34,7 +36,7 @@ logger = logging.getLogger(__name__)
 _MARGIN = 8
 _SPACING = 6
 _SIZE = QSize(360, 560)
-_NAMES = ("strokes", "result", "disputed", "here")
+_NAMES = ("strokes", "result", "disputed", "here", "larger")
 _NOTHING_SHOWN = (
     "Open an image and run a model in Explore segmentations; what is wrong is put right here."
 )
@@ -54,12 +56,13 @@ class CorrectWidget(QWidget):
         super().__init__(parent)
         self._viewer = napari_viewer
         self.state = state_of(napari_viewer)
-        self._is_closed = False
+        self._is_closed, self._is_new = False, True
         correcting = self.correcting = self._session.correcting
         self.strokes = StrokesPanel(correcting)
         self.result = ResultPanel(correcting)
         self.disputed = DisputedPanel(correcting.places)
         self.here = HerePanel(correcting, self.state)
+        self.larger = LargerPanel(self.state)
         self.history = HistoryRow(correcting)
         self.recovery = RecoveryBanner(correcting)
         self.banner = ErrorBanner()
@@ -70,6 +73,7 @@ class CorrectWidget(QWidget):
             Section("Result", self.result, self.result.save_button),
             Section("Disputed", self.disputed),
             Section("Here, what else could it be?", self.here, self.here.ask_button),
+            Section("Larger, smaller", self.larger),
         )
         for name, section in zip(_NAMES, self.sections, strict=True):
             section.header.toggled.connect(partial(self._on_fold, name))
@@ -83,6 +87,8 @@ class CorrectWidget(QWidget):
             (controller.adopted, self._on_adopted),
             (controller.failed, self._show_error),
             (controller.said, self._say),
+            (controller.received, self.larger.receive),
+            (controller.received, self.strokes.receive),
         ):
             follow(self, signal, hear)
         self._viewer.layers.selection.events.active.connect(self._on_active)
@@ -134,8 +140,13 @@ class CorrectWidget(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:
         """Ask before the window closes that the dock is in now."""
         super().showEvent(event)
-        if not self._is_closed:
-            self._guard.watch(self)
+        if self._is_closed:
+            return
+        self._guard.watch(self)
+        if self._is_new:
+            self._is_new = False
+            # Qt lays the window out after this.
+            QTimer.singleShot(0, self._share_room)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Shut down where the dock is a window of its own."""
@@ -148,6 +159,11 @@ class CorrectWidget(QWidget):
             self.shut_down()
             self.deleteLater()
         return bool(super().event(event))
+
+    def _share_room(self) -> None:
+        others = [one for one in self._session.docks if one is not self and one.isVisible()]
+        if others and not self._is_closed:
+            share_room(self, others[0])
 
     def _lay_out(self) -> None:
         page = QWidget()
@@ -190,6 +206,7 @@ class CorrectWidget(QWidget):
         )
         self.disputed.set_classes(exploration.spec.classes, measure)
         self.here.set_classes(exploration.spec.classes, measure)
+        self.larger.set_classes(exploration.spec.classes, measure)
 
     def _on_active(self, _event: object = None) -> None:
         shown, active = self.correcting.exploration, self._viewer.layers.selection.active

@@ -114,12 +114,12 @@ class ExploreWidget(DockLayout):
             self.neighbours.reset()
 
     def undo(self) -> None:
-        """Bring back the sliders before the last action."""
-        self.status.say("Undone" if self._session.history.undo() else "Nothing to undo")
+        """Take back the last action, of sliders or by hand."""
+        self.status.say(self._session.undo())
 
     def redo(self) -> None:
         """Take back the last undo."""
-        self.status.say("Redone" if self._session.history.redo() else "Nothing to redo")
+        self.status.say(self._session.redo())
 
     def save(self) -> None:
         """Ask where to save what is chosen, and save it there."""

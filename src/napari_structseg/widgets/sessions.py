@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_structseg.session.history import History
 from napari_structseg.session.state import ExplorerState
+from napari_structseg.session.undo_order import SLIDERS
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.correcting.correcting import Correcting
 from napari_structseg.widgets.keeping import in_words
@@ -36,7 +37,7 @@ class Session:
         self.history = History(state)
         self.controller.adopted.connect(self._on_adopted)
         self.saving = Saving(self.controller)
-        self.correcting = Correcting(self.controller)
+        self.correcting = Correcting(self.controller, self.history)
         self.measuring = Measuring(self.controller, self.correcting)
         self.docks: list[QWidget] = []
 
@@ -50,6 +51,23 @@ class Session:
             return True
         current = self.controller.current
         return current is not None and current.is_busy()
+
+    def undo(self) -> str:
+        """Take back what was done last, with sliders or by hand; what there is to say."""
+        order = self.correcting.order
+        if order is not None and order.undo_name not in (None, SLIDERS):
+            # It is said once it is done, in its own thread.
+            self.correcting.result.undo()
+            return ""
+        return "Undone" if self.history.undo() else "Nothing to undo"
+
+    def redo(self) -> str:
+        """Do again what was undone last; what there is to say."""
+        order = self.correcting.order
+        if order is not None and order.redo_name not in (None, SLIDERS):
+            self.correcting.result.redo()
+            return ""
+        return "Redone" if self.history.redo() else "Nothing to redo"
 
     def unsaved(self) -> list[str]:
         """What would be lost with the viewer, in words."""

@@ -109,8 +109,8 @@ SHORTCUTS: tuple[Shortcut[KeyedDock], ...] = (
     ),
     # While a layer is selected that has these keys itself, they are the layer's: painting in a
     # labels layer is undone there.
-    Shortcut("Control-Z", "Ctrl Z", "Undo (sliders)", lambda dock: dock.undo()),
-    Shortcut("Control-Y", "Ctrl Y", "Redo (sliders)", lambda dock: dock.redo()),
+    Shortcut("Control-Z", "Ctrl Z", "Undo", lambda dock: dock.undo()),
+    Shortcut("Control-Y", "Ctrl Y", "Redo", lambda dock: dock.redo()),
 )
 
 

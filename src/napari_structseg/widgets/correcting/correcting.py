@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from napari_structseg.distributions import Strokes
+from napari_structseg.session.history import History
+from napari_structseg.session.undo_order import UndoOrder
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.correcting.book import Book
 from napari_structseg.widgets.correcting.places import Places
@@ -23,16 +25,20 @@ class Correcting:
     ----------
     controller
         Knows what is shown.
+    history
+        Of the sliders, which are undone in one order with corrections.
     """
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, history: History) -> None:
         self._controller = controller
+        self._history = history
+        self._orders: dict[Book, UndoOrder] = {}
         say, fail = controller.said.emit, controller.failed.emit
         self._books: list[Book] = []
         self._actions = Serial("structseg-correct")
         self.safety = Safety(self._actions, controller.state, say, fail)
         self.result = Resulting(controller.viewer, self._actions, self.safety, say, fail)
-        self.safety.restored.connect(self.result.take_over)
+        self.safety.restored.connect(self._on_restored)
         self.strokes = Stroking(
             controller.viewer, controller.state.correction, say, self.result.undo, self.result.redo
         )
@@ -50,6 +56,11 @@ class Correcting:
     def book(self) -> Book | None:
         """What belongs to the image that is shown; None: nothing is shown."""
         return self.result.book
+
+    @property
+    def order(self) -> UndoOrder | None:
+        """In which order sliders and corrections of what is shown are undone."""
+        return None if self.book is None else self._orders.get(self.book)
 
     @property
     def exploration(self) -> Exploration | None:
@@ -82,6 +93,9 @@ class Correcting:
         for book in self._books:
             for layer in book.layers:
                 layer.touched = layer.painted = layer.undone = layer.redone = None
+        for order in self._orders.values():
+            order.close()
+        self._orders.clear()
         self._books.clear()
 
     def _on_adopted(self, exploration: Exploration | None, is_continued: bool) -> None:
@@ -110,8 +124,14 @@ class Correcting:
                 return book
         book = Book.of(exploration)
         self.result.listen_to(book)
+        self._orders[book] = UndoOrder(self._history, book.correction)
         self._books.append(book)
         return book
+
+    def _on_restored(self, book: Book) -> None:
+        self._orders.pop(book).close()
+        self._orders[book] = UndoOrder(self._history, book.correction)
+        self.result.take_over(book)
 
     def _on_took_back(self, book: Book, strokes: Strokes) -> None:
         if book is self.book:

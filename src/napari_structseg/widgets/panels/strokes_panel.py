@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_structseg.distributions.conditioning.explanation import Explanation
 from napari_structseg.models import ClassSpec
+from napari_structseg.session.messages import Result, StrokesExplained
 from napari_structseg.widgets.binding import follow, quiet
 from napari_structseg.widgets.correcting.correcting import Correcting
 from napari_structseg.widgets.parts.class_button import ClassButton
@@ -35,6 +38,7 @@ class StrokesPanel(QWidget):
         super().__init__(parent)
         self._correcting = correcting
         self._classes: tuple[ClassSpec, ...] = ()
+        self._explanation: Explanation | None = None
         self.class_buttons: tuple[ClassButton, ...] = ()
         self._grid = QGridLayout()
         self._grid.setSpacing(2)
@@ -88,6 +92,13 @@ class StrokesPanel(QWidget):
         self.class_buttons = tuple(made)
         self.show_strokes()
 
+    def receive(self, results: Sequence[Result]) -> None:
+        """Take how well the model explains the strokes."""
+        for result in results:
+            if isinstance(result, StrokesExplained):
+                self._explanation = result.explanation
+                self.show_strokes()
+
     def show_strokes(self) -> None:
         """Show which tool is taken, and how much was said."""
         book, layer = self._correcting.book, self._layer
@@ -105,6 +116,13 @@ class StrokesPanel(QWidget):
                 self.ball_box.setVisible(layer.ndim == 3)
         n = 0 if book is None else len(book.strokes)
         self.clear_button.setEnabled(n > 0)
+        says, tip = _HOW, ""
+        if n and self._explanation is not None:
+            says, tip = in_words(self._explanation)
+        elif not n:
+            self._explanation = None
+        self.note.setText(says)
+        self.note.setToolTip(tip)
         self.caption.setText(f"{n:,} voxel{'s' * (n != 1)}" if n else "")
 
     @property
@@ -129,3 +147,23 @@ class StrokesPanel(QWidget):
         layer = self._layer
         if layer is not None:
             layer.n_edit_dimensions = 3 if is_ball else 2
+
+
+def in_words(explanation: Explanation) -> tuple[str, str]:
+    """What the model makes of the strokes, and what else is known of that."""
+    n, explained = explanation.n_voxels, explanation.n_explained
+    tip = ""
+    if explanation.effective is not None:
+        tip = (
+            f"Effective number behind the answer: {explanation.effective:.0f} of "
+            f"{explanation.scored} that were weighed."
+        )
+    if explained == n:
+        return "The model explains all of your strokes: it agrees everywhere.", tip
+    says = (
+        f"The model cannot explain {n - explained} of {n} voxels: there your strokes stand, and "
+        "change it only close by."
+    )
+    if explanation.n_contradicting:
+        says += f" {explanation.n_contradicting} of them contradict other strokes."
+    return says, tip
