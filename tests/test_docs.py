@@ -70,6 +70,9 @@ def with_files(folder: Path) -> None:
     maps = rng.dirichlet(np.ones(4), shape).astype(np.float32)
     for name in ("probabilities.nii.gz", "tissues.nii.gz"):
         save(folder / name, maps)
+    said = np.zeros(shape, np.uint8)
+    said[9:12, 9, 6] = 3
+    save(folder / "strokes.nii.gz", said)
     object_map = rng.random(shape).astype(np.float32)
     save(folder / "c0.nii.gz", 1 - object_map)
     save(folder / "c1.nii.gz", object_map)

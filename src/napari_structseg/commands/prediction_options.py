@@ -24,6 +24,7 @@ _WITHOUT_CHECKS: dict[str, object] = {
     "model": str | None,
     "probabilities": list[Path] | None,
     "prior": str | None,
+    "strokes": Path | None,
     "samples": int | None,
     "device": str | None,
     "precision": str | None,

@@ -112,6 +112,7 @@ def reproduce(
     model: FilePath | None = None,
     probabilities: FilePath | Sequence[FilePath] | None = None,
     prior: FilePath | None = None,
+    strokes: FilePath | None = None,
     device: str | None = None,
     overwrite: bool = False,
     report: Report | None = None,
@@ -130,6 +131,8 @@ def reproduce(
         Where the model is, and the one whose MRF was used, if not where the recipe says.
     probabilities
         The class probabilities it was made from, under any name.
+    strokes
+        The strokes it was made with, under any name.
     device
         Another device than the recipe's. Its results may differ in the last digits, and so in a
         few voxels.
@@ -154,6 +157,7 @@ def reproduce(
         model=model,
         probabilities=maps,
         prior=prior,
+        strokes=strokes,
         device=device,
         overwrite=overwrite,
     )

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_structseg.controls import MEAN, Controls
-from napari_structseg.distributions import DomainCheck
+from napari_structseg.distributions import DomainCheck, Strokes
 from napari_structseg.errors import InputError
 from napari_structseg.image import Image
 from napari_structseg.io.atomic import atomic_path
@@ -60,6 +60,8 @@ class Origin:
         Whether mean field ended once converged, which no command asks for.
     has_prior
         Whether there is an MRF at all.
+    strokes
+        What the user had said of the voxels that were segmented; None: nothing.
     domain
         Whether the model serves the image; None: it does not say.
     """
@@ -74,6 +76,7 @@ class Origin:
     precision: Precision = "float32"
     until_converged: bool = False
     has_prior: bool = False
+    strokes: Strokes | None = None
     domain: DomainCheck | None = None
 
 
@@ -95,6 +98,11 @@ class LabellingRecord(BaseModel):
     window: tuple[float, float] | None
     device: str
     until_converged: bool
+    strokes: str | None = Field(
+        None,
+        description="Strokes that conditioned the model, as packed text of Strokes.to_json; None: "
+        "there were none.",
+    )
     outside_domain: tuple[str, ...] | None = Field(
         None, description="As in a recipe: what of the image the model was not made for."
     )
@@ -252,6 +260,7 @@ def _record(
         window=origin.window,
         device=origin.device,
         until_converged=origin.until_converged,
+        strokes=None if origin.strokes is None else origin.strokes.to_json(),
         outside_domain=None if origin.domain is None else origin.domain.texts,
         versions=installed_versions(),
         command=command,
@@ -264,7 +273,9 @@ def _command(
 ) -> tuple[tuple[str, ...] | None, str | None]:
     """The command that makes the same labels, and the file of its results that holds them."""
     stops_early = origin.until_converged and controls.refines
-    if origin.image_path is None or origin.model is None or controls.latent or stops_early:
+    # Strokes of the dock are in no file that a command could name.
+    is_by_hand = bool(controls.latent) or origin.strokes is not None
+    if origin.image_path is None or origin.model is None or is_by_hand or stops_early:
         return None, None
     names = [one.name for one in classes]
     is_map = is_nifti_path(origin.model)

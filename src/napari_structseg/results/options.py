@@ -133,6 +133,35 @@ def write_window(window: tuple[float, float]) -> list[str]:
     return [f"{window[0]!r}:{window[1]!r}"]
 
 
+def read_stroke_labels(pairs: str) -> dict[int, int]:
+    """Labels of classes by the values in a file of strokes, from VALUE=LABEL,VALUE=LABEL.
+
+    Raises
+    ------
+    ConfigError
+        If it is not of this form, or a value is named twice.
+    """
+    labels: dict[int, int] = {}
+    for pair in pairs.split(","):
+        value, _, label = pair.partition("=")
+        try:
+            key, number = int(value), int(label)
+        except ValueError as error:
+            raise ConfigError(
+                f"--stroke-labels needs VALUE=LABEL,VALUE=LABEL, for example 5=1,7=2, but it is "
+                f"{pairs!r}."
+            ) from error
+        if key in labels:
+            raise ConfigError(f"--stroke-labels names the value {key} twice. Give one label.")
+        labels[key] = number
+    return labels
+
+
+def write_stroke_labels(labels: Mapping[int, int]) -> list[str]:
+    """The inverse of :func:`read_stroke_labels`."""
+    return [",".join(f"{value}={label}" for value, label in labels.items())]
+
+
 def _comma_separated(names: Sequence[str]) -> str:
     """One line of CSV: a name with a comma of its own is quoted."""
     line = io.StringIO()
@@ -142,4 +171,7 @@ def _comma_separated(names: Sequence[str]) -> str:
 
 CLASS_SCALE = Option("class-scale", many=True, read=read_scales, write=write_scales)
 NUDGES = Option("nudge", many=True, read=read_nudges, write=write_nudges)
+STROKE_LABELS = Option(
+    "stroke-labels", many=False, read=read_stroke_labels, write=write_stroke_labels
+)
 WINDOW = Option("window", many=False, read=read_window, write=write_window)

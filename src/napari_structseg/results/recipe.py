@@ -93,6 +93,13 @@ class Recipe(_Part):
     window: tuple[float, float] | None = Field(
         None, description="Intensities seen as 0 and 1; None: as the model says."
     )
+    strokes: FileReference | None = Field(
+        None,
+        description="The file of strokes that the model was conditioned on; None: there was none.",
+    )
+    stroke_labels: dict[int, int] | None = Field(
+        None, description="Label for each value in it; None: the value less one."
+    )
     samples: int = Field(
         ge=0, le=SAMPLES_MAX, description="How many, from sample 1 of the series on."
     )
@@ -143,6 +150,7 @@ class Recipe(_Part):
         model: FilePath | None = None,
         probabilities: Sequence[FilePath] = (),
         prior: FilePath | None = None,
+        strokes: FilePath | None = None,
         device: str | None = None,
         overwrite: bool = False,
     ) -> PredictionRequest:
@@ -150,7 +158,7 @@ class Recipe(_Part):
 
         Parameters
         ----------
-        images, out, probabilities, overwrite
+        images, out, probabilities, strokes, overwrite
             Of the request: a recipe does not know where files are.
         model, prior
             Where they are now; None: where the recipe says.
@@ -169,6 +177,8 @@ class Recipe(_Part):
             prior=prior,
             roi=self.roi,
             window=self.window,
+            strokes=strokes,
+            stroke_labels=self.stroke_labels,
             samples=self.samples,
             save_probabilities=self.save_probabilities,
             seed=self.seed,
@@ -205,6 +215,7 @@ def make_recipe(
     prior_source: ModelReference | None,
     images: Sequence[FileReference],
     outputs: Mapping[str, str],
+    strokes: FileReference | None = None,
     domain: DomainCheck | None = None,
     format_version: Literal[1, 2] = 2,
 ) -> Recipe:
@@ -214,7 +225,7 @@ def make_recipe(
     ----------
     request
         With nothing left open: every control that has a say, the device, the threads.
-    model, probabilities, prior_source, images, outputs
+    model, probabilities, prior_source, images, outputs, strokes
         Of the recipe.
     domain
         What was found of the image; None: nothing was looked for.
@@ -230,6 +241,8 @@ def make_recipe(
         images=tuple(images),
         roi=request.roi,
         window=request.window,
+        strokes=strokes,
+        stroke_labels=request.stroke_labels,
         samples=request.samples,
         save_probabilities=request.save_probabilities,
         seed=request.seed,

@@ -72,6 +72,18 @@ def check_prior(recipe: Recipe, name: str, *, has_prior: bool) -> None:
         )
 
 
+def check_strokes(recipe: Recipe, found: Sequence[FileReference]) -> None:
+    """Raise InputError unless strokes are given where a recipe has some, and they are its own."""
+    if recipe.strokes is None and found:
+        raise InputError("The recipe was made without strokes. Leave --strokes out.")
+    if recipe.strokes is not None and not found:
+        raise InputError(
+            f"The recipe was made with the strokes {recipe.strokes.name}. Give that file with "
+            "--strokes."
+        )
+    check_same("strokes", found, [] if recipe.strokes is None else [recipe.strokes])
+
+
 def check_same(what: str, found: Sequence[FileReference], wanted: Sequence[FileReference]) -> None:
     """Raise InputError unless files are those of a recipe, whatever they are called."""
     if [one.sha256 for one in found] != [one.sha256 for one in wanted]:

@@ -18,7 +18,14 @@ from pydantic.fields import FieldInfo
 
 from napari_structseg.errors import ConfigError
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
-from napari_structseg.results.options import CLASS_SCALE, NUDGES, WINDOW, Option, check_pairs
+from napari_structseg.results.options import (
+    CLASS_SCALE,
+    NUDGES,
+    STROKE_LABELS,
+    WINDOW,
+    Option,
+    check_pairs,
+)
 
 DEFAULT_SAMPLES = 10
 SAMPLES_MAX = 100_000
@@ -92,6 +99,17 @@ class PredictionRequest(BaseModel):
         None,
         description="Intensities that the model sees as 0 and 1, as LOW:HIGH; the model's own if "
         "not given.",
+    )
+    strokes: Path | None = Field(
+        None,
+        description="A label image on the voxel grid of the image: voxels of which you know the "
+        "class. 0: nothing is said; k + 1: class k. The model answers with what it then believes "
+        "everywhere.",
+    )
+    stroke_labels: Annotated[dict[int, int] | None, STROKE_LABELS] = Field(
+        None,
+        description="Which values in the strokes stand for which labels, as "
+        "VALUE=LABEL,VALUE=LABEL, where they are not the labels plus one.",
     )
     samples: int = Field(DEFAULT_SAMPLES, description="How many samples to write; 10 if not given.")
     save_probabilities: bool = Field(
@@ -209,6 +227,8 @@ def make_request(**fields: object) -> PredictionRequest:
         ]
         raise ConfigError(f"Invalid options. {'; '.join(lines)}.") from error
     check_numbers(request.samples, request.threads)
+    if request.stroke_labels is not None and request.strokes is None:
+        raise ConfigError("--stroke-labels is about strokes. Give a file of them with --strokes.")
     return request
 
 

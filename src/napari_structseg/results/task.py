@@ -19,8 +19,13 @@ from napari_structseg.distributions import (
     LogitDistribution,
     Region,
     SampledDistribution,
+    Strokes,
 )
-from napari_structseg.errors import ConfigError
+from napari_structseg.distributions.conditioning.corrected import (
+    Corrected,
+    cannot_be_conditioned,
+)
+from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
@@ -38,8 +43,14 @@ from napari_structseg.results.files import (
 )
 from napari_structseg.results.labelling import volume_table, write_text
 from napari_structseg.results.recipe import Recipe, make_recipe
-from napari_structseg.results.recipe_files import check_prior, check_same, write_recipe
+from napari_structseg.results.recipe_files import (
+    check_prior,
+    check_same,
+    check_strokes,
+    write_recipe,
+)
 from napari_structseg.results.request import PredictionRequest
+from napari_structseg.results.stroke_files import read_strokes
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +72,8 @@ class Task:
         What the request says about labels.
     image, images
         What is segmented, and references to its files.
+    strokes
+        What is known of it, on the voxels that are predicted; None: nothing.
     format_version
         Of the recipe: it says how samples are numbered.
     """
@@ -70,6 +83,7 @@ class Task:
     controls: Controls
     image: Image
     images: tuple[FileReference, ...]
+    strokes: Strokes | None = None
     format_version: Literal[1, 2] = 2
 
     def run(self, report: Report | None = None) -> Recipe:
@@ -91,6 +105,8 @@ class Task:
             domain = _domain_of(distribution)
             if domain is not None and domain.is_outside:
                 logger.warning("WARNING: %s", domain.message)
+            if self.strokes is not None:
+                distribution = _given(distribution, self.strokes)
             results = render_results(
                 distribution,
                 self.controls,
@@ -124,6 +140,7 @@ class Task:
             prior_source=source.prior_source,
             images=self.images,
             outputs=outputs,
+            strokes=None if request.strokes is None else refer_to(request.strokes),
             domain=domain,
             format_version=self.format_version,
         )
@@ -177,14 +194,47 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
     if wanted is not None:
         # First: another image may not even suit the model.
         check_same("image", images, wanted.images)
+    strokes = _strokes_of(request, source, image, wanted)
     source.predictor.check(image, refined=has_prior and controls.refines)
-    inputs = (*request.images, *request.probabilities)
+    drawn = () if request.strokes is None else (request.strokes,)
+    inputs = (*request.images, *request.probabilities, *drawn)
     prepare_folder(request.out, inputs, overwrite=request.overwrite)
     check_disk(request.out, image.spatial_shape, request.samples)
     resolved = _resolved(request, source, controls)
-    return Task(
-        resolved, source, controls, image, images, 2 if wanted is None else wanted.format_version
-    )
+    version = 2 if wanted is None else wanted.format_version
+    return Task(resolved, source, controls, image, images, strokes, version)
+
+
+def _strokes_of(
+    request: PredictionRequest, source: Source, image: Image, wanted: Recipe | None
+) -> Strokes | None:
+    """What is known of the voxels that are predicted, from the file; None: there is none."""
+    found = [] if request.strokes is None else [refer_to(request.strokes)]
+    if wanted is not None:
+        check_strokes(wanted, found)
+    if request.strokes is None:
+        return None
+    n_classes = len(source.spec.class_names)
+    strokes = read_strokes(request.strokes, image, n_classes, request.stroke_labels)
+    region = source.region(image)
+    inside = strokes if region is None else strokes.inside(region)
+    if not len(inside):
+        raise InputError(
+            f"Strokes within the slices that are predicted were expected, but those in "
+            f"{request.strokes} lie elsewhere. Draw some there, or name other slices."
+        )
+    return inside
+
+
+def _given(distribution: LogitDistribution, strokes: Strokes) -> SampledDistribution:
+    """The distribution once strokes are known; how well it explains them is logged."""
+    if not isinstance(distribution, SampledDistribution):
+        raise cannot_be_conditioned(distribution)
+    given = distribution.conditioned(strokes)
+    if isinstance(given, Corrected):
+        told = given.explanation
+        logger.info("The model explains %d of %d stroke voxels.", told.n_explained, told.n_voxels)
+    return given
 
 
 def controls_of(request: PredictionRequest, source: Source) -> Controls:

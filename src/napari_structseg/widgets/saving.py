@@ -192,7 +192,11 @@ class Saving:
 def _origin(exploration: Exploration, request: Request) -> Origin:
     run, source = exploration.run, exploration.layer.source.path
     if run is None:
-        return Origin(until_converged=request.stop_when_converged, domain=exploration.domain)
+        return Origin(
+            until_converged=request.stop_when_converged,
+            strokes=request.strokes,
+            domain=exploration.domain,
+        )
     path = None if source is None else Path(source)
     return Origin(
         image_path=path if path is not None and path.is_file() else None,
@@ -206,4 +210,5 @@ def _origin(exploration: Exploration, request: Request) -> Origin:
         precision=run.precision,
         until_converged=request.stop_when_converged,
         has_prior=exploration.prior is not None,
+        strokes=request.strokes,
     )

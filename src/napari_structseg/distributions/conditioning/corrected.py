@@ -16,6 +16,7 @@ from napari_structseg.distributions.conditioning.local import LocalTerm, everywh
 from napari_structseg.distributions.conditioning.posterior import AtStrokes, lead
 from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.one_thread import one_thread
 from napari_structseg.distributions.region import Region
 from napari_structseg.distributions.sampling import SampledDistribution
 from napari_structseg.distributions.strokes import Strokes
@@ -206,7 +207,8 @@ def conditioned(
         voxels = np.concatenate([voxels, confirmed.voxels[apart]])
         labels = np.concatenate([labels, confirmed.labels[apart]])
         weight = np.concatenate([weight, np.full(len(apart), settings.confirmed)])
-    posterior: Posterior = evidence.posterior(labels, weight, settings)
+    with one_thread():
+        posterior: Posterior = evidence.posterior(labels, weight, settings)
     given = distribution.given(posterior, voxels, np.arange(len(voxels)))
     known = posterior.at_strokes.picked(np.arange(len(strokes)))
     leads = lead(known.logits, strokes.labels).numpy()

@@ -25,9 +25,19 @@ from napari_structseg.distributions.noise import Noise
 
 _NEWTON_STEPS = 60
 _HALVINGS = 30
-_CONVERGED = 1e-10
+_CONVERGED = 1e-8
 # Standard deviations within which a model is said to be able to explain a voxel.
 _PLAUSIBLE = 3.0
+
+
+def _rows(factor: Tensor) -> Tensor:
+    """Voxels and classes in one axis: products of matrices are the fastest."""
+    return factor.flatten(0, 1)
+
+
+def _inner(factor: Tensor, q: Tensor) -> Tensor:
+    """P^T q, ``(R,)``."""
+    return _rows(factor).T @ q.flatten()
 
 
 class Woodbury:
@@ -45,15 +55,14 @@ class Woodbury:
         self._damped = damped
         self._factor = factor
         self._precise = damped.precision(factor)
-        gram = torch.einsum("ncr,ncs->rs", factor, self._precise)
+        gram = _rows(factor).T @ _rows(self._precise)
         self.cholesky = torch.linalg.cholesky(gram + torch.eye(gram.shape[-1], dtype=gram.dtype))
 
     def solve(self, x: Tensor) -> Tensor:
         """(I + W K)^-1 x, ``(n, C)``."""
         solved = self._damped.solve(x)
-        inner = torch.einsum("ncr,nc->r", self._factor, solved)
-        inner = torch.cholesky_solve(inner[..., None], self.cholesky)[..., 0]
-        return solved - torch.einsum("ncr,r->nc", self._precise, inner)
+        inner = torch.cholesky_solve(_inner(self._factor, solved)[:, None], self.cholesky)[:, 0]
+        return solved - self._precise @ inner
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +87,7 @@ class Gaussian:
 
     def explained_by(self, q: Tensor) -> Tensor:
         """P P^T q: without the noise that each voxel has of its own."""
-        inner = torch.einsum("ncr,nc->r", self.factor, q)
-        return torch.einsum("ncr,r->nc", self.factor, inner)
+        return self.factor @ _inner(self.factor, q)
 
     def woodbury(self, sites: Sites) -> Woodbury:
         """(I + W K)^-1 of these voxels."""
@@ -258,7 +266,7 @@ class RankPosterior:
         wide = normal.widened(prior_scale)
         q = wide.given(sites)
         self.scale = evidence.scale
-        self.shift = prior_scale * torch.einsum("ncr,nc->r", wide.factor, q)
+        self.shift = prior_scale * _inner(wide.factor, q)
         self.own_mean = normal.variance * q
         self.at_strokes = AtStrokes(normal.mean + wide.explained_by(q), reachable)
 
@@ -296,6 +304,6 @@ class RankPosterior:
         offset = normal.factor @ z + normal.variance.sqrt() * eps.T.double()
         wrong = self._sites.root(xi.T.double()) - self._sites.curvature(offset)
         u = self._woodbury.solve(wrong)
-        z = z + torch.einsum("ncr,nc->r", normal.factor, u)
+        z = z + _inner(normal.factor, u)
         own = evidence.normal.variance * self.scale * u
         return z.float(), own.float()
