@@ -29,10 +29,12 @@ from correction_helpers import (
 )
 from napari_structseg.correction.actions import Correction
 from napari_structseg.correction.autosave import Autosave
-from napari_structseg.correction.folders import find_sessions, look_at, sessions_root
+from napari_structseg.correction.differences import VolumeDifference
+from napari_structseg.correction.entries import Entry, Event
+from napari_structseg.correction.folders import find_sessions, look_at, remove, sessions_root
 from napari_structseg.correction.identity import identify
 from napari_structseg.correction.journal import JOURNAL_NAME, read_work
-from napari_structseg.correction.records import Kind, kinds_of, record_bytes
+from napari_structseg.correction.records import Kind, outline_of, record_parts
 from napari_structseg.errors import InputError
 from napari_structseg.session.state import ExplorerState
 
@@ -159,7 +161,7 @@ def journal(tmp_path: Path) -> Path:
 def test_a_journal_that_is_cut_anywhere_holds_what_was_before(journal: Path) -> None:
     whole = journal.read_bytes()
     with journal.open("rb") as file:
-        records = list(kinds_of(file, journal))
+        records = list(outline_of(file, journal))
     ends = [start for _, start in records[1:]] + [len(whole)]
     expected = Correction(SHAPES[0], len(CLASSES))
     states = [everything(expected.copy())]
@@ -189,8 +191,10 @@ class Newer(BaseModel):
 def test_another_version_is_refused_clearly(journal: Path) -> None:
     whole = journal.read_bytes()
     with journal.open("rb") as file:
-        (_, first), (_, second), *_ = kinds_of(file, journal)
-    journal.write_bytes(whole[:first] + record_bytes(Kind.HEADER, Newer()) + whole[second:])
+        (_, first), (_, second), *_ = outline_of(file, journal)
+    journal.write_bytes(
+        whole[:first] + b"".join(record_parts(Kind.HEADER, Newer())) + whole[second:]
+    )
     with pytest.raises(InputError, match="format_version"):
         read_work(journal.parent)
     found = look_at(journal.parent)
@@ -242,6 +246,57 @@ def test_a_full_disk_is_reported_and_the_work_is_written_later(tmp_path: Path) -
     assert autosave.flush(60)
     assert len(errors) == 3
     assert everything(read_work(folder).correction) == everything(correction)
+
+
+def test_an_action_that_could_not_be_followed_spoils_nothing_after_it(tmp_path: Path) -> None:
+    correction, autosave = begun(tmp_path)
+    errors: list[Exception] = []
+    autosave.failed.connect(errors.append)
+    next_event(correction, 3, 0)
+    folder = folder_of(autosave)
+    half = VolumeDifference((0, 0, 0), SHAPES[0], (b"no zlib",))
+    correction.recorded.emit(Event("do", Entry("half of an action", labels=half)))
+    assert autosave.flush(60)
+    assert "damaged" in str(errors[0])
+    assert everything(read_work(folder).correction) == everything(correction)
+    for number in range(1, 4):
+        next_event(correction, 3, number)
+    assert autosave.flush(60)
+    assert len(errors) == 1
+    assert everything(read_work(folder).correction) == everything(correction)
+
+
+def test_what_was_saved_before_the_last_action_leaves_that_one_unsaved(tmp_path: Path) -> None:
+    correction, autosave = begun(tmp_path)
+    for number in range(3):
+        next_event(correction, 3, number)
+    n_then = autosave.number
+    next_event(correction, 3, 3)
+    autosave.note_saved(n_then)
+    folder = folder_of(autosave)
+    assert autosave.is_unsaved
+    assert look_at(folder).n_unsaved == 1
+    next_event(correction, 3, 4)
+    assert autosave.flush(60)
+    assert look_at(folder).n_unsaved == 2
+    autosave.close()
+    again, work = Autosave.reopen(folder)
+    assert (work.saved, work.number, again.is_unsaved) == (3, 5, True)
+    # Written as a whole.
+    again.note_saved(4)
+    again.close()
+    assert look_at(folder).n_unsaved == 1
+
+
+def test_a_session_that_is_open_is_not_removed(tmp_path: Path) -> None:
+    correction, autosave = begun(tmp_path)
+    next_event(correction, 3, 0)
+    folder = folder_of(autosave)
+    with pytest.raises(InputError, match="Another program"):
+        remove(folder)
+    autosave.close()
+    remove(folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_has_room_again_at_the_end_gets_all(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,18 +14,11 @@ from psygnal import EmitLoopError, Signal
 
 from napari_structseg.correction.actions import Correction
 from napari_structseg.correction.entries import Event
-from napari_structseg.correction.folders import FolderLock, new_folder, remove, sessions_root
+from napari_structseg.correction.folders import FolderLock, remove, sessions_root
 from napari_structseg.correction.identity import ImageIdentity
-from napari_structseg.correction.journal import (
-    SHORTEN_BEYOND_BYTES,
-    Journal,
-    Work,
-    action_record,
-    note_record,
-    read_work,
-    saved_record,
-)
+from napari_structseg.correction.journal import SHORTEN_BEYOND_BYTES, Work, read_work
 from napari_structseg.correction.stored import Note, SessionHeader
+from napari_structseg.correction.writing import News, SessionWriter
 from napari_structseg.errors import InputError, StructSegError
 from napari_structseg.models import ClassSpec
 
@@ -34,6 +27,8 @@ logger = logging.getLogger(__name__)
 # So long an action waits for the one before it to be on disk. Without a limit a disk that hangs
 # would stop the program.
 _PATIENCE_SECONDS = 2.0
+# So long a note waits for another one: while a slider moves, not every value goes to disk.
+_NOTE_SECONDS = 0.5
 
 
 class Autosave:
@@ -108,12 +103,11 @@ class Autosave:
         """
         if not folder.is_dir():
             raise InputError(f"There is no session folder {folder}.")
-        lock = FolderLock(folder)
-        try:
+        with ExitStack() as stack:
+            lock = FolderLock(folder)
+            stack.callback(lock.release)
             work = read_work(folder)
-        except StructSegError:
-            lock.release()
-            raise
+            stack.pop_all()
         autosave = cls.__new__(cls)
         autosave._start(work, folder.parent.parent, shorten_beyond, folder, lock)
         return autosave, work
@@ -127,20 +121,18 @@ class Autosave:
         lock: FolderLock | None = None,
     ) -> None:
         self._correction = work.correction
-        self._root, self._folder, self._lock = root, folder, lock
-        self._shorten_beyond = shorten_beyond
-        # The thread follows with a copy: it can write all of it while the user goes on.
-        self._copy = replace(work, correction=work.correction.copy())
-        self._journal: Journal | None = None
+        self._writer = SessionWriter(work, root, shorten_beyond, folder, lock)
         self._condition = threading.Condition()
         self._events: list[Event] = []
         self._note = Note()
         self._number = work.number
         self._handled = work.number
         self._saved = work.saved
+        # What the writer has to go on with, once it could not follow.
+        self._fresh: Correction | None = None
+        self._n_hurried = 0
+        self._has_saved = False
         self._is_busy = self._is_closed = self._is_discarded = False
-        # Whether something could not be written.
-        self._is_behind = False
         work.correction.recorded.connect(self._on_recorded)
         self._thread = threading.Thread(target=self._loop, name="structseg-autosave", daemon=True)
         self._thread.start()
@@ -148,12 +140,17 @@ class Autosave:
     @property
     def folder(self) -> Path | None:
         """The session folder; None: nothing was written yet."""
-        return self._folder
+        return self._writer.folder
 
     @property
     def header(self) -> SessionHeader:
         """What the session is about."""
-        return self._copy.header
+        return self._writer.header
+
+    @property
+    def number(self) -> int:
+        """How many actions there were: done, undone, done again."""
+        return self._number
 
     @property
     def is_unsaved(self) -> bool:
@@ -182,18 +179,30 @@ class Autosave:
             )
             self._condition.notify_all()
 
-    def note_saved(self) -> None:
-        """The result as it is now is in a file of the user."""
+    def note_saved(self, number: int | None = None) -> None:
+        """The result is in a file of the user.
+
+        Parameters
+        ----------
+        number
+            The :attr:`number` that there was when the result that was saved was copied; None: it
+            is as it is now.
+        """
         with self._condition:
-            self._saved = self._number
+            self._saved = self._number if number is None else number
+            self._has_saved = True
             self._condition.notify_all()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything was written, or could not be; False after `timeout` seconds."""
         with self._condition:
-            return self._condition.wait_for(
+            self._n_hurried += 1
+            self._condition.notify_all()
+            is_done = self._condition.wait_for(
                 lambda: not (self._has_work() or self._is_busy), timeout
             )
+            self._n_hurried -= 1
+            return is_done
 
     def close(self, timeout: float | None = None) -> bool:
         """Write what is left and end; False if `timeout` seconds were not enough.
@@ -202,6 +211,9 @@ class Autosave:
         """
         self._correction.recorded.disconnect(self._on_recorded, missing_ok=True)
         with self._condition:
+            if self._writer.is_lost and not self._is_closed:
+                self._fresh = self._correction.copy()
+                self._events.clear()
             self._is_closed = True
             self._condition.notify_all()
         self._thread.join(timeout)
@@ -218,13 +230,17 @@ class Autosave:
         with self._condition:
             self._is_discarded = True
         self.close()
-        if self._folder is not None and self._folder.exists():
-            remove(self._folder)
+        if self.folder is not None and self.folder.exists():
+            remove(self.folder)
 
     def _on_recorded(self, event: Event) -> None:
         with self._condition:
             self._number += 1
-            self._events.append(event)
+            if self._writer.is_lost:
+                self._fresh = self._correction.copy()
+                self._events.clear()
+            else:
+                self._events.append(event)
             self._condition.notify_all()
             keeps_up = self._condition.wait_for(
                 lambda: self._number - self._handled <= 1, _PATIENCE_SECONDS
@@ -232,107 +248,54 @@ class Autosave:
         if not keeps_up:
             self._tell(
                 InputError(
-                    f"Writing the session to {self._folder or self._root} takes long: the last "
+                    f"Writing the session to {self.folder or 'its folder'} takes long: the last "
                     f"{self._number - self._handled} actions are not on disk yet."
                 )
             )
 
+    def _has_actions(self) -> bool:
+        return bool(self._events) or self._has_saved or self._fresh is not None
+
     def _has_work(self) -> bool:
         has_note = self._note != Note() and self._number > 0
-        return bool(self._events) or has_note or self._copy.saved != self._saved
+        return self._has_actions() or has_note
+
+    def _is_urgent(self) -> bool:
+        return self._has_actions() or self._is_closed or self._n_hurried > 0
 
     def _loop(self) -> None:
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._has_work() or self._is_closed)
+                self._condition.wait_for(self._is_urgent, _NOTE_SECONDS)
                 if not self._has_work() or self._is_discarded:
                     break
-                events, self._events = self._events, []
-                note, self._note = self._note, Note()
-                saved = self._saved
+                news = self._take_news()
                 self._is_busy = True
-            error = self._keep(events, note, saved)
-            self._is_behind = error is not None
+            error = self._writer.keep(news)
             with self._condition:
-                self._is_busy = False
-                self._handled += len(events)
+                self._handled = news.number
                 self._condition.notify_all()
             if error is not None:
                 self._tell(error)
             else:
                 self._emit_written()
-        self._end()
+            # Whoever waits until all is done has been told, too.
+            with self._condition:
+                self._is_busy = False
+                self._condition.notify_all()
+        error = self._writer.end(is_wanted=not self._is_discarded)
+        if error is not None:
+            self._tell(error)
 
-    def _end(self) -> None:
-        if self._is_behind and not self._is_discarded:
-            error = self._keep([], Note(), self._saved)
-            if error is not None:
-                self._tell(error)
-        if self._journal is not None:
-            self._journal.close()
-        if self._lock is not None:
-            self._lock.release()
-
-    def _keep(self, events: list[Event], note: Note, saved: int) -> Exception | None:
-        """Follow with the copy, and write; what went wrong comes back."""
-        copy = self._copy
-        records = self._saved_records(saved)
-        try:
-            for event in events:
-                copy.correction.replay(event)
-                copy.number += 1
-                records.append(action_record(event, copy.number))
-                # Where it belongs: what comes behind it is unsaved.
-                records += self._saved_records(saved)
-            if note != Note():
-                copy.state = copy.state if note.state is None else note.state
-                copy.recipe = copy.recipe if note.recipe is None else note.recipe
-                records.append(note_record(note))
-            self._write(records)
-        except OSError as error:
-            return InputError(
-                f"Cannot write the session in {self._folder}: {error.strerror or error}. Check "
-                "that the disk has room and that you may write there. Your work is in memory and "
-                "is written with the next action; save the result to another disk."
-            )
-        except StructSegError as error:
-            return error
-        except Exception as error:  # at the top of a thread: it must live on
-            logger.error("the session could not be written", exc_info=error)
-            if self._journal is not None:
-                self._journal.close()
-            return error
-        return None
-
-    def _saved_records(self, saved: int) -> list[bytes]:
-        copy = self._copy
-        if copy.saved == saved or copy.number != saved:
-            return []
-        copy.saved = saved
-        return [saved_record(saved)]
-
-    def _write(self, records: list[bytes]) -> None:
-        if self._journal is None:
-            if self._folder is None:
-                self._folder = new_folder(self._root, self._copy.header.image)
-            if self._lock is None:
-                self._lock = FolderLock(self._folder)
-            self._journal = Journal(self._folder, self._shorten_beyond)
-        if not self._journal.is_whole:
-            self._journal.write(self._copy)
-            return
-        self._journal.append(records)
-        if self._journal.is_long:
-            try:
-                self._journal.write(self._copy)
-            except InputError as error:
-                # What there is, is whole; it only grows on.
-                logger.warning("the journal was not shortened: %s", error)
-                self._journal.postpone()
+    def _take_news(self) -> News:
+        news = News(self._fresh, self._events, self._note, self._number, self._saved)
+        self._fresh, self._events, self._note, self._has_saved = None, [], Note(), False
+        return news
 
     def _emit_written(self) -> None:
         try:
-            self.written.emit(self._copy.number)
+            self.written.emit(self._writer.number)
         except EmitLoopError:
             logger.exception("a listener failed")
 

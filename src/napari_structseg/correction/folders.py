@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 from napari_structseg.correction.identity import ImageIdentity
 from napari_structseg.correction.journal import JOURNAL_NAME
-from napari_structseg.correction.records import Kind, kinds_of, records_of
-from napari_structseg.correction.stored import SessionHeader
+from napari_structseg.correction.records import Kind, outline_of, record_at, records_of
+from napari_structseg.correction.stored import Numbers, SessionHeader
 from napari_structseg.errors import InputError
 
 VARIABLE = "STRUCTSEG_SESSIONS"
@@ -35,7 +35,7 @@ class Found:
     changed
         When it was written to last, in UTC.
     n_unsaved
-        Actions since the result was saved last, undone ones among them.
+        Actions since the result was saved last; taking one back is one, too.
     is_open
         Whether a program that runs now writes to it.
     error
@@ -127,11 +127,16 @@ def look_at(folder: Path) -> Found:
             if first is None or first.kind is not Kind.HEADER:
                 raise InputError("Its journal is damaged at the beginning.")
             header = first.read_meta(SessionHeader)
-            for kind, _ in kinds_of(file, path):
-                if kind is Kind.SAVED:
-                    n_unsaved = 0
-                elif kind in (Kind.ACTION, Kind.SNAPSHOT):
+            for kind, place in list(outline_of(file, path)):
+                if kind is Kind.ACTION:
                     n_unsaved += 1
+                elif kind is Kind.COUNT:
+                    record = record_at(file, path, place)
+                    if record is None:
+                        # What comes behind it cannot be read either.
+                        break
+                    numbers = record.read_meta(Numbers)
+                    n_unsaved = numbers.number - numbers.saved
     except (OSError, InputError) as error:
         refused = InputError(f"The session in {folder} cannot be read: {error}")
         return Found(folder, None, changed, 0, is_locked(folder), refused)
@@ -144,8 +149,13 @@ def remove(folder: Path) -> None:
     Raises
     ------
     InputError
-        If the system refuses.
+        If a program writes to it, or the system refuses.
     """
+    if is_locked(folder):
+        raise InputError(
+            f"Another program that runs now writes to the session in {folder}. Close the image "
+            "there first."
+        )
     try:
         shutil.rmtree(folder)
         # Of an image without sessions nothing is left.

@@ -21,13 +21,13 @@ from napari_structseg.correction.records import (
     FIRST_LINE,
     Kind,
     Record,
-    record_bytes,
+    record_parts,
     records_of,
 )
 from napari_structseg.correction.stored import (
     Action,
     Note,
-    Saved,
+    Numbers,
     SessionHeader,
     Snapshot,
     Unpacking,
@@ -41,7 +41,7 @@ from napari_structseg.memory import check_memory
 
 JOURNAL_NAME = "journal"
 SHORTEN_BEYOND_BYTES = 16_000_000
-"""A journal that has grown by this, and to four times what it was, is written afresh."""
+"""A journal that has grown by this, and to twice what it was, is written afresh."""
 
 
 @dataclass
@@ -107,13 +107,13 @@ class Journal:
         with atomic_path(self._path) as temporary:
             with temporary.open("wb") as file:
                 file.write(FIRST_LINE)
-                for record in _records_of_work(work):
-                    file.write(record)
+                for parts in _records_of_work(work):
+                    file.writelines(parts)
             temporary.chmod(0o600)
         # Of the file from before only this program still knows.
         self.close()
         self._file = self._path.open("ab")
-        self._largest = self._shorten_beyond + 4 * self._file.tell()
+        self._largest = self._shorten_beyond + 2 * self._file.tell()
 
     def _sweep(self) -> None:
         """Remove what a process has left that was killed while it wrote."""
@@ -121,7 +121,7 @@ class Journal:
             with suppress(OSError):
                 left.unlink()
 
-    def append(self, records: Sequence[bytes]) -> None:
+    def append(self, records: Sequence[Sequence[bytes]]) -> None:
         """Add records, on disk when this returns.
 
         Raises
@@ -133,7 +133,8 @@ class Journal:
         if self._file is None:
             raise ValueError("the journal is not open")
         try:
-            self._file.write(b"".join(records))
+            for parts in records:
+                self._file.writelines(parts)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError:
@@ -158,22 +159,22 @@ class Journal:
                 file.close()
 
 
-def action_record(event: Event, number: int) -> bytes:
+def action_record(event: Event, number: int) -> list[bytes]:
     """An event as a record; what is undone is known already."""
     if event.kind != "do":
-        return record_bytes(Kind.ACTION, Action(number=number, kind=event.kind, entry=None))
+        return record_parts(Kind.ACTION, Action(number=number, kind=event.kind, entry=None))
     stored, packed = stored_entry(event.entry)
-    return record_bytes(Kind.ACTION, Action(number=number, kind="do", entry=stored), packed)
+    return record_parts(Kind.ACTION, Action(number=number, kind="do", entry=stored), packed)
 
 
-def note_record(note: Note) -> bytes:
+def note_record(note: Note) -> list[bytes]:
     """A note as a record."""
-    return record_bytes(Kind.NOTE, note)
+    return record_parts(Kind.NOTE, note)
 
 
-def saved_record(number: int) -> bytes:
-    """That everything up to an action was saved, as a record."""
-    return record_bytes(Kind.SAVED, Saved(number=number))
+def numbers_record(work: Work) -> list[bytes]:
+    """How many actions there are, and how many of them were saved, as a record."""
+    return record_parts(Kind.COUNT, Numbers(number=work.number, saved=work.saved))
 
 
 def read_work(folder: Path) -> Work:
@@ -190,7 +191,7 @@ def read_work(folder: Path) -> Work:
     try:
         with path.open("rb") as file:
             records = records_of(file, path)
-            work = _begin(next(records, None), next(records, None))
+            work = _begin(*(next(records, None) for _ in range(3)))
             for record in records:
                 _follow(work, record)
             _check(work)
@@ -208,11 +209,16 @@ def read_work(folder: Path) -> Work:
     return work
 
 
-def _begin(header: Record | None, snapshot: Record | None) -> Work:
+def _begin(header: Record | None, numbers: Record | None, snapshot: Record | None) -> Work:
     if header is None or header.kind is not Kind.HEADER:
         raise InputError("Its journal is damaged at the beginning.")
     said = header.read_meta(SessionHeader)
-    if snapshot is None or snapshot.kind is not Kind.SNAPSHOT:
+    if (
+        numbers is None
+        or numbers.kind is not Kind.COUNT
+        or snapshot is None
+        or snapshot.kind is not Kind.SNAPSHOT
+    ):
         raise InputError("Its journal is damaged before the first result.")
     shape, n_classes = said.image.shape, len(said.classes)
     n_voxels = int(np.prod([float(size) for size in shape]))
@@ -226,7 +232,8 @@ def _begin(header: Record | None, snapshot: Record | None) -> Work:
     past.done += [unpacking.entry(one) for one in content.done]
     past.undone += [unpacking.entry(one) for one in content.undone]
     past.beyond_undo += [Step(one.name, one.details) for one in content.beyond_undo]
-    work.number, work.saved = content.number, content.saved
+    counted = numbers.read_meta(Numbers)
+    work.number, work.saved = counted.number, counted.saved
     return work
 
 
@@ -236,8 +243,11 @@ def _follow(work: Work, record: Record) -> None:
         note = record.read_meta(Note)
         work.state = work.state if note.state is None else note.state
         work.recipe = work.recipe if note.recipe is None else note.recipe
-    elif record.kind is Kind.SAVED:
-        work.saved = record.read_meta(Saved).number
+    elif record.kind is Kind.COUNT:
+        counted = record.read_meta(Numbers)
+        if counted.number != work.number:
+            raise InputError(f"It counts {counted.number} actions after action {work.number}.")
+        work.saved = counted.saved
     elif record.kind is Kind.ACTION:
         action = record.read_meta(Action)
         shape, n_classes = work.header.image.shape, len(work.header.classes)
@@ -263,7 +273,7 @@ def _check(work: Work) -> None:
     result.check_classes(work.correction.strokes.labels)
 
 
-def _records_of_work(work: Work) -> list[bytes]:
+def _records_of_work(work: Work) -> list[list[bytes]]:
     result, past = work.correction.result, work.correction.past
     nothing = np.zeros_like(result.labels)
     gains = result.counts.copy()
@@ -283,18 +293,14 @@ def _records_of_work(work: Work) -> list[bytes]:
         stored.append(one)
         packed += parts
     snapshot = Snapshot(
-        number=work.number,
-        saved=work.saved,
         content=stored[0],
         done=tuple(stored[1 : 1 + len(past.done)]),
         undone=tuple(stored[1 + len(past.done) :]),
         beyond_undo=tuple(stored_step(step) for step in past.beyond_undo),
     )
-    records = [
-        record_bytes(Kind.HEADER, work.header),
-        record_bytes(Kind.SNAPSHOT, snapshot, packed),
+    return [
+        record_parts(Kind.HEADER, work.header),
+        numbers_record(work),
+        record_parts(Kind.SNAPSHOT, snapshot, packed),
         note_record(Note(state=work.state, recipe=work.recipe)),
     ]
-    if work.saved == work.number:
-        records.append(saved_record(work.saved))
-    return records

@@ -35,7 +35,7 @@ class Kind(Enum):
     SNAPSHOT = b"snap"
     ACTION = b"done"
     NOTE = b"note"
-    SAVED = b"save"
+    COUNT = b"numb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,14 @@ class Record:
             ) from error
 
 
-def record_bytes(kind: Kind, meta: BaseModel, packed: Sequence[bytes] = ()) -> bytes:
-    """A record as it is in the file."""
+def record_parts(kind: Kind, meta: BaseModel, packed: Sequence[bytes] = ()) -> list[bytes]:
+    """A record as it is in the file, in parts: large ones are not copied together."""
     text = json.dumps(meta.model_dump(mode="json"), allow_nan=False).encode()
-    rest = b"".join((_LENGTH.pack(len(text)), text, *packed))
-    return _HEAD.pack(kind.value, _checksum(kind.value, rest), len(rest)) + rest
+    rest = [_LENGTH.pack(len(text)), text, *packed]
+    checksum = zlib.crc32(kind.value)
+    for part in rest:
+        checksum = zlib.crc32(part, checksum)
+    return [_HEAD.pack(kind.value, checksum, sum(map(len, rest))), *rest]
 
 
 def records_of(file: BinaryIO, path: Path) -> Iterator[Record]:
@@ -103,20 +106,32 @@ def records_of(file: BinaryIO, path: Path) -> Iterator[Record]:
         yield record
 
 
-def kinds_of(file: BinaryIO, path: Path) -> Iterator[tuple[Kind, int]]:
+def outline_of(file: BinaryIO, path: Path) -> Iterator[tuple[Kind, int]]:
     """Kind and place of every record that is there in full, without reading what it holds."""
     size = path.stat().st_size
-    file.seek(len(FIRST_LINE))
+    place = len(FIRST_LINE)
     while True:
-        start = file.tell()
+        file.seek(place)
         head = file.read(_HEAD.size)
         if len(head) < _HEAD.size:
             return
         kind, _, length = _HEAD.unpack(head)
         if file.tell() + length > size or kind not in _KINDS:
             return
-        yield _KINDS[kind], start
-        file.seek(start + _HEAD.size + length)
+        yield _KINDS[kind], place
+        place += _HEAD.size + length
+
+
+def record_at(file: BinaryIO, path: Path, place: int) -> Record | None:
+    """The record at a place; None: it is not whole.
+
+    Raises
+    ------
+    InputError
+        If it is of an unknown kind.
+    """
+    file.seek(place)
+    return _next_record(file, path.stat().st_size)
 
 
 _KINDS = {kind.value: kind for kind in Kind}

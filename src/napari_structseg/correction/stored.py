@@ -80,8 +80,6 @@ class Action(_Stored):
 class Snapshot(_Stored):
     """Everything there is, so that nothing before it is needed."""
 
-    number: Count = Field(description="Of the last action that is in it.")
-    saved: Count = Field(description="Number of the last action that is in a file of the user.")
     content: StoredEntry = Field(description="What makes it of an empty result.")
     done: tuple[StoredEntry, ...]
     undone: tuple[StoredEntry, ...]
@@ -95,10 +93,11 @@ class Note(_Stored):
     recipe: str | None = None
 
 
-class Saved(_Stored):
-    """Everything up to an action is in a file of the user."""
+class Numbers(_Stored):
+    """How many actions there are up to here, and how many of them are in a file of the user."""
 
     number: Count
+    saved: Count
 
 
 def stored_entry(entry: Entry) -> tuple[StoredEntry, list[bytes]]:
