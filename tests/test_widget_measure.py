@@ -12,6 +12,7 @@ from qtpy.QtGui import QGuiApplication
 
 from dock_helpers import dock, exploring  # noqa: F401 -- fixtures
 from napari_structseg.distributions import Noise
+from napari_structseg.priors import PriorSpec
 from napari_structseg.render.rendering import render_labels
 from napari_structseg.results.measurements import Measurements
 from napari_structseg.widgets.measure_dock import MeasureWidget
@@ -145,3 +146,27 @@ def test_a_dock_that_is_opened_later_knows_what_came_before(exploring) -> None:
     assert text_of(first, 1, "range") != "–"
     exploring.settle()
     first.shut_down()
+
+
+def test_with_an_mrf_the_range_is_of_what_it_refined(dock) -> None:
+    widget = MeasureWidget(dock.viewer)
+    dock.viewer.window.add_dock_widget(widget, name="Measure")
+    dock.add_image(name="T1", scale=(2, 1, 1))
+    dock.choose(prior=PriorSpec(kind="network", iterations=2))
+    dock.run()
+    dock.widget.state.controls.iterations = 0
+    dock.settle()
+    alone = table(widget)
+    dock.widget.state.controls.iterations = 2
+    dock.settle()
+    refined = table(widget)
+    assert {row["samples_are"] for row in refined} == {"as shown"}
+    assert "model alone" not in widget.caption.text()
+    assert [row["mean"] for row in refined] != [row["mean"] for row in alone]
+    # Until the next ones are counted, what is known is of the model alone, and says so.
+    dock.widget.state.controls.iterations = 3
+    assert "model alone" in widget.caption.text()
+    assert {row["samples_are"] for row in table(widget)} <= {"model alone", ""}
+    dock.settle()
+    assert "model alone" not in widget.caption.text()
+    widget.shut_down()

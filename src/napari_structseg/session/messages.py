@@ -112,6 +112,8 @@ class Request:
         Whether disputed regions are looked for.
     strokes
         What the user has said of the image, on the voxels of the distribution; None: nothing.
+    refined_samples
+        Whether the samples are counted that an MRF has refined, where it refines what is shown.
     paths
         Whether the ways are looked for along which the volume of each class changes most.
     """
@@ -132,6 +134,7 @@ class Request:
     disputed: bool = False
     strokes: Strokes | None = None
     paths: bool = False
+    refined_samples: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,8 @@ class ClassVolumes:
 class VolumeSpread:
     """Volumes over the first samples of the series, as the model alone gives them.
 
-    None comes while an MRF refines what is shown: that would be another distribution.
+    While an MRF refines what is shown, only those come that it has refined, too, where they are
+    asked for: anything else would be another distribution.
 
     Attributes
     ----------
@@ -232,6 +236,17 @@ class VolumeSpread:
     exact: bool
     request: Request
     refined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedSpreadProgress:
+    """How many samples the MRF has refined and counted; ``reason``: why there will be none."""
+
+    generation: int
+    done: int
+    total: int
+    request: Request
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +415,7 @@ Result = (
     | SlabLabels
     | ClassVolumes
     | VolumeSpread
+    | RefinedSpreadProgress
     | Thumbnails
     | SampleModes
     | ModeThumbnails

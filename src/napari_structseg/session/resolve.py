@@ -104,6 +104,7 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
         disputed="disputed" in display.open_sections,
         strokes=_strokes_in(state.correction.strokes, scene),
         paths="larger" in display.open_sections,
+        refined_samples="measure" in display.open_sections,
     )
 
 
@@ -132,6 +133,7 @@ class Part(Enum):
     HERE = "hypotheses of one place"
     DISPUTED = "disputed regions"
     PATHS = "larger and smaller"
+    REFINED_SPREAD = "volumes over samples that the MRF refined"
     VOLUME = "labels of the whole image"
     CLASS_VOLUMES = "volumes of the classes"
     MAP = "entropy or agreement of the whole image"
@@ -222,6 +224,18 @@ def _paths_key(request: Request) -> Hashable:
     return of_all_samples(request), request.n_grouped
 
 
+def of_refined_samples(request: Request) -> Hashable:
+    """What samples depend on once an MRF has refined them: not which one is shown."""
+    controls = request.controls.model_copy(update={"sample": MEAN, "latent": ()})
+    return of_all_samples(request), request.n_samples, controls, request.stop_when_converged
+
+
+def _refined_spread_key(request: Request) -> Hashable:
+    if not (request.refined_samples and request.controls.refines):
+        return None
+    return of_refined_samples(request)
+
+
 def _map_key(request: Request) -> Hashable:
     if not request.view.volume or request.show not in MAPS:
         return None
@@ -246,6 +260,7 @@ KEYS: dict[Part, Callable[[Request], Hashable]] = {
     Part.HERE: _here_key,
     Part.DISPUTED: _disputed_key,
     Part.PATHS: _paths_key,
+    Part.REFINED_SPREAD: _refined_spread_key,
     Part.VOLUME: of_labels,
     Part.CLASS_VOLUMES: of_labels,
     Part.MAP: _map_key,

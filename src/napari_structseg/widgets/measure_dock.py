@@ -15,6 +15,7 @@ from napari_structseg.errors import InputError, StructSegError
 from napari_structseg.io.checks import file_stem
 from napari_structseg.models import ClassSpec
 from napari_structseg.results.measurements import Measurements, write_measurements
+from napari_structseg.session.messages import RefinedSpreadProgress
 from napari_structseg.widgets.binding import bind, follow, let_go
 from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.panels.banner import ErrorBanner
@@ -227,7 +228,13 @@ class MeasureWidget(QWidget):
         self.table.show_measurements(known, self.measuring.measure, currency)
         self.agreement.show_measurements(known)
         self.subject.setText(f"{known.image} · {known.shown} · {known.unit}")
-        self.caption.setText(_in_words(known, is_current=currency.shown and currency.samples))
+        is_current = currency.shown and (currency.samples or not known.n_samples)
+        says = _in_words(known, is_current=is_current)
+        progress = self.measuring.progress
+        if known.refined and not known.samples_refined and progress is not None:
+            says += f" · {_progress_in_words(progress)}"
+        self.caption.setText(says)
+        self.caption.setToolTip(says)
         has_result = self.measuring.result_ml is not None
         self.no_result.setVisible(not has_result)
         self.agreement.setVisible(has_result)
@@ -281,6 +288,13 @@ def _in_words(known: Measurements, *, is_current: bool) -> str:
     if not is_current:
         says.append("updating…")
     return " · ".join(says)
+
+
+def _progress_in_words(progress: RefinedSpreadProgress) -> str:
+    """How far the range of what the MRF refines is."""
+    if progress.reason:
+        return f"none with neighbours: {progress.reason}"
+    return f"with neighbours: {progress.done} of {progress.total}"
 
 
 # As the manifest calls it. napari looks for the viewer among the parameters of a class, not of

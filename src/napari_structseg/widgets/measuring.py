@@ -13,8 +13,14 @@ from psygnal import Signal
 from napari_structseg.distributions import region_shape
 from napari_structseg.errors import Cancelled, InputError
 from napari_structseg.results.measurements import Agreement, Measurements, compared, measured
-from napari_structseg.session.messages import ClassVolumes, Request, Result, VolumeSpread
-from napari_structseg.session.resolve import KEYS, Part, of_all_samples
+from napari_structseg.session.messages import (
+    ClassVolumes,
+    RefinedSpreadProgress,
+    Request,
+    Result,
+    VolumeSpread,
+)
+from napari_structseg.session.resolve import KEYS, Part, of_all_samples, of_refined_samples
 from napari_structseg.session.work.whole import WholeLabels
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.correcting.correcting import Correcting
@@ -60,7 +66,10 @@ class Measuring:
         self._controller = controller
         self._correcting = correcting
         self._volumes: ClassVolumes | None = None
-        self._spread: VolumeSpread | None = None
+        # Over samples of the model alone, and over those that the MRF refined.
+        self._alone: VolumeSpread | None = None
+        self._refined: VolumeSpread | None = None
+        self._progress: RefinedSpreadProgress | None = None
         # Of which labels and which state of the result.
         self._agreement: tuple[object, tuple[Agreement, ...]] | None = None
         self._n_changes = 0
@@ -101,9 +110,27 @@ class Measuring:
         key = KEYS[Part.CLASS_VOLUMES]
         return Currency(
             volumes is not None and key(volumes.request) == key(request),
-            spread is not None and _of_samples(spread.request) == _of_samples(request),
+            spread is not None and _is_of(spread, request),
             self._agreement is not None and self._agreement[0] == self._agreement_key(request),
         )
+
+    @property
+    def _spread(self) -> VolumeSpread | None:
+        """The range that says most of what is wanted now: of what the MRF refined, if it does."""
+        request = self._controller.request
+        refined, alone = self._refined, self._alone
+        if request is None or not request.controls.refines:
+            return alone
+        return refined if refined is not None and _is_of(refined, request) else alone
+
+    @property
+    def progress(self) -> RefinedSpreadProgress | None:
+        """How far the samples are that the MRF refines; None: none of those wanted are counted."""
+        request, progress = self._controller.request, self._progress
+        if request is None or progress is None:
+            return None
+        is_of = of_refined_samples(progress.request) == of_refined_samples(request)
+        return progress if is_of else None
 
     def measurements(self, *, current_only: bool = True) -> Measurements | None:
         """All that is known of what is shown; None: nothing is shown.
@@ -198,19 +225,24 @@ class Measuring:
         return KEYS[Part.VOLUME](request), self._n_changes
 
     def _receive(self, results: Sequence[Result]) -> None:
-        known = [one for one in results if isinstance(one, ClassVolumes | VolumeSpread)]
-        for one in known:
+        for one in results:
             if isinstance(one, ClassVolumes):
                 self._volumes = one
+            elif isinstance(one, RefinedSpreadProgress):
+                self._progress = one
+            elif isinstance(one, VolumeSpread) and one.refined:
+                self._refined = one
+            elif isinstance(one, VolumeSpread):
+                self._alone = one
             else:
-                self._spread = one
-        if known:
+                continue
             self.changed.emit()
 
     def _on_adopted(self, exploration: Exploration | None, is_continued: bool) -> None:
         if not is_continued or exploration is None:
             self.cancel()
-            self._volumes = self._spread = self._agreement = None
+            self._volumes = self._alone = self._refined = None
+            self._agreement = self._progress = None
         self.changed.emit()
 
     def _on_asked(self, _request: Request) -> None:
@@ -221,6 +253,9 @@ class Measuring:
         self.changed.emit()
 
 
-def _of_samples(request: Request) -> object:
-    """What the samples of a request depend on, and how many there are."""
-    return of_all_samples(request), request.n_samples
+def _is_of(spread: VolumeSpread, request: Request) -> bool:
+    """Whether a range is of the samples that are wanted, as the model alone or the MRF has them."""
+    if spread.refined:
+        return of_refined_samples(spread.request) == of_refined_samples(request)
+    is_as_many = spread.request.n_samples == request.n_samples
+    return is_as_many and of_all_samples(spread.request) == of_all_samples(request)

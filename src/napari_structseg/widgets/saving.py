@@ -14,7 +14,7 @@ from psygnal import Signal
 from napari_structseg.errors import Cancelled, InputError, StructSegError
 from napari_structseg.results.labelling import Origin, check_name, write_labelling
 from napari_structseg.session.messages import Request, Result, VolumeSpread
-from napari_structseg.session.resolve import of_all_samples
+from napari_structseg.session.resolve import of_all_samples, of_refined_samples
 from napari_structseg.session.work.whole import WholeLabels
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.exploration import Exploration
@@ -186,7 +186,8 @@ class Saving:
         spread = self._spread
         if spread is None or request.controls.refines != spread.refined:
             return None
-        return spread if of_all_samples(spread.request) == of_all_samples(request) else None
+        of = of_refined_samples if spread.refined else of_all_samples
+        return spread if of(spread.request) == of(request) else None
 
 
 def _origin(exploration: Exploration, request: Request) -> Origin:

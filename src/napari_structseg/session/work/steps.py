@@ -159,6 +159,9 @@ class Work:
             yield from subject.spread.with_exact(generation, request, subject.plain.volumes_ml())
         yield from subject.maps.volume(generation, request)
         yield from subject.places.disputed(generation, request)
+        if distribution.is_stochastic and self.refines(request) and subject.refined_spread:
+            # Last of all: minutes of work, for volumes of brains.
+            yield from subject.refined_spread.steps(generation, request)
 
     def _noted(self, results: Iterator[Result | None], request: Request) -> Iterator[Result | None]:
         """Results of a refinement, with what they write noted in the ledger."""

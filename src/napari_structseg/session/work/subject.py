@@ -14,6 +14,7 @@ from napari_structseg.session.work.maps import MapWork
 from napari_structseg.session.work.places import PlaceWork
 from napari_structseg.session.work.plain import PlainWork
 from napari_structseg.session.work.refined import RefinedWork, refined_by_mean_field
+from napari_structseg.session.work.refined_spread import RefinedSpreadWork
 from napari_structseg.session.work.spread import SpreadWork
 
 
@@ -53,6 +54,9 @@ class Subject:
         self.hypotheses = HypothesisWork(self.renderer, voxel_volume_ml, ledger)
         self.places = PlaceWork(self.renderer, voxel_volume_ml, ledger)
         self._refined: RefinedWork | None = None
+        self.refined_spread: RefinedSpreadWork | None = None
+        if prior is not None:
+            self.refined_spread = RefinedSpreadWork(distribution, prior, voxel_volume_ml, ledger)
 
     @property
     def refined(self) -> RefinedWork | None:
@@ -78,6 +82,8 @@ class Subject:
     def drop_refined(self) -> None:
         """Let go of what the MRF has computed, which is as large as several images."""
         self._refined = None
+        if self.refined_spread is not None:
+            self.refined_spread.let_go()
 
     def forget_refined(self) -> None:
         """What the MRF has delivered is no longer there."""
