@@ -45,8 +45,10 @@ def test_what_was_not_corrected_stays_what_it_was() -> None:
     """Two factors explain the stroke; one of them would flip the other half of the image, too."""
     mean = torch.zeros(2, 20, 20)
     mean[0] = 3.0
-    left, everywhere = torch.zeros(20, 20), torch.ones(20, 20)
-    left[:, :10], everywhere[:, 10:] = 1.0, 3.0
+    # An object between the halves: what is confirmed lies on it and around it.
+    mean[1, :, 9:11] = 8.0
+    left, everywhere = torch.zeros(20, 20), torch.zeros(20, 20)
+    left[:, :6], everywhere[:, :6], everywhere[:, 11:] = 1.0, 1.0, 3.0
     none = torch.zeros_like(left)
     factor = torch.stack([torch.stack([none, left]), torch.stack([none, everywhere])])
     normal = LowRankNormal(mean, factor, torch.full_like(mean, 0.1))
@@ -55,11 +57,11 @@ def test_what_was_not_corrected_stays_what_it_was() -> None:
     strokes = Strokes.from_array(said, 2)
     share = []
     for n_confirmed in (0, 300):
-        given = normal.conditioned(strokes, replace(DEFAULT, weight=3.0, n_confirmed=n_confirmed))
+        given = normal.conditioned(strokes, replace(DEFAULT, n_confirmed=n_confirmed))
         labels = given.mean().argmax(dim=0)
         # What was said holds for all that goes with it.
-        assert labels[:, :10].float().mean() > 0.9
-        share.append(float(labels[:, 10:].float().mean()))
+        assert labels[:, :6].all()
+        share.append(float(labels[:, 11:].float().mean()))
     assert share == [1.0, 0.0]
 
 
@@ -88,16 +90,53 @@ def test_they_are_gathered_once_for_a_distribution() -> None:
     assert len(normal.confirmed.voxels) == 50
 
 
-def test_certain_background_is_not_confirmed() -> None:
-    voxels, labels = candidates(PointLogits(torch.stack([-disc(5.0), disc(5.0)]) * 2), 10**6)
-    leads = 4 * disc(5.0).flatten().numpy()
-    np.testing.assert_array_equal(np.sort(voxels), np.flatnonzero(leads > -6))
-    np.testing.assert_array_equal(labels, leads[voxels] > 0)
+def test_what_is_far_from_anything_is_not_confirmed() -> None:
+    mean = torch.stack([-disc(3.0), disc(3.0)])
+    voxels, logits = candidates(PointLogits(mean), 10**6)
+    distance = disc(0.0).flatten().numpy()[voxels]
+    # Three voxels beyond the object, along the axes.
+    assert -6.5 < distance.min() < -5
+    assert (disc(3.0).flatten().numpy() > 0).sum() == (logits.argmax(dim=1) == 1).sum()
+    assert torch.equal(logits, mean.flatten(1)[:, torch.from_numpy(voxels)].T)
+
+
+def test_they_move_nothing_by_themselves() -> None:
+    """To leave the model's own probabilities as they are is what they say: exactly."""
+    normal = growing()
+    normal.conditioned(outside_the_ball())
+    confirmed = normal.confirmed
+    assert isinstance(confirmed, Confirmed)
+    posterior = confirmed.evidence.posterior(confirmed.said(DEFAULT), DEFAULT)
+    assert not posterior.shift.any()
+    assert not posterior.own_mean.any()
+
+
+def test_fewer_of_them_count_more_each() -> None:
+    normal, strokes = growing(), outside_the_ball()
+    total = []
+    for n_voxels in (10, 100_000):
+        settings = replace(DEFAULT, n_confirmed=n_voxels)
+        normal.conditioned(strokes, settings)
+        confirmed = normal.confirmed
+        assert isinstance(confirmed, Confirmed)
+        assert len(confirmed.voxels) == 10 or len(confirmed.voxels) < 5000
+        total.append(float(confirmed.said(settings).weight.sum()))
+    assert total == pytest.approx([0.3 * 10, 0.3 * 100_000])
+
+
+def test_an_image_without_anything_has_nothing_to_confirm() -> None:
+    mean = torch.zeros(2, 12, 12)
+    mean[0] = 2.0
+    normal = LowRankNormal(mean, torch.ones(1, 2, 12, 12), torch.full_like(mean, 0.1))
+    said = np.zeros((12, 12), np.uint8)
+    said[4, 4] = 2
+    given = normal.conditioned(Strokes.from_array(said, 2))
+    assert int(given.mean().argmax(dim=0)[4, 4]) == 1
 
 
 def test_of_a_large_image_a_lattice_is_looked_at() -> None:
     shape = (150, 160, 170)
-    voxels, _ = candidates(PointLogits(torch.zeros((2, *shape))), 200)
+    voxels, _ = candidates(PointLogits(torch.stack([torch.zeros(shape), torch.ones(shape)])), 200)
     assert len(voxels) == 200
     steps = np.diff(np.unique(np.stack(np.unravel_index(voxels, shape))[0]))
     assert steps.min() > 1

@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_structseg.distributions import LogitDistribution, LowRankNormal, Noise, Spread, Strokes
 from napari_structseg.distributions.conditioning.corrected import Corrected
 from napari_structseg.distributions.conditioning.rank import RankPosterior
+from napari_structseg.distributions.conditioning.said import Said
 from napari_structseg.distributions.conditioning.settings import EXACT
 from napari_structseg.distributions.conditioning.sites import Sites
 from napari_structseg.errors import InputError
@@ -137,7 +138,7 @@ class TestCroppedCorrected(TestCorrected):
 
 def exact_sites() -> Sites:
     normal = LowRankNormal(*parameters()).evidence_at(STROKES.voxels).normal
-    return normal.laplace(LABELS, torch.ones(len(LABELS)).double(), 1.0)
+    return normal.laplace(Said.strokes(STROKES.labels, N_CLASSES, 1.0), 1.0)
 
 
 def test_newton_finds_the_mode_of_the_softmax_posterior() -> None:
@@ -159,7 +160,7 @@ def test_newton_survives_where_the_model_is_certain(far: float) -> None:
     mean[0] += far
     normal = LowRankNormal(mean, 3 * factor, diagonal).evidence_at(STROKES.voxels).normal
     for sharpness, weight in ((1.0, 1.0), (8.0, 5.0)):
-        sites = normal.laplace(LABELS, torch.full((len(LABELS),), weight).double(), sharpness)
+        sites = normal.laplace(Said.strokes(STROKES.labels, N_CLASSES, weight), sharpness)
         q = normal.given(sites)
         assert q.isfinite().all()
         # At the mode q is the gradient of the likelihood.
@@ -174,7 +175,9 @@ def test_laplace_is_close_to_quadrature() -> None:
     mean, factor, _ = parameters()
     normal = LowRankNormal(mean, factor, torch.zeros_like(mean))
     evidence = normal.evidence_at(STROKES.voxels)
-    posterior: RankPosterior = evidence.posterior(STROKES.labels, np.ones(len(STROKES)), EXACT)
+    posterior: RankPosterior = evidence.posterior(
+        Said.strokes(STROKES.labels, N_CLASSES, 1.0), EXACT
+    )
     axis = torch.linspace(-6, 6, 481, dtype=torch.float64)
     z = torch.cartesian_prod(axis, axis)
     logits = evidence.normal.mean + torch.einsum("ncr,gr->gnc", evidence.normal.factor, z)

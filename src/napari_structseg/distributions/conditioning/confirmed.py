@@ -1,9 +1,10 @@
 """What the user did not correct: weakly confirmed, so that strokes do not overshoot.
 
 A user speaks of mistakes only. Taken as all there is to know, strokes pull the factors too far, and
-what was right elsewhere flips. So some voxels of which nothing was said count as evidence for the
-label of the mean, each with a small weight: few of those where the model is certain can flip,
-borders flip cheaply.
+what was right elsewhere flips. So some voxels of which nothing was said count as evidence, with a
+small weight, for the class probabilities that the mean has there. To leave them costs the
+Kullback-Leibler divergence from what the model said: much where it was certain, little at borders,
+nothing as long as nothing moves. Without strokes they move nothing.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from scipy import ndimage
 from scipy.spatial import cKDTree
+from torch import Tensor
 
 from napari_structseg.distributions.base import LogitDistribution
+from napari_structseg.distributions.conditioning.said import Said
+from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.distributions.strokes import Strokes
 
 IntArray = npt.NDArray[np.int64]
 
-# Background that leads by more is not worth confirming.
-_CERTAIN_BACKGROUND = 6.0
+# Background is confirmed so far from what is not background, in voxels, or one step of the lattice.
+_BEYOND = 3
 # Voxels of the lattice of which they are chosen.
 _CANDIDATES = 1 << 17
 # Nothing is confirmed so near to a stroke, in voxels along any axis.
@@ -31,7 +37,7 @@ _APART = 3
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """Voxels of which nothing was said, with the labels of the mean.
+    """Voxels of which nothing was said, with the logits of the mean.
 
     Attributes
     ----------
@@ -41,8 +47,8 @@ class Confirmed:
         Flattened, ``(a,)``.
     positions
         The same along each axis, ``(a, ndim)``.
-    labels
-        ``(a,)``.
+    logits
+        ``(a, C)``.
     evidence
         The distribution there.
     """
@@ -50,8 +56,13 @@ class Confirmed:
     wanted: int
     voxels: IntArray
     positions: IntArray
-    labels: npt.NDArray[np.uint8]
+    logits: Tensor
     evidence: Any
+
+    def said(self, settings: Conditioning) -> Said:
+        """That they are as before: together as much as if there were as many as were wanted."""
+        weight = settings.confirmed * self.wanted / max(1, len(self.voxels))
+        return Said.as_before(self.logits, weight, settings.sharpness)
 
     def apart_from(self, strokes: Strokes) -> IntArray:
         """Which of them are not near any stroke."""
@@ -60,13 +71,11 @@ class Confirmed:
         return np.flatnonzero(np.isinf(distance)).astype(np.int64)
 
 
-def candidates(
-    distribution: LogitDistribution, n_voxels: int
-) -> tuple[IntArray, npt.NDArray[np.uint8]]:
-    """Voxels that are confirmed, and the labels of the mean there.
+def candidates(distribution: LogitDistribution, n_voxels: int) -> tuple[IntArray, Tensor]:
+    """Voxels that are confirmed, and the logits of the mean there, ``(a, C)``.
 
-    The voxels of a lattice where the mean is not certain background, or as many of them as are
-    wanted, in an order that is always the same.
+    The voxels of a lattice where the mean is not background, and those near by, or as many of them
+    as are wanted, in an order that is always the same.
     """
     shape = distribution.spatial_shape
     step = 1
@@ -74,13 +83,12 @@ def candidates(
         step += 1
     region = tuple(slice(min(step // 2, size - 1), size, step) for size in shape)
     mean = distribution.mean(region).cpu()
-    others = mean[1:].amax(dim=0)
-    is_worth = (mean[0] - others < _CERTAIN_BACKGROUND).numpy()
-    labels = mean.argmax(dim=0).numpy()[is_worth].astype(np.uint8)
+    is_object = (mean.argmax(dim=0) > 0).numpy()
+    is_near = ndimage.binary_dilation(is_object, iterations=max(1, _BEYOND // step))
     place = [
         np.arange(size)[part][along]
-        for size, part, along in zip(shape, region, np.nonzero(is_worth), strict=True)
+        for size, part, along in zip(shape, region, np.nonzero(is_near), strict=True)
     ]
     voxels = np.asarray(np.ravel_multi_index(tuple(place), shape), np.int64)
     order = np.sort(np.random.default_rng(0).permutation(len(voxels))[:n_voxels])
-    return voxels[order], labels[order]
+    return voxels[order], mean[:, torch.from_numpy(is_near)].T[torch.from_numpy(order)]

@@ -14,6 +14,7 @@ from napari_structseg.distributions.conditioning.confirmed import Confirmed, can
 from napari_structseg.distributions.conditioning.explanation import Explanation
 from napari_structseg.distributions.conditioning.local import LocalTerm, everywhere
 from napari_structseg.distributions.conditioning.posterior import AtStrokes, lead
+from napari_structseg.distributions.conditioning.said import Said
 from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.one_thread import one_thread
@@ -199,16 +200,15 @@ def conditioned(
     if not isinstance(distribution, Conditionable):
         raise cannot_be_conditioned(distribution)
     evidence, voxels = distribution.evidence_at(strokes.voxels), strokes.voxels
-    labels, weight = strokes.labels, np.full(len(strokes), settings.weight)
+    said = Said.strokes(strokes.labels, distribution.n_classes, settings.weight)
     if evidence.uses_confirmed and settings.confirmed and settings.n_confirmed:
         confirmed = _confirmed_of(distribution, settings.n_confirmed)
         apart = confirmed.apart_from(strokes)
         evidence = type(evidence).joined([evidence, confirmed.evidence.picked(apart)])
         voxels = np.concatenate([voxels, confirmed.voxels[apart]])
-        labels = np.concatenate([labels, confirmed.labels[apart]])
-        weight = np.concatenate([weight, np.full(len(apart), settings.confirmed)])
+        said = Said.joined([said, confirmed.said(settings).picked(apart)])
     with one_thread():
-        posterior: Posterior = evidence.posterior(labels, weight, settings)
+        posterior: Posterior = evidence.posterior(said, settings)
     given = distribution.given(posterior, voxels, np.arange(len(voxels)))
     known = posterior.at_strokes.picked(np.arange(len(strokes)))
     leads = lead(known.logits, strokes.labels).numpy()
@@ -235,9 +235,9 @@ def _confirmed_of(distribution: SampledDistribution, n_voxels: int) -> Confirmed
     if not isinstance(kept, Confirmed) or kept.wanted != n_voxels:
         if not isinstance(distribution, Conditionable):
             raise cannot_be_conditioned(distribution)
-        voxels, labels = candidates(distribution, n_voxels)
+        voxels, logits = candidates(distribution, n_voxels)
         positions = np.stack(np.unravel_index(voxels, distribution.spatial_shape), axis=1)
         evidence = distribution.evidence_at(voxels)
-        kept = Confirmed(n_voxels, voxels, positions.astype(np.int64), labels, evidence)
+        kept = Confirmed(n_voxels, voxels, positions.astype(np.int64), logits, evidence)
         distribution.confirmed = kept
     return kept

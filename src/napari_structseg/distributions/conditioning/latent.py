@@ -14,6 +14,7 @@ from torch import Tensor
 
 from napari_structseg.distributions.combination import Combination
 from napari_structseg.distributions.conditioning.posterior import AtStrokes, lead
+from napari_structseg.distributions.conditioning.said import Said
 from napari_structseg.distributions.conditioning.settings import Conditioning
 
 # Positions that are weighed in each round, and rounds at most.
@@ -92,12 +93,7 @@ class LatentEvidence:
             start = stop
         return LatentEvidence(tuple(parts))
 
-    def posterior(
-        self,
-        labels: npt.NDArray[np.uint8],
-        weight: npt.NDArray[np.float64],
-        settings: Conditioning,
-    ) -> LatentPosterior:
+    def posterior(self, said: Said, settings: Conditioning) -> LatentPosterior:
         """A normal over positions, by adaptive importance sampling.
 
         Positions are drawn from a normal, weighed by prior and likelihood over it, and the normal
@@ -106,8 +102,8 @@ class LatentEvidence:
         All numbers are drawn from one frozen generator: the same strokes give the same posterior.
         """
         n_latents = len(self.parts[0].centre)
-        seen, counted = _thinned(weight)
-        thinned, said = self.picked(seen), labels[seen]
+        seen, counted = _thinned(said.weight.numpy())
+        thinned, targets = self.picked(seen), said.targets[torch.from_numpy(seen)]
         generator = torch.Generator().manual_seed(0)
         mean = torch.zeros(n_latents, dtype=torch.float64)
         root = torch.eye(n_latents, dtype=torch.float64)
@@ -116,7 +112,7 @@ class LatentEvidence:
             drawn = torch.randn((_POSITIONS, n_latents), generator=generator, dtype=torch.float64)
             xi = mean + drawn @ root
             logits = settings.sharpness * thinned.decoded(xi)
-            likelihood = _log_likelihood(logits, said) @ torch.from_numpy(counted)
+            likelihood = (logits.log_softmax(dim=-1) * targets).sum(dim=-1) @ counted
             # Prior over proposal, up to what is the same for all positions.
             ratio = (drawn.square().sum(dim=1) - xi.square().sum(dim=1)) / 2
             last, power = power, _power(ratio, likelihood)
@@ -130,7 +126,7 @@ class LatentEvidence:
         plausible = torch.randn((_PLAUSIBLE, n_latents), generator=generator, dtype=torch.float64)
         known = AtStrokes(
             self.decoded(mean[None])[0],
-            lead(self.decoded(plausible), labels).amax(dim=0),
+            lead(self.decoded(plausible), said.labels).amax(dim=0),
             effective,
             _POSITIONS,
             tuple(mean.tolist()),
@@ -171,7 +167,7 @@ class LatentPosterior:
 
 def _thinned(
     weight: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+) -> tuple[npt.NDArray[np.int64], Tensor]:
     """Some of the voxels, and their weights: each stands for those left out, too."""
     seen, counted = [], []
     for one in np.unique(weight):
@@ -182,13 +178,7 @@ def _thinned(
         counted.append(np.full(len(kept), one * len(index) / len(kept)))
     every, weights = np.concatenate(seen), np.concatenate(counted)
     order = np.argsort(every)
-    return every[order].astype(np.int64), weights[order]
-
-
-def _log_likelihood(logits: Tensor, labels: npt.NDArray[np.uint8]) -> Tensor:
-    """Of every voxel at some positions, ``(K, n)``."""
-    index = torch.from_numpy(labels.astype(np.int64))[:, None].expand(*logits.shape[:-1], 1)
-    return logits.log_softmax(dim=-1).gather(-1, index)[..., 0]
+    return every[order].astype(np.int64), torch.from_numpy(weights[order])
 
 
 def _effective(log_weight: Tensor) -> float:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from napari_structseg.distributions.conditioning.posterior import AtStrokes, lead
+from napari_structseg.distributions.conditioning.said import Said
 from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.distributions.noise import Noise
 from napari_structseg.distributions.region import Region, whole
@@ -35,20 +35,15 @@ class MemberEvidence:
         """The voxels of several slices, one slice after the other."""
         return cls(torch.cat([part.members for part in parts], dim=1))
 
-    def posterior(
-        self,
-        labels: npt.NDArray[np.uint8],
-        weight: npt.NDArray[np.float64],
-        settings: Conditioning,
-    ) -> MemberPosterior:
+    def posterior(self, said: Said, settings: Conditioning) -> MemberPosterior:
         """Probabilities of the members.
 
         The logarithm of a member's likelihood is what its leads fall short of the margin, summed
         over the voxels. So all members that explain every stroke stay equally probable: which of
         them is the most certain at the strokes tells nothing of other voxels.
         """
-        leads = lead(self.members, labels)
-        missing = (settings.margin - leads).clamp(min=0) @ torch.from_numpy(weight)
+        leads = lead(self.members, said.labels)
+        missing = (settings.margin - leads).clamp(min=0) @ said.weight
         probability = (-settings.sharpness * missing).softmax(dim=0)
         # As the mean of the set: the logarithm of the mean probability.
         logits = (self.members + probability.log()[:, None, None]).logsumexp(dim=0)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.conditioning.said import Said
 from napari_structseg.distributions.conditioning.settings import Conditioning
 
 
@@ -79,14 +80,9 @@ class PointEvidence:
         """The voxels of several slices, one slice after the other."""
         return cls(torch.cat([part.logits for part in parts]))
 
-    def posterior(
-        self,
-        labels: npt.NDArray[np.uint8],
-        _weight: npt.NDArray[np.float64],
-        _settings: Conditioning,
-    ) -> PointPosterior:
+    def posterior(self, said: Said, _settings: Conditioning) -> PointPosterior:
         """Nothing that could change."""
-        return PointPosterior(AtStrokes(self.logits, lead(self.logits, labels)))
+        return PointPosterior(AtStrokes(self.logits, lead(self.logits, said.labels)))
 
 
 @dataclass(frozen=True, slots=True)

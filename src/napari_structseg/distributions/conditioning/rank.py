@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.distributions.conditioning.posterior import AtStrokes
+from napari_structseg.distributions.conditioning.said import Said
 from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.distributions.conditioning.sites import Damped, Sites
 from napari_structseg.distributions.noise import Noise
@@ -101,20 +102,20 @@ class Gaussian:
         """The same with a prior of the factors that is so many times as wide."""
         return Gaussian(self.mean, scale * self.factor, self.variance)
 
-    def laplace(self, labels: Tensor, weight: Tensor, sharpness: float) -> Sites:
-        """Sites of the softmax likelihood of labels, expanded around the mode of the posterior.
+    def laplace(self, said: Said, sharpness: float) -> Sites:
+        """Sites of the softmax likelihood of what is said, around the mode of the posterior.
 
         Newton's method (Rasmussen and Williams, 2006, algorithm 3.3). The posterior is
         log-concave; steps that would lower it are halved.
         """
         q = torch.zeros_like(self.mean)
-        here = self._log_posterior(q, labels, weight, sharpness)
-        sites = Sites.softmax(self.mean, labels, weight, sharpness)
+        here = self._log_posterior(q, said, sharpness)
+        sites = Sites.softmax(self.mean, said, sharpness)
         for _ in range(_NEWTON_STEPS):
             step = self.given(sites) - q
             length, there = 1.0, -math.inf
             for _ in range(_HALVINGS):
-                there = self._log_posterior(q + length * step, labels, weight, sharpness)
+                there = self._log_posterior(q + length * step, said, sharpness)
                 if there >= here:
                     break
                 length /= 2
@@ -123,7 +124,7 @@ class Gaussian:
                 break
             q, here = q + length * step, there
             logits = self.mean + self.covariance_times(q)
-            sites = Sites.softmax(logits, labels, weight, sharpness)
+            sites = Sites.softmax(logits, said, sharpness)
             if length * step.abs().max() < _CONVERGED:
                 break
         return sites
@@ -140,12 +141,12 @@ class Gaussian:
         strongest: Tensor = reached.scatter(1, index, math.inf).amin(dim=1)
         return strongest
 
-    def _log_posterior(self, q: Tensor, labels: Tensor, weight: Tensor, sharpness: float) -> float:
+    def _log_posterior(self, q: Tensor, said: Said, sharpness: float) -> float:
         """Up to a constant; the logits are mean + K q."""
         moved = self.covariance_times(q)
-        logits = sharpness * (self.mean + moved)
-        own = logits.log_softmax(dim=1).gather(1, labels[:, None])
-        return float((weight[:, None] * own).sum() - (q * moved).sum() / 2)
+        logarithm = (sharpness * (self.mean + moved)).log_softmax(dim=1)
+        likelihood = said.weight @ (said.targets * logarithm).sum(dim=1)
+        return float(likelihood - (q * moved).sum() / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,27 +209,12 @@ class RankEvidence:
         picked = Gaussian(normal.mean[at], normal.factor[at], normal.variance[at])
         return RankEvidence(picked, self.scale, tuple(sources))
 
-    def posterior(
-        self,
-        labels: npt.NDArray[np.uint8],
-        weight: npt.NDArray[np.float64],
-        settings: Conditioning,
-    ) -> RankPosterior:
-        """What is known of the factors once the labels of the voxels are.
-
-        Parameters
-        ----------
-        labels
-            ``(n,)``.
-        weight
-            How many independent voxels each of them counts as, ``(n,)``.
-        settings
-            How strokes are taken.
-        """
-        said = torch.from_numpy(labels.astype(np.int64))
+    def posterior(self, said: Said, settings: Conditioning) -> RankPosterior:
+        """What is known of the factors once something is said of the voxels."""
         wide = self._scaled().widened(settings.prior_scale)
-        sites = wide.laplace(said, torch.from_numpy(weight), settings.sharpness)
-        return RankPosterior(self, sites, settings.prior_scale, wide.reachable(said))
+        sites = wide.laplace(said, settings.sharpness)
+        reachable = wide.reachable(said.targets.argmax(dim=1))
+        return RankPosterior(self, sites, settings.prior_scale, reachable)
 
     def given(self, sites: Sites) -> RankPosterior:
         """What is known of the factors given observations of another kind."""

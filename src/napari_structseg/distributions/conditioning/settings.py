@@ -17,9 +17,9 @@ class Conditioning:
     weight
         How many independent voxels one stroke voxel counts as.
     confirmed
-        The same of a voxel of which nothing was said: it counts for the label of the mean.
+        The same of a voxel of which nothing was said: it counts for what the mean says there.
     n_confirmed
-        How many of them there are; 0: only strokes count.
+        How many of them there are; 0: only strokes count. Where there are fewer, each counts more.
     prior_scale
         Standard deviation of the factors' prior, for their mean. A rater or a protocol of whom the
         model knows nothing lies many of its own standard deviations out. The spread of the samples
@@ -32,15 +32,15 @@ class Conditioning:
     """
 
     sharpness: float = 1.0
-    weight: float = 0.3
-    confirmed: float = 0.1
+    weight: float = 1.0
+    confirmed: float = 0.3
     n_confirmed: int = 1500
     prior_scale: float = 5.0
     reach: float | tuple[float, ...] = 3.0
     margin: float = 1.0
 
 
-EXACT = Conditioning(weight=1.0, n_confirmed=0, prior_scale=1.0)
+EXACT = Conditioning(n_confirmed=0, prior_scale=1.0)
 """Bayes' rule with the model as it is: strokes are all that is known."""
 
 DEFAULT = Conditioning()

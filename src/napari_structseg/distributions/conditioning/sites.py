@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.conditioning.said import Said
+
 
 @dataclass(frozen=True, slots=True)
 class Sites:
@@ -35,16 +37,14 @@ class Sites:
     b: Tensor
 
     @classmethod
-    def softmax(cls, logits: Tensor, labels: Tensor, weight: Tensor, sharpness: float) -> Sites:
-        """The second-order expansion of the softmax likelihood of labels around some logits.
+    def softmax(cls, logits: Tensor, said: Said, sharpness: float) -> Sites:
+        """The second-order expansion of a softmax likelihood around some logits.
 
-        The likelihood of a voxel is softmax(sharpness * logits)[label] ** weight. See Rasmussen
-        and Williams, *Gaussian Processes for Machine Learning*, 2006, section 3.5.
+        See Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, section 3.5.
         """
         p = (sharpness * logits).softmax(dim=-1)
-        target = torch.zeros_like(p).scatter_(-1, labels[..., None], 1.0)
-        k = weight * sharpness**2
-        gradient = (weight * sharpness)[..., None] * (target - p)
+        k = said.weight * sharpness**2
+        gradient = (said.weight * sharpness)[..., None] * (said.targets - p)
         unsolved = cls(p, k, gradient)
         return cls(p, k, unsolved.curvature(logits) + gradient)
 

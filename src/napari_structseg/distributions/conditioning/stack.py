@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from napari_structseg.distributions.conditioning.corrected import Posterior
 from napari_structseg.distributions.conditioning.posterior import AtStrokes
+from napari_structseg.distributions.conditioning.said import Said
 from napari_structseg.distributions.conditioning.settings import Conditioning
 
 IntArray = npt.NDArray[np.int64]
@@ -50,17 +51,10 @@ class StackEvidence:
         order = np.searchsorted(index, self.order[rows]).astype(np.int64)
         return StackEvidence(self.together.picked(rows), order)
 
-    def posterior(
-        self,
-        labels: npt.NDArray[np.uint8],
-        weight: npt.NDArray[np.float64],
-        settings: Conditioning,
-    ) -> StackPosterior:
+    def posterior(self, said: Said, settings: Conditioning) -> StackPosterior:
         """One posterior for all slices."""
-        order = self.order
-        return StackPosterior(
-            self.together.posterior(labels[order], weight[order], settings), order
-        )
+        posterior = self.together.posterior(said.picked(self.order), settings)
+        return StackPosterior(posterior, self.order)
 
 
 @dataclass(frozen=True, slots=True)
