@@ -52,12 +52,14 @@ class Expected:
         return self.correction
 
 
-def work_until_killed(root: Path, folder: Path | None, seed: int, pipe: int) -> None:
+def work_until_killed(
+    root: Path, folder: Path | None, seed: int, shape: tuple[int, ...], pipe: int
+) -> None:
     """What the child does."""
     if folder is None:
-        correction, number = Correction(SHAPE, len(CLASSES)), 0
+        correction, number = Correction(shape, len(CLASSES)), 0
         autosave = Autosave(
-            correction, identity_of(SHAPE), CLASSES, root=root, shorten_beyond=SHORTEN_BEYOND
+            correction, identity_of(shape), CLASSES, root=root, shorten_beyond=SHORTEN_BEYOND
         )
     else:
         autosave, work = Autosave.reopen(folder, shorten_beyond=SHORTEN_BEYOND)
@@ -73,14 +75,14 @@ def work_until_killed(root: Path, folder: Path | None, seed: int, pipe: int) -> 
             autosave.note(state=f'{{"number": {number}}}')
 
 
-def killed(root: Path, folder: Path | None, seed: int, seconds: float) -> int:
+def killed(root: Path, folder: Path | None, expected: Expected, seconds: float) -> int:
     """Run a child and kill it; the number of events that it had done, 0 if it had said none."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         try:
-            work_until_killed(root, folder, seed, writer)
+            work_until_killed(root, folder, expected.seed, expected.correction.result.shape, writer)
         finally:
             os._exit(1)
     os.close(writer)
@@ -102,20 +104,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.kill_sessions", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--shape", type=int, nargs="+", default=SHAPE, help="of the image")
     parser.add_argument("--root", type=Path, help="where sessions are kept; left there")
     options = parser.parse_args()
     random = np.random.default_rng(options.seed)
     counted: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as temporary:
         root = options.root or Path(temporary)
-        expected, folder = _new(options.seed), None
+        shape = tuple(options.shape)
+        expected, folder = _new(options.seed, shape), None
         for kill in range(options.kills):
             if random.random() < 0.2:
-                expected, folder = _new(options.seed + kill + 1), None
+                expected, folder = _new(options.seed + kill + 1, shape), None
             n_before = len(find_sessions(root))
             seconds = float(random.random()) * LONGEST_SECONDS
             seconds = 0.01 if kill % 16 == 15 else seconds
-            n_done = killed(root, folder, expected.seed, seconds)
+            n_done = killed(root, folder, expected, seconds)
             counted["events"] += max(0, n_done - expected.number)
             if folder is None:
                 sessions = find_sessions(root)
@@ -125,7 +129,7 @@ def main() -> int:
                     counted["before the first record"] += 1
                     if problem:
                         return _bad(kill, problem)
-                    expected = _new(options.seed + kill + 1)
+                    expected = _new(options.seed + kill + 1, shape)
                     continue
                 folder = sessions[0].folder
             problem = _problem(folder, expected, n_done, counted)
@@ -151,8 +155,8 @@ def _problem(folder: Path, expected: Expected, n_done: int, counted: Counter[str
     return f"{len(others)} temporary files are left" if len(others) > 1 else ""
 
 
-def _new(seed: int) -> Expected:
-    return Expected(seed, Correction(SHAPE, len(CLASSES)))
+def _new(seed: int, shape: tuple[int, ...]) -> Expected:
+    return Expected(seed, Correction(shape, len(CLASSES)))
 
 
 def _bad(kill: int, problem: str) -> int:

@@ -104,14 +104,20 @@ class Journal:
             If the system refuses; the journal from before is left as it was.
         """
         self._sweep()
-        with atomic_path(self._path) as temporary:
-            with temporary.open("wb") as file:
-                file.write(FIRST_LINE)
-                for parts in _records_of_work(work):
-                    file.writelines(parts)
-            temporary.chmod(0o600)
-        # Of the file from before only this program still knows.
+        was_whole = self.is_whole
+        # Windows replaces no file that is open.
         self.close()
+        try:
+            with atomic_path(self._path) as temporary:
+                with temporary.open("wb") as file:
+                    file.write(FIRST_LINE)
+                    for parts in _records_of_work(work):
+                        file.writelines(parts)
+                temporary.chmod(0o600)
+        except InputError:
+            if was_whole:
+                self._file = self._path.open("ab")
+            raise
         self._file = self._path.open("ab")
         self._largest = self._shorten_beyond + 2 * self._file.tell()
 
