@@ -118,6 +118,7 @@ def given_a_distribution() -> dict[str, object]:
 SESSIONS: dict[str, Callable[[], dict[str, object]]] = {
     "README.md": given_nothing,
     "docs/hypotheses.md": given_a_distribution,
+    "docs/measuring.md": given_a_distribution,
     "docs/python-api.md": given_nothing,
     "docs/training.md": given_nothing,
     "docs/two-dimensional-models.md": given_nothing,
