@@ -53,7 +53,7 @@ def measure(settings: Settings) -> dict[str, Any]:
         ``memory_growth_mb`` and ``environment``.
     """
     before = resident_bytes()
-    engine = Engine(_random_distribution(settings.shape), VOXEL_ML)
+    engine = Engine(random_distribution(settings.shape), VOXEL_ML)
     viewer = _Viewer(engine, settings.shape)
     visible, new = {}, {}
     # What torch sets up on first use is not counted.
@@ -90,11 +90,11 @@ def measure(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _random_distribution(shape: tuple[int, ...]) -> LowRankNormal:
+def random_distribution(shape: tuple[int, ...]) -> LowRankNormal:
+    """Random parameters, stored as the predictor does."""
     torch.manual_seed(0)
     return LowRankNormal(
         torch.randn(N_CLASSES, *shape),
-        # As the predictor stores it.
         torch.empty(RANK, N_CLASSES, *shape, dtype=torch.float16).normal_(),
         torch.rand(N_CLASSES, *shape).add_(0.5),
     )

@@ -52,11 +52,11 @@ def measure(settings: Settings) -> dict[str, Any]:
     """
     viewer = napari.Viewer()
     viewer.window.resize(*WINDOW_SIZE)
-    viewer.add_image(_random_image(settings.shape), name="random")
+    viewer.add_image(random_image(settings.shape), name="random")
     dock = ExploreWidget(viewer)
     viewer.window.add_dock_widget(dock, name="Explore")
     with tempfile.TemporaryDirectory() as folder:
-        dock.source.choose_model(_random_model(Path(folder), settings.shape))
+        dock.source.choose_model(random_model(Path(folder), settings.shape))
         dock.source.run_button.click()
         wait_until(lambda: dock.is_exploring() and not dock.is_busy(), "The model")
     dock.strip.select(1)
@@ -131,11 +131,12 @@ def _growth(dock: ExploreWidget, sliders: Mapping[str, QDoubleSlider], n_moves: 
     return sizes[1] - sizes[0]
 
 
-def _random_image(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def random_image(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Random intensities, none of them 0."""
     return np.random.default_rng(0).integers(1, 255, shape, dtype=np.uint8)
 
 
-def _random_model(folder: Path, shape: tuple[int, ...]) -> Path:
+def random_model(folder: Path, shape: tuple[int, ...]) -> Path:
     """A network of one layer with random weights: its parameters are random, and soon there."""
     spec = ModelSpec(
         name="random",

@@ -157,6 +157,55 @@ def meanfield(
 
 
 @bench.command
+def correct(
+    *,
+    json: Path,
+    shape: tuple[int, int, int] = (155, 240, 240),
+    strokes: int = 100,
+    direct_strokes: int = 5,
+    no_window: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Time strokes: from a dab of the brush to the corrected slice; beside the full-volume way.
+
+    The full-volume way finds the same posterior of the factors, and then labels every voxel. The
+    default shape needs about 4 GB of memory and some minutes.
+
+    Parameters
+    ----------
+    json
+        File for the result.
+    shape
+        Z Y X of the image.
+    strokes
+        Dabs of the brush behind each percentile; each is added to those before.
+    direct_strokes
+        The same for the full-volume way.
+    no_window
+        Leave out painted frames, which need a screen.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from napari_structseg.bench.correct import CorrectSettings, bench_correct, rows
+
+    if min(shape) < 2 or min(strokes, direct_strokes) < 1:
+        raise ConfigError(
+            f"--shape needs three sizes of at least 2, --strokes and --direct-strokes at least 1, "
+            f"but they are {shape}, {strokes} and {direct_strokes}."
+        )
+    _check(json, window=not no_window)
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as status:
+        settings = CorrectSettings(shape, strokes, direct_strokes, window=not no_window)
+        result = bench_correct(settings, lambda what: status.update(f"Measuring {what}…"))
+    _write(json, result)
+    table = Table("", "ours", "the full-volume way")
+    for row in rows(result):
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+@bench.command
 def sampling(
     *,
     json: Path,
