@@ -77,6 +77,17 @@ def test_what_is_out_of_date_is_neither_black_nor_copied(exploring, measure) -> 
     assert table(measure)[1]["mean"] != ""
 
 
+def test_a_moving_slider_makes_it_out_of_date_once(exploring, measure) -> None:
+    told = []
+    measure.measuring.changed.connect(lambda: told.append(measure.measuring.currency))
+    for temperature in (1.1, 1.2, 1.3, 1.4):
+        exploring.widget.state.controls.temperature = temperature
+    assert len(told) == 1
+    assert not told[0].samples
+    exploring.settle()
+    assert told[-1].samples
+
+
 def test_the_result_beside_the_labels_shown(exploring, measure) -> None:
     assert not measure.no_result.isHidden()
     assert not measure.compare_button.isEnabled()

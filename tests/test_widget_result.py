@@ -40,7 +40,7 @@ def test_accept_all_takes_the_whole_labelling_and_undo_names_it(correcting) -> N
     correcting.settle()
     assert np.array_equal(layer_of(correcting), third)
     assert history.redo_button.text() == "Redo: accept mean"
-    # What is in the result does not follow the model any more.
+    # What is in the result no longer follows the model.
     correcting.widget.spread.temperature_slider.set_value(3)
     correcting.settle()
     assert np.array_equal(layer_of(correcting), third)

@@ -9,6 +9,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,12 @@ _DIGITS = 4
 _SIZES = ("shown", "result", "mean", "median", "p5", "p95")
 _APART = ("dice", "surface_mm", "hd95_mm")
 _COLUMNS = ("label", "class", "unit", *_SIZES, "samples", "samples_are", *_APART)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    # Looking them up takes milliseconds, and they do not change while the program runs.
+    return installed_versions()
 
 
 class _Record(BaseModel):
@@ -68,7 +75,7 @@ class Measurements(_Record):
     samples_refined: bool = Field(description="Whether it refined the samples, too.")
     controls: Controls
     classes: tuple[ClassMeasurement, ...]
-    versions: dict[str, str] = Field(default_factory=installed_versions)
+    versions: dict[str, str] = Field(default_factory=lambda: dict(_versions()))
 
     @property
     def caption(self) -> str:

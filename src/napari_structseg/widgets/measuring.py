@@ -73,6 +73,7 @@ class Measuring:
         # Of which labels and which state of the result.
         self._agreement: tuple[object, tuple[Agreement, ...]] | None = None
         self._n_changes = 0
+        self._last_asked: tuple[Currency, str] | None = None
         self._comparing: _Comparing | None = None
         controller.received.connect(self._receive)
         controller.adopted.connect(self._on_adopted)
@@ -225,6 +226,7 @@ class Measuring:
         return KEYS[Part.VOLUME](request), self._n_changes
 
     def _receive(self, results: Sequence[Result]) -> None:
+        is_news = False
         for one in results:
             if isinstance(one, ClassVolumes):
                 self._volumes = one
@@ -236,6 +238,10 @@ class Measuring:
                 self._alone = one
             else:
                 continue
+            is_news = True
+        if is_news:
+            # What is asked for next may make it out of date.
+            self._last_asked = None
             self.changed.emit()
 
     def _on_adopted(self, exploration: Exploration | None, is_continued: bool) -> None:
@@ -245,8 +251,11 @@ class Measuring:
             self._agreement = self._progress = None
         self.changed.emit()
 
-    def _on_asked(self, _request: Request) -> None:
-        self.changed.emit()
+    def _on_asked(self, request: Request) -> None:
+        before, self._last_asked = self._last_asked, (self.currency, in_words(request.controls))
+        # While a slider moves, nothing more than that goes out of date.
+        if self._last_asked != before:
+            self.changed.emit()
 
     def _on_result(self) -> None:
         self._n_changes += 1

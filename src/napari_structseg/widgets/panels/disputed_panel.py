@@ -17,7 +17,7 @@ from napari_structseg.widgets.parts.section import Caption, SmallButton
 
 _ROWS = 5
 _LOOKING = "Looking for regions where samples disagree…"
-_NONE = "Samples disagree nowhere to speak of."
+_NONE = "Samples hardly disagree anywhere."
 _HEIGHT_TIP = (
     "Connected voxels of which samples disagree, ranked by how much of them is disputed: the sum "
     "over voxels of the share of samples that have another label than most."
