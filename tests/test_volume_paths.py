@@ -15,6 +15,7 @@ from napari_structseg.distributions import (
     PointLogits,
     SliceStack,
 )
+from napari_structseg.distributions.conditioning.sites import Sites
 from napari_structseg.distributions.strokes import Strokes
 from napari_structseg.errors import ConfigError
 from napari_structseg.render.rendering import render_labels
@@ -204,10 +205,29 @@ def test_strokes_leave_less_of_the_way() -> None:
     assert (np.diff(rendered) >= 0).all()
     before = volume_paths(distribution, CONTROLS, VOXEL_ML)[1]
     spread = before.volume_at(FURTHEST) - before.volume_at(-FURTHEST)
-    assert 0 <= rendered[-1] - rendered[0] < 0.7 * spread
+    assert rendered[-1] - rendered[0] < 0.7 * spread
+    # The handle reaches as far as the samples do.
+    assert path.percentile_at(-FURTHEST) < 0.1
+    assert path.percentile_at(FURTHEST) > 0.9
     # The middle is the mean of what is known now.
     position = Noise(3, 0, position=(1e-9,) * 4)
     assert torch.allclose(given.offset(position), torch.zeros(3, *SHAPE), atol=1e-4)
+
+
+def test_positions_are_in_standard_deviations_of_what_is_known_now() -> None:
+    distribution = growing(noise=0.5)
+    said = np.zeros(SHAPE, np.uint8)
+    said[16, 26:28], said[0, 3] = 2, 1
+    strokes = Strokes.from_array(said, 3)
+    posterior = distribution.evidence_at(strokes.voxels).given(
+        Sites.margins(torch.from_numpy(strokes.labels.astype(np.int64)), 3, 2.0, 1.0)
+    )
+    given = distribution.given(posterior, strokes.voxels, np.arange(len(strokes)))
+    units = [Noise(3, 0, position=tuple(row)) for row in np.eye(4).tolist()]
+    offsets = given.offsets(units).flatten(1)[:, ::37].double()
+    factor = distribution.factor.flatten(1)[:, ::37].double()
+    expected = factor.T @ posterior.covariance @ factor
+    assert torch.allclose(offsets.T @ offsets, expected, atol=1e-4)
 
 
 # --- a chosen position of the factors

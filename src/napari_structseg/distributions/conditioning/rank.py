@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -261,12 +262,23 @@ class RankPosterior:
         """Posterior covariance of z, ``(R, R)``, float64."""
         return torch.cholesky_inverse(self._woodbury.cholesky)
 
+    @cached_property
+    def _root(self) -> Tensor:
+        """Symmetric root of the posterior covariance, ``(R, R)``."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        root: Tensor = vectors * values.clamp(min=0).sqrt() @ vectors.T
+        return root
+
     def corrected(self, noise: Noise) -> tuple[Tensor, Tensor]:
         """The noise of a sample, corrected such that the sample is one of the posterior.
 
         Matheron's rule (Journel and Huijbregts, *Mining Geostatistics*, 1978): a sample of the
         prior is corrected by what it is wrong by at the strokes, itself with noise. So it stays
         as it was where it is right, and where the strokes say nothing.
+
+        A chosen position is in standard deviations of the posterior, and without noise: the
+        factors are L z with L the symmetric root of the posterior covariance, so that positions
+        reach as far as samples do. Matheron's rule without its noise would not.
 
         Parameters
         ----------
@@ -283,6 +295,8 @@ class RankPosterior:
         normal, evidence = self._normal, self._evidence
         n_classes, rank = normal.factor.shape[1:]
         z = noise.factors(rank).double()
+        if noise.position:
+            return (self._root @ z).float(), torch.zeros(normal.mean.shape)
         eps, xi = (
             torch.cat([draw(n_classes, one.grid_shape, one.voxels) for one in evidence.sources], 1)
             for draw in (noise.voxels_at, noise.strokes_at)
