@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from napari_structseg.distributions import LowRankNormal, Noise, PointLogits, SliceStack, Strokes
+import test_latent_decoder as decoders
+from napari_structseg.distributions import (
+    LatentDecoder,
+    LowRankNormal,
+    Noise,
+    PointLogits,
+    SliceStack,
+    Strokes,
+)
 from napari_structseg.distributions.conditioning.confirmed import Confirmed, candidates
 from napari_structseg.distributions.conditioning.corrected import Corrected
 from napari_structseg.distributions.conditioning.settings import DEFAULT, EXACT
@@ -106,7 +114,7 @@ def test_they_move_nothing_by_themselves() -> None:
     normal.conditioned(outside_the_ball())
     confirmed = normal.confirmed
     assert isinstance(confirmed, Confirmed)
-    posterior = confirmed.evidence.posterior(confirmed.said(DEFAULT), DEFAULT)
+    posterior = confirmed.evidence.posterior(confirmed.said(0.3, 1.0), DEFAULT)
     assert not posterior.shift.any()
     assert not posterior.own_mean.any()
 
@@ -120,7 +128,7 @@ def test_fewer_of_them_count_more_each() -> None:
         confirmed = normal.confirmed
         assert isinstance(confirmed, Confirmed)
         assert len(confirmed.voxels) == 10 or len(confirmed.voxels) < 5000
-        total.append(float(confirmed.said(settings).weight.sum()))
+        total.append(float(confirmed.said(0.3, 1.0).weight.sum()))
     assert total == pytest.approx([0.3 * 10, 0.3 * 100_000])
 
 
@@ -162,6 +170,27 @@ def test_the_wider_prior_is_of_the_mean_alone() -> None:
     # The mean goes farther.
     moved = [float((one.model_alone.mean() - normal.mean()).abs().max()) for one in (wide, narrow)]
     assert moved[0] > 1.2 * moved[1]
+
+
+def test_a_decoder_confirms_less() -> None:
+    """The posterior stays nearer to the prior's mean, by a tenth of the weight of a normal's."""
+    shape = (10, 12, 14)
+    first, layers, prior = decoders.parameters(shape)
+    # Otherwise everything is background, and nothing is to be confirmed.
+    bias = layers.last_bias - torch.tensor([8.0, 0, 0])
+    plain = LatentDecoder(first, replace(layers, last_bias=bias), prior)
+    said = np.zeros(shape, np.uint8)
+    said[0, :2, :2] = 1 + int(plain.mean().argmin(dim=0)[0, 0, 0])
+    strokes = Strokes.from_array(said, decoders.N_CLASSES)
+    away = []
+    for confirmed in (0.0, 0.3, 30.0):
+        given = plain.conditioned(strokes, replace(DEFAULT, confirmed=confirmed))
+        assert isinstance(given, Corrected)
+        away.append(float(np.linalg.norm(given.explanation.latent)))
+    assert away[0] > away[1] > away[2]
+    kept = plain.confirmed
+    assert isinstance(kept, Confirmed)
+    assert kept.evidence.confirmed_share == 0.1
 
 
 def test_slices_confirm_together() -> None:

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from napari_structseg.distributions.base import LogitDistribution
 from napari_structseg.distributions.conditioning.said import Said
-from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.distributions.strokes import Strokes
 
 IntArray = npt.NDArray[np.int64]
@@ -59,10 +58,18 @@ class Confirmed:
     logits: Tensor
     evidence: Any
 
-    def said(self, settings: Conditioning) -> Said:
-        """That they are as before: together as much as if there were as many as were wanted."""
-        weight = settings.confirmed * self.wanted / max(1, len(self.voxels))
-        return Said.as_before(self.logits, weight, settings.sharpness)
+    def said(self, weight: float, sharpness: float) -> Said:
+        """That they are as before: together as much as if there were as many as were wanted.
+
+        Parameters
+        ----------
+        weight
+            Of each, if there were as many.
+        sharpness
+            As of :class:`Conditioning`.
+        """
+        each = weight * self.wanted / max(1, len(self.voxels))
+        return Said.as_before(self.logits, each, sharpness)
 
     def apart_from(self, strokes: Strokes) -> IntArray:
         """Which of them are not near any stroke."""

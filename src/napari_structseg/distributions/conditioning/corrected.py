@@ -201,12 +201,16 @@ def conditioned(
         raise cannot_be_conditioned(distribution)
     evidence, voxels = distribution.evidence_at(strokes.voxels), strokes.voxels
     said = Said.strokes(strokes.labels, distribution.n_classes, settings.weight)
-    if evidence.uses_confirmed and settings.confirmed and settings.n_confirmed:
+    # How much this kind makes of what was not corrected.
+    confirmed_weight = settings.confirmed * evidence.confirmed_share
+    if confirmed_weight and settings.n_confirmed:
         confirmed = _confirmed_of(distribution, settings.n_confirmed)
         apart = confirmed.apart_from(strokes)
         evidence = type(evidence).joined([evidence, confirmed.evidence.picked(apart)])
         voxels = np.concatenate([voxels, confirmed.voxels[apart]])
-        said = Said.joined([said, confirmed.said(settings).picked(apart)])
+        said = Said.joined(
+            [said, confirmed.said(confirmed_weight, settings.sharpness).picked(apart)]
+        )
     with one_thread():
         posterior: Posterior = evidence.posterior(said, settings)
     given = distribution.given(posterior, voxels, np.arange(len(voxels)))

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -75,17 +76,26 @@ class LocalTerm:
         Wendland, *Piecewise polynomial, positive definite and compactly supported radial functions
         of minimal degree*, 1995.
         """
-        near, source, weight = _near(strokes, np.flatnonzero(missing > 0), reach)
-        voxels, place = np.unique(np.concatenate([strokes.voxels, near]), return_inverse=True)
+        which = np.flatnonzero(missing > 0)
+        lacks, labels = missing[which].astype(np.float32), strokes.labels[which]
+        near, is_inside, weights = _near(strokes, which, tuple(reach))
+        every = np.concatenate([strokes.voxels, near[is_inside]])
+        voxels, inverse = np.unique(every, return_inverse=True)
         said = np.full(len(voxels), -1, np.int64)
-        said[place[: len(strokes)]] = strokes.labels
-        place = place[len(strokes) :]
+        said[inverse[: len(strokes)]] = strokes.labels
+        place = np.zeros(near.shape, np.int64)
+        place[is_inside] = inverse[len(strokes) :]
         raised = np.zeros((len(voxels), n_classes), np.float32)
-        labels = strokes.labels[source]
-        np.maximum.at(raised, (place, labels), missing[source] * weight)
         taken = np.zeros(len(voxels), np.float32)
-        np.maximum.at(taken, place, weight * np.minimum(missing[source], 1))
-        return cls(strokes.shape, voxels, raised, np.where(said >= 0, 0, 1 - taken), said)
+        share = np.minimum(lacks, 1)
+        # Of one step no two stroke voxels lead to the same place, so that nothing is lost.
+        for step, weight in enumerate(weights):
+            rows = is_inside[:, step]
+            at, label = place[rows, step], labels[rows]
+            raised[at, label] = np.maximum(raised[at, label], weight * lacks[rows])
+            taken[at] = np.maximum(taken[at], weight * share[rows])
+        kept = np.where(said >= 0, np.float32(0), 1 - taken)
+        return cls(strokes.shape, voxels, raised, kept, said)
 
     def inside(self, region: Region) -> LocalTerm:
         """The term of a region."""
@@ -121,22 +131,41 @@ class LocalTerm:
 
 
 def _near(
-    strokes: Strokes, which: npt.NDArray[np.intp], reach: Sequence[float]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Voxels within the reach of some stroke voxels: their index, whose they are, and w."""
+    strokes: Strokes, which: npt.NDArray[np.intp], reach: tuple[float, ...]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """Voxels within the reach of some stroke voxels.
+
+    Returns
+    -------
+    near
+        Their index in the flattened image, for each stroke voxel and step, ``(k, m)``.
+    is_inside
+        Whether the step stays in the image, ``(k, m)``.
+    weights
+        w of each step, ``(m,)``.
+    """
+    steps, weights = _steps(reach)
+    strides = np.cumprod([1, *reversed(strokes.shape[1:])])[::-1]
+    near = strokes.voxels[which][:, None] + steps @ strides
+    is_inside = np.ones(near.shape, bool)
+    for positions, step, size in zip(
+        strokes.positions[which].T, steps.T, strokes.shape, strict=True
+    ):
+        moved = positions[:, None] + step
+        is_inside &= (moved >= 0) & (moved < size)
+    return near, is_inside, weights
+
+
+@cache
+def _steps(reach: tuple[float, ...]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Steps within a reach, ``(m, ndim)``, and w of each, ``(m,)``."""
     steps, weights = [], []
-    spans = [range(-math.ceil(one), math.ceil(one) + 1) for one in reach]
-    for step in itertools.product(*spans):
+    for step in itertools.product(*(range(-math.ceil(one), math.ceil(one) + 1) for one in reach)):
         distance = math.hypot(*(part / one for part, one in zip(step, reach, strict=True)))
         if distance < 1:
             steps.append(step)
             weights.append((1 - distance) ** 4 * (1 + 4 * distance))
-    moved = strokes.positions[which][:, None] + np.array(steps, np.int64)
-    source = np.broadcast_to(which[:, None], moved.shape[:2])
-    weight = np.broadcast_to(np.array(weights, np.float32), moved.shape[:2])
-    is_inside = ((moved >= 0) & (moved < np.array(strokes.shape))).all(axis=-1)
-    place = np.ravel_multi_index(tuple(moved[is_inside].T), strokes.shape)
-    return np.asarray(place, np.int64), source[is_inside], weight[is_inside]
+    return np.array(steps, np.int64), np.array(weights, np.float32)
 
 
 def everywhere(reach: float | tuple[float, ...], n_axes: int) -> tuple[float, ...]:

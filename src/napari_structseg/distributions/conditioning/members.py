@@ -26,7 +26,7 @@ class MemberEvidence:
     Nothing is confirmed: that would favour the members that are most like the mean.
     """
 
-    uses_confirmed: ClassVar[bool] = False
+    confirmed_share: ClassVar[float] = 0.0
 
     members: Tensor
 

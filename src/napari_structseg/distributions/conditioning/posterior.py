@@ -71,7 +71,7 @@ def lead(logits: Tensor, labels: npt.NDArray[np.uint8]) -> Tensor:
 class PointEvidence:
     """Logits that are what they are, ``(n, C)``."""
 
-    uses_confirmed: ClassVar[bool] = False
+    confirmed_share: ClassVar[float] = 0.0
 
     logits: Tensor
 

@@ -27,7 +27,8 @@ from napari_structseg.distributions.noise import Noise
 
 _NEWTON_STEPS = 60
 _HALVINGS = 30
-_CONVERGED = 1e-8
+# Newton's method squares the error: after a step as small as this one nothing is left of it.
+_CONVERGED = 1e-5
 # Standard deviations within which a model is said to be able to explain a voxel.
 _PLAUSIBLE = 3.0
 
@@ -181,7 +182,7 @@ class RankEvidence:
         Of the noise, in the order of the voxels.
     """
 
-    uses_confirmed: ClassVar[bool] = True
+    confirmed_share: ClassVar[float] = 1.0
 
     normal: Gaussian
     scale: Tensor

@@ -33,9 +33,10 @@ class StackEvidence:
     order: IntArray
 
     @property
-    def uses_confirmed(self) -> bool:
+    def confirmed_share(self) -> float:
         """As the slices."""
-        return bool(self.together.uses_confirmed)
+        share: float = self.together.confirmed_share
+        return share
 
     @classmethod
     def joined(cls, parts: Sequence[StackEvidence]) -> StackEvidence:
