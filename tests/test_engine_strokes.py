@@ -11,10 +11,13 @@ import torch
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import (
     LowRankNormal,
+    PointLogits,
     SampledDistribution,
     Strokes,
 )
 from napari_structseg.errors import InputError
+from napari_structseg.io.model_files import find_model
+from napari_structseg.io.weights import load_weights
 from napari_structseg.priors import NetworkPrior
 from napari_structseg.refine.labels import render_labels as refined_labels
 from napari_structseg.render.rendering import render_labels
@@ -218,3 +221,28 @@ def test_strokes_that_do_not_fit_say_nothing(shape: tuple[int, ...], n_classes: 
     state = ExplorerState()
     state.correction.strokes = STROKES
     assert resolve(state, Scene(VIEW, n_classes=n_classes, shape=shape)).strokes is None
+
+
+@pytest.mark.parametrize("n_iterations", [1, 10])
+def test_the_shipped_mrf_keeps_strokes_at_any_strength(n_iterations: int) -> None:
+    """The MRF of brain-tissue, five times as strong as it was trained, on a certain model."""
+    network, spec = load_weights(find_model("brain-tissue"))
+    assert network.prior is not None
+    generator = torch.Generator().manual_seed(2)
+    shape, n_classes = (8, 12, 12), spec.n_classes
+    mean = torch.randn((n_classes, *shape), generator=generator)
+    mean[2] += 12
+    said = np.zeros(shape, np.uint8)
+    for label, place in enumerate([(2, 3, 3), (4, 6, 6), (5, 9, 2), (6, 2, 9)]):
+        said[place] = label + 1
+    strokes = Strokes.from_array(said, n_classes)
+    given = PointLogits(mean).conditioned(strokes)
+    controls = Controls(iterations=n_iterations, mrf_strength=5.0)
+    labels = refined_labels(given, None, controls, prior=network.prior)
+    assert (labels[tuple(strokes.positions.T)] == strokes.labels).all()
+    # What is only likely is not kept: the term that makes strokes certain is what holds.
+    alone = mean.clone()
+    for label, place in zip(strokes.labels, strokes.positions, strict=True):
+        alone[(int(label), *place.tolist())] += 14
+    weak = refined_labels(PointLogits(alone), None, controls, prior=network.prior)
+    assert (weak[tuple(strokes.positions.T)] != strokes.labels).any()
