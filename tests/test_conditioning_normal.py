@@ -284,7 +284,7 @@ def test_the_explanation_tells_what_a_model_can() -> None:
     same[3] = 1
     torn = normal.conditioned(Strokes.from_array(same, 2), EXACT)
     assert isinstance(torn, Corrected)
-    assert 4 <= torn.explanation.n_contradicting <= 8
+    assert 4 <= torn.explanation.n_only_alone <= 8
     assert torn.explanation.n_impossible == 0
     nowhere = LowRankNormal(mean, 0 * factor, torch.full_like(mean, 0.01))
     stuck = nowhere.conditioned(Strokes.from_array(same, 2), EXACT)

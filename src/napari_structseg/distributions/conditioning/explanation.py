@@ -46,8 +46,11 @@ class Explanation:
         return int(self.explained.sum())
 
     @property
-    def n_contradicting(self) -> int:
-        """Those that it could explain, but not together with the other ones."""
+    def n_only_alone(self) -> int:
+        """Those that it could explain alone, but not with the rest.
+
+        The rest is the other strokes, and what was not corrected.
+        """
         return int((self.possible & ~self.explained).sum())
 
     @property

@@ -160,10 +160,12 @@ def in_words(explanation: Explanation) -> tuple[str, str]:
         )
     if explained == n:
         return "The model explains all of your strokes: it agrees everywhere.", tip
-    says = (
-        f"The model cannot explain {n - explained} of {n} voxels: there your strokes stand, and "
-        "change it only close by."
+    # What it could explain alone is torn between the stroke and all that was not corrected.
+    is_torn = explanation.n_only_alone == n - explained
+    what = (
+        f"make {n - explained} of {n} voxels agree with the rest"
+        if is_torn
+        else (f"explain {n - explained} of {n} voxels")
     )
-    if explanation.n_contradicting:
-        says += f" {explanation.n_contradicting} of them contradict other strokes."
+    says = f"The model cannot {what}: there your strokes stand, and change only what is close by."
     return says, tip
