@@ -13,6 +13,7 @@ import torch
 from napari_structseg import predict, read_image, reproduce
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import Strokes
+from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.io.references import file_hash
 from napari_structseg.models import HeadSpec
@@ -56,7 +57,9 @@ def test_the_results_are_those_of_the_conditioned_distribution(
     source = open_source(str(model), torch.device("cpu"))
     read = read_image(image)
     said = Strokes.from_array(read_image(strokes).data[0], 4)
-    distribution = source.predictor.predict(read).conditioned(said)
+    distribution = source.predictor.predict(read).conditioned(
+        said, Conditioning.on_grid(read.spacing)
+    )
     expected = read.to_file_order(render_labels(distribution, None, Controls()))
     np.testing.assert_array_equal(voxels(out / "mean.nii.gz"), expected)
 

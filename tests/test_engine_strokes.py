@@ -193,6 +193,23 @@ def test_strokes_of_another_image_fail_and_the_engine_goes_on() -> None:
     assert recorder.of(SliceLabels)
 
 
+def test_strokes_reach_as_far_in_mm_along_every_axis() -> None:
+    """Slices four times as thick as their pixels: what is not explained changes its own slice."""
+    mean = torch.zeros((2, 9, 9, 9))
+    mean[0] = 0.5
+    said = np.zeros((9, 9, 9), np.uint8)
+    said[4, 4, 4] = 2
+    asked = Request(Controls(), View(0, 4), strokes=Strokes.from_array(said, 2))
+    changed = []
+    for spacing in (None, (1.0, 1.0, 1.0), (4.0, 1.0, 1.0)):
+        engine = Engine(PointLogits(mean), 1.0, spacing=spacing, synchronous=True)
+        place = np.argwhere(engine.whole_labels(asked).result() == 1) - 4
+        changed.append(np.abs(place).max(axis=0).tolist())
+    assert changed[0] == changed[1]
+    assert changed[1][0] > 0
+    assert changed[2] == [0, *changed[1][1:]]
+
+
 # --- from the state
 
 

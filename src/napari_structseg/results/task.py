@@ -25,6 +25,7 @@ from napari_structseg.distributions.conditioning.corrected import (
     Corrected,
     cannot_be_conditioned,
 )
+from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
@@ -106,7 +107,7 @@ class Task:
             if domain is not None and domain.is_outside:
                 logger.warning("WARNING: %s", domain.message)
             if self.strokes is not None:
-                distribution = _given(distribution, self.strokes)
+                distribution = _given(distribution, self.strokes, self.image)
             results = render_results(
                 distribution,
                 self.controls,
@@ -226,11 +227,11 @@ def _strokes_of(
     return inside
 
 
-def _given(distribution: LogitDistribution, strokes: Strokes) -> SampledDistribution:
+def _given(distribution: LogitDistribution, strokes: Strokes, image: Image) -> SampledDistribution:
     """The distribution once strokes are known; how well it explains them is logged."""
     if not isinstance(distribution, SampledDistribution):
         raise cannot_be_conditioned(distribution)
-    given = distribution.conditioned(strokes)
+    given = distribution.conditioned(strokes, Conditioning.on_grid(image.spacing))
     if isinstance(given, Corrected):
         told = given.explanation
         logger.info("The model explains %d of %d stroke voxels.", told.n_explained, told.n_voxels)

@@ -39,6 +39,8 @@ class Engine:
         Volume of a voxel in mL.
     prior
         Refines the labels where the controls say so; None: there is none.
+    spacing
+        Voxel size along each axis in mm: how far strokes reach; None: the same along all axes.
     slice_only
         Work on the visible slice alone: for a distribution that is still growing.
     synchronous
@@ -55,11 +57,12 @@ class Engine:
         voxel_volume_ml: float,
         *,
         prior: MarkovPrior | None = None,
+        spacing: tuple[float, ...] | None = None,
         slice_only: bool = False,
         synchronous: bool = False,
     ) -> None:
         self.distribution = distribution
-        self._work = Work(distribution, voxel_volume_ml, prior, slice_only)
+        self._work = Work(distribution, voxel_volume_ml, prior, slice_only, spacing)
         self._queue = RequestQueue()
         self._thread: threading.Thread | None = None
         if not synchronous:

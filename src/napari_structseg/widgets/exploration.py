@@ -319,6 +319,7 @@ class Exploration:
             distribution,
             self.image.voxel_volume_ml,
             prior=self.prior,
+            spacing=self.image.spacing,
             slice_only=not self.is_complete,
         )
         rest_at_exit(engine)

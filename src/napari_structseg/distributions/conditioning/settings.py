@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+_REACH = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,23 @@ class Conditioning:
     confirmed: float = 0.3
     n_confirmed: int = 1500
     prior_scale: float = 5.0
-    reach: float | tuple[float, ...] = 3.0
+    reach: float | tuple[float, ...] = _REACH
     margin: float = 1.0
+
+    @classmethod
+    def on_grid(cls, spacing: Sequence[float]) -> Conditioning:
+        """The usual settings, with a reach that is as far along every axis in mm.
+
+        It is that of the axis with the smallest voxels: a stroke does not reach into the next slice
+        where slices are far apart.
+
+        Parameters
+        ----------
+        spacing
+            Voxel size along each axis in mm.
+        """
+        least = min(spacing)
+        return replace(DEFAULT, reach=tuple(_REACH * least / size for size in spacing))
 
 
 EXACT = Conditioning(n_confirmed=0, prior_scale=1.0)

@@ -41,6 +41,8 @@ class Work:
         The MRF that refines the labels where the controls say so; None: there is none.
     slice_only
         Work on the visible slice alone: for a distribution that is still growing.
+    spacing
+        Voxel size along each axis in mm: how far strokes reach; None: the same along all axes.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Work:
         voxel_volume_ml: float,
         prior: MarkovPrior | None,
         slice_only: bool,
+        spacing: tuple[float, ...] | None = None,
     ) -> None:
         self._slice_only = slice_only
         shape = distribution.spatial_shape
@@ -58,7 +61,7 @@ class Work:
                 Part.MAP: slabs(shape, SUMMARY_SLAB_VOXELS),
             }
         )
-        self._subjects = Subjects(distribution, voxel_volume_ml, prior, self._ledger)
+        self._subjects = Subjects(distribution, voxel_volume_ml, prior, self._ledger, spacing)
         # A whole labelling goes on with its own strokes, whatever is asked for meanwhile.
         self._whole: tuple[WholeLabels, Subject] | None = None
         self.redeliver = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from napari_structseg.distributions import LogitDistribution, SampledDistribution, Strokes
 from napari_structseg.distributions.conditioning.corrected import Corrected
 from napari_structseg.distributions.conditioning.explanation import Explanation
+from napari_structseg.distributions.conditioning.settings import DEFAULT, Conditioning
 from napari_structseg.errors import InputError
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.render.rendering import Renderer
@@ -101,6 +102,8 @@ class Subjects:
     ----------
     distribution, voxel_volume_ml, prior, ledger
         As of :class:`Subject`.
+    spacing
+        Voxel size along each axis in mm: how far strokes reach; None: the same along all axes.
     """
 
     def __init__(
@@ -109,7 +112,9 @@ class Subjects:
         voxel_volume_ml: float,
         prior: MarkovPrior | None,
         ledger: Ledger,
+        spacing: tuple[float, ...] | None = None,
     ) -> None:
+        self._settings = DEFAULT if spacing is None else Conditioning.on_grid(spacing)
         self._voxel_volume_ml = voxel_volume_ml
         self._prior = prior
         self._ledger = ledger
@@ -138,7 +143,7 @@ class Subjects:
             # The old one goes first: two of them would need twice the memory.
             self._conditioned = None
             self._conditioned = Subject(
-                plain.conditioned(strokes),
+                plain.conditioned(strokes, self._settings),
                 self._voxel_volume_ml,
                 self._prior,
                 self._ledger,
