@@ -158,7 +158,10 @@ class ResultPanel(QWidget):
             text = display_name(self._classes[label])
             if label:
                 text += f"  {self._measure.write(float(result.counts[label]) * self._voxel_ml)}"
-            button.setText(f"{text}  \N{LOCK}" if is_locked else text)
+            button.setText(f"\N{LOCK} {text}" if is_locked else text)
+            # Where there is no room for all of it.
+            name = display_name(self._classes[label])
+            button.setToolTip(f"{text}\n{_LOCK_TIP.format(name=name)}")
 
     def _connect(self) -> None:
         result, regions = self._correcting.result, self._correcting.regions

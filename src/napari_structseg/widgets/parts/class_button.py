@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
-from qtpy.QtWidgets import QPushButton, QSizePolicy, QWidget
+from qtpy.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPixmap
+from qtpy.QtWidgets import (
+    QPushButton,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionButton,
+    QStylePainter,
+    QWidget,
+)
 
 _SIDE = 12
+# Between swatch and text.
+_GAP = 8
 
 
 class ClassButton(QPushButton):
@@ -28,9 +37,20 @@ class ClassButton(QPushButton):
         self.setToolTip(tip)
         self.setIconSize(QSize(_SIDE, _SIDE))
         self.setStyleSheet("QPushButton { padding: 3px 6px; text-align: left; }")
-        # A long name is cut rather than the dock made wider.
+        # A long name is elided rather than the dock made wider.
         self.setMinimumWidth(60)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def paintEvent(self, _event: QPaintEvent | None) -> None:
+        """Draw the swatch, and as much of the text as there is room for."""
+        option = QStyleOptionButton()
+        self.initStyleOption(option)
+        style = self.style()
+        assert style is not None
+        inside = style.subElementRect(QStyle.SubElement.SE_PushButtonContents, option, self)
+        room = inside.width() - self.iconSize().width() - _GAP
+        option.text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, room)
+        QStylePainter(self).drawControl(QStyle.ControlElement.CE_PushButton, option)
 
 
 def _swatch(color: QColor) -> QIcon:
