@@ -63,7 +63,7 @@ class MeasureTable(QWidget):
         for row, label in enumerate(order, start=1):
             spec = classes[label]
             grid.addWidget(_Swatch(None if label == 0 else QColor(spec.color)), row, 0)
-            grid.addWidget(ShortName(display_name(spec)), row, 1)
+            grid.addWidget(_name(spec), row, 1)
             for column, name in enumerate(_SIZES, start=2):
                 grid.addWidget(self._figure(label, name), row, column, _RIGHT)
             plot = VolumePlot(QColor(spec.color) if label else QColor(128, 128, 128))
@@ -134,7 +134,7 @@ class AgreementTable(QWidget):
             grid.addWidget(_head(name), 0, column, _RIGHT)
         for label, spec in enumerate(classes[1:], start=1):
             grid.addWidget(_Swatch(QColor(spec.color)), label, 0)
-            grid.addWidget(ShortName(display_name(spec)), label, 1)
+            grid.addWidget(_name(spec), label, 1)
             for column, name in enumerate(_APART, start=2):
                 figure = Figure(is_secondary=True)
                 figure.show_text(_UNKNOWN, _HEADS[name][1])
@@ -149,6 +149,13 @@ class AgreementTable(QWidget):
                 unit = "" if name == "dice" else " mm"
                 text = _UNKNOWN if value is None else f"{value:.2f}{unit}"
                 self.figures[one.label, name].show_text(text, _HEADS[name][1])
+
+
+def _name(spec: ClassSpec) -> QLabel:
+    # All of it is in the tooltip: it gives way to the numbers.
+    name = ShortName(display_name(spec))
+    name.setToolTip(display_name(spec))
+    return name
 
 
 def _head(name: str) -> QLabel:
