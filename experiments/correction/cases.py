@@ -97,7 +97,7 @@ def ibsr(data: Path, n_cases: int, is_sweep: bool) -> list[CorrectionCase]:
         name = path.name.removesuffix("_seg.nii.gz")
         truth = read_image(path).data[0].astype(np.uint8)
         image = read_image(path.with_name(f"{name}.nii.gz"))
-        (region,) = ndimage.find_objects(truth > 0)
+        (region,) = ndimage.find_objects((truth > 0).astype(np.uint8))
         truth = truth[region]
         reviewed = truth > 0
         middle = len(truth) // 2
@@ -108,12 +108,12 @@ def ibsr(data: Path, n_cases: int, is_sweep: bool) -> list[CorrectionCase]:
 
 
 def lidc(data: Path, n_cases: int, is_sweep: bool) -> list[CorrectionCase]:
-    """Slices of the split ``test`` (``validation`` for a sweep) that raters disagree about.
+    """Slices of the split ``test`` (``val`` for a sweep) that raters disagree about.
 
     The user is the rater who drew the most.
     """
     source = open_source(data)
-    split = "validation" if is_sweep else "test"
+    split = "val" if is_sweep else "test"
     cases = []
     for entry in source.entries:
         if entry.split != split:

@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -82,6 +83,8 @@ def run(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     source = open_source(options.model, torch.device("cpu"))
     cases = READERS[options.dataset](options.data, options.cases, options.sweep)
+    if not cases:
+        raise SystemExit(f"{options.data} holds no cases of {options.dataset} to correct.")
     began = time.process_time()
     rows: dict[str, list[dict[str, Any]]] = {}
     for case in cases:
@@ -100,6 +103,10 @@ def run(options: argparse.Namespace) -> None:
     key = f"{options.dataset} sweep" if options.sweep else options.dataset
     with atomic_path(RESULTS) as temporary:
         text = json.dumps(read_results() | {key: result}, indent=1)
+        # A curve is one line.
+        text = re.sub(
+            r"\[\s+([-\d., \n]+?)\s+\]", lambda row: f"[{' '.join(row[1].split())}]", text
+        )
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
