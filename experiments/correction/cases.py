@@ -19,6 +19,8 @@ from napari_structseg.prediction.source import Source
 # Cases that settings are chosen on come before those that figures are of.
 _TEST_OF_HIPPOCAMPUS = 50
 IBSR_GROUPS = ("0.94mm", "1.0mm")
+# The way to condition was worked out on the first ones.
+_SEEN_OF_IBSR = 3
 REVIEWED_SLICES = 10
 
 
@@ -83,7 +85,7 @@ def hippocampus(data: Path, n_cases: int, is_sweep: bool) -> list[CorrectionCase
 
 
 def ibsr(data: Path, n_cases: int, is_sweep: bool) -> list[CorrectionCase]:
-    """Scans of both groups in turn; for a sweep, the last ones.
+    """Scans of both groups in turn, but for the first three; for a sweep, the last ones.
 
     The raters of IBSR drew no CSF between the sulci: only what they called grey or white matter
     or ventricle counts. The user looks at :data:`REVIEWED_SLICES` slices in the middle, as somebody
@@ -93,7 +95,8 @@ def ibsr(data: Path, n_cases: int, is_sweep: bool) -> list[CorrectionCase]:
     longest = max(map(len, groups))
     paths = [group[i] for i in range(longest) for group in groups if i < len(group)]
     cases = []
-    for path in paths[-n_cases:] if is_sweep else paths[:n_cases]:
+    shown = paths[_SEEN_OF_IBSR : _SEEN_OF_IBSR + n_cases]
+    for path in paths[-n_cases:] if is_sweep else shown:
         name = path.name.removesuffix("_seg.nii.gz")
         truth = read_image(path).data[0].astype(np.uint8)
         image = read_image(path.with_name(f"{name}.nii.gz"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -52,7 +53,7 @@ class Safety:
         fail: Callable[[Exception], object],
     ) -> None:
         self._actions, self._state, self._say, self._fail = actions, state, say, fail
-        self._explorations: dict[Book, Exploration] = {}
+        self._origins: dict[Book, _Origin] = {}
         self._identities: dict[Book, ImageIdentity] = {}
         self._kept: dict[Book, Autosave] = {}
         # What a crash has left of an image.
@@ -60,10 +61,10 @@ class Safety:
 
     def open(self, book: Book, exploration: Exploration) -> None:
         """Look for what was left of an image, the first time it is worked on."""
-        is_new = book not in self._explorations
-        self._explorations[book] = exploration
+        is_new = book not in self._origins
+        self._origins[book] = _Origin(exploration)
         if is_new:
-            self._actions.do(partial(self._look, book, exploration), self._on_done)
+            self._actions.do(partial(self._look, book), self._on_done)
 
     def prepare(self, book: Book) -> None:
         """Have every action from now on kept; in the thread, before the first of them."""
@@ -76,7 +77,7 @@ class Safety:
         """Keep the state beside the action that was just done."""
         autosave = self._kept.get(book)
         if autosave is not None:
-            recipe = json.dumps(_source(self._explorations[book]))
+            recipe = json.dumps(self._origins[book].source())
             autosave.note(state=self._state.model_dump_json(), recipe=recipe)
 
     def is_unsaved(self, book: Book) -> bool:
@@ -107,7 +108,7 @@ class Safety:
         """Write what is left, after all that was asked for, and end."""
         self._actions.do(self._close, lambda _error: None)
 
-    def _look(self, book: Book, exploration: Exploration) -> None:
+    def _look(self, book: Book) -> None:
         identity = self._identity(book)
         for found in find_sessions(sessions_root(), identity):
             header = found.header
@@ -120,8 +121,8 @@ class Safety:
     def _identity(self, book: Book) -> ImageIdentity:
         """In the thread."""
         if book not in self._identities:
-            shown = self._explorations[book]
-            self._identities[book] = identify(shown.image, shown.layer.source.path)
+            origin = self._origins[book]
+            self._identities[book] = identify(origin.image, origin.file)
         return self._identities[book]
 
     def _reopen(self, book: Book, folder: Path) -> None:
@@ -139,16 +140,16 @@ class Safety:
         autosave.failed.connect(lambda error: self._actions.tell(partial(self._fail, error)))
 
     def _write(self, book: Book, path: Path) -> None:
-        shown, autosave = self._explorations[book], self._kept.get(book)
-        file = shown.layer.source.path
+        origin, autosave = self._origins[book], self._kept.get(book)
+        file = origin.file
         image_path = None if file is None or not Path(file).is_file() else Path(file)
         paths = save_result(
             path,
             book.correction,
-            shown.image,
+            origin.image,
             book.classes,
             image_path=image_path,
-            source=_source(shown),
+            source=origin.source(),
         )
         if autosave is not None:
             autosave.note_saved()
@@ -176,6 +177,26 @@ class Safety:
     def _on_done(self, error: Exception | None) -> None:
         if error is not None:
             self._fail(error)
+
+
+class _Origin:
+    """Where a segmentation that is corrected came from.
+
+    It does not hold what was computed: an older result can be let go of where memory is short.
+    """
+
+    def __init__(self, shown: Exploration) -> None:
+        self.image = shown.image
+        self.file = shown.layer.source.path
+        self._shown = weakref.ref(shown)
+        self._last = _source(shown)
+
+    def source(self) -> dict[str, JsonValue]:
+        """What made it, with the controls as they are, or as they were last."""
+        shown = self._shown()
+        if shown is not None:
+            self._last = _source(shown)
+        return self._last
 
 
 def _source(shown: Exploration) -> dict[str, JsonValue]:
