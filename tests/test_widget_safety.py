@@ -38,6 +38,8 @@ def test_every_action_is_kept_and_closing_says_so(correcting, sessions_folder) -
     assert session.unsaved() == []
     correcting.correct.result.all_button.click()
     correcting.settle()
+    # It is written in a thread of its own.
+    correcting.wait(lambda: bool(find_sessions(sessions_folder)))
     (found,) = find_sessions(sessions_folder)
     assert found.is_open
     assert "the result of T1" in session.unsaved()
