@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from napari.layers import Image as ImageLayer
 
 from napari_structseg.widgets.correct import CorrectWidget, make_correct_widget
 from napari_structseg.widgets.explore import ExploreWidget, make_explore_widget
+from napari_structseg.widgets.panels.source_panel import RunState
 from tiny_models import tiny_model
 
 SHAPE = (12, 20, 16)
@@ -53,6 +56,28 @@ class Dock:
 
     def wait(self, condition: Callable[[], bool]) -> None:
         self.qtbot.waitUntil(condition, timeout=TIMEOUT_MS)
+
+    @contextmanager
+    def held_after_first_slice(self) -> Iterator[None]:
+        """A run that is begun inside goes no further than its first slice before the end."""
+        runs = self.widget._session.runs
+        shown, may_go_on = threading.Event(), threading.Event()
+
+        def hold(_state: RunState) -> None:
+            if runs.state is RunState.RUNNING:
+                runs.job.run.first_ready.connect(lambda _outcome: shown.set())
+                runs.job.run.progressed.connect(wait)
+
+        def wait(*_steps: int) -> None:
+            if shown.is_set():
+                may_go_on.wait(TIMEOUT_MS / 1000)
+
+        runs.changed.connect(hold)
+        try:
+            yield
+        finally:
+            runs.changed.disconnect(hold)
+            may_go_on.set()
 
     @property
     def labels(self) -> np.ndarray:

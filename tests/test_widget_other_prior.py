@@ -285,15 +285,15 @@ def test_the_same_maps_again_keep_the_prior_and_its_sliders(dock, maps) -> None:
 def test_a_cancelled_run_gives_the_prior_back(exploring) -> None:
     choose(exploring, exploring.other)
     labels = exploring.labels.copy()
-    # Large enough for the rest to be done before its run is.
     large = brain((96, 192, 192), seed=1)
     exploring.widget.source.choose_image(exploring.add_image(large, name="large"))
-    exploring.widget.source.run_button.click()
-    exploring.wait(lambda: exploring.labels.shape == large.shape)
-    box = exploring.widget.neighbours.prior_chooser
-    box.activated.emit(listed(exploring).index(None))
-    assert not exploring.widget.neighbours.iteration_slider.isEnabled()
-    exploring.widget.source.run_button.click()
+    with exploring.held_after_first_slice():
+        exploring.widget.source.run_button.click()
+        exploring.wait(lambda: exploring.labels.shape == large.shape)
+        box = exploring.widget.neighbours.prior_chooser
+        box.activated.emit(listed(exploring).index(None))
+        assert not exploring.widget.neighbours.iteration_slider.isEnabled()
+        exploring.widget.source.run_button.click()
     exploring.settle()
     assert exploring.widget.status.hint.text() == "Cancelled"
     exploring.widget.source.choose_image(exploring.viewer.layers["T1"])

@@ -131,9 +131,10 @@ def test_a_cancelled_run_of_another_model_gives_the_choice_back(dock) -> None:
     labels = dock.labels.copy()
     path = tiny_model(dock.folder / "other.safetensors", head=HeadSpec(kind="point"))
     dock.widget.source.choose_model(path)
-    dock.widget.source.run_button.click()
-    dock.wait(lambda: dock.widget._controller.current.spec.name == "other")
-    dock.widget.source.run_button.click()
+    with dock.held_after_first_slice():
+        dock.widget.source.run_button.click()
+        dock.wait(lambda: dock.widget._controller.current.spec.name == "other")
+        dock.widget.source.run_button.click()
     dock.settle()
     assert dock.widget.status.hint.text() == "Cancelled"
     assert dock.widget.controls.sample == 3

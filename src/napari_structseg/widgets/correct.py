@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QSize, QTimer
-from qtpy.QtGui import QCloseEvent, QShowEvent
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_structseg.distributions import region_shape
-from napari_structseg.errors import StructSegError
 from napari_structseg.widgets.binding import bind, follow, let_go
 from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.dock_sharing import share_room
@@ -27,11 +25,10 @@ from napari_structseg.widgets.panels.strokes_panel import StrokesPanel
 from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
 from napari_structseg.widgets.parts.measure import measure_of
 from napari_structseg.widgets.parts.section import Caption, Hairline, Note, Section
+from napari_structseg.widgets.session_dock import SessionDock
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.shortcuts import BoundShortcuts, Shortcut, ShortcutList
 from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
-
-logger = logging.getLogger(__name__)
 
 _MARGIN = 8
 _SPACING = 6
@@ -42,7 +39,7 @@ _NOTHING_SHOWN = (
 )
 
 
-class CorrectWidget(QWidget):
+class CorrectWidget(SessionDock):
     """The dock: a view of the strokes and of the result of what is shown in its viewer.
 
     Parameters
@@ -138,27 +135,12 @@ class CorrectWidget(QWidget):
         self._session.leave(self, leaves_layers=leaves_layers)
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """Ask before the window closes that the dock is in now."""
+        """Take half of a high window, the first time."""
         super().showEvent(event)
-        if self._is_closed:
-            return
-        self._guard.watch(self)
-        if self._is_new:
+        if self._is_new and not self._is_closed:
             self._is_new = False
             # Qt lays the window out after this.
             QTimer.singleShot(0, self._share_room)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Shut down where the dock is a window of its own."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    def event(self, event: QEvent | None) -> bool:
-        """Shut down when napari takes the dock out of its window: it never comes back."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.shut_down()
-            self.deleteLater()
-        return bool(super().event(event))
 
     def _share_room(self) -> None:
         others = [one for one in self._session.docks if one is not self and one.isVisible()]
@@ -212,18 +194,6 @@ class CorrectWidget(QWidget):
         shown, active = self.correcting.exploration, self._viewer.layers.selection.active
         is_ours = shown is not None and active == shown.layers.segmentation
         self.result.show_locked(is_selected=is_ours)
-
-    def _show_error(self, error: Exception | None) -> None:
-        if error is None:
-            self.banner.dismiss()
-        elif isinstance(error, StructSegError):
-            self.banner.show_error(str(error))
-        else:
-            logger.error("correcting failed", exc_info=error)
-            self.banner.show_error(
-                f"The computation failed: {error}. If it goes on, please report it with the log "
-                "that napari prints."
-            )
 
     def _say(self, text: str) -> None:
         self.hint.setText(text)

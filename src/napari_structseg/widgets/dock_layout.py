@@ -31,6 +31,7 @@ from napari_structseg.widgets.panels.status_line import StatusLine
 from napari_structseg.widgets.panels.view_row import ViewRow
 from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
 from napari_structseg.widgets.parts.section import Hairline, Note, Section
+from napari_structseg.widgets.session_dock import SessionDock
 from napari_structseg.widgets.shortcuts import ShortcutList
 
 _MARGIN = 8
@@ -49,7 +50,7 @@ _NOT_RUN = (
 )
 
 
-class DockLayout(QWidget):
+class DockLayout(SessionDock):
     """Choose at the top; below it, once there is something to see, browse, look and adjust.
 
     Parameters

@@ -6,14 +6,11 @@ could keep.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent
-from qtpy.QtGui import QCloseEvent, QShowEvent
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_structseg.controls import Controls
@@ -35,8 +32,6 @@ from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_ex
 from napari_structseg.widgets.viewer.layers import ResultLayers
 from napari_structseg.widgets.viewer.pictures import pictures_of
 from napari_structseg.widgets.viewer.specs import fitting_priors
-
-logger = logging.getLogger(__name__)
 
 _N_OUTLINES = 5
 
@@ -158,24 +153,6 @@ class ExploreWidget(DockLayout):
                 dock.view_row.letters.update()
                 dock._keys.bind()
 
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Ask before the window closes that the dock is in now."""
-        super().showEvent(event)
-        if not self._is_closed:
-            self._guard.watch(self)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Shut down where the dock is a window of its own."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    def event(self, event: QEvent | None) -> bool:
-        """Shut down when napari takes the dock out of its window: it never comes back."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.shut_down()
-            self.deleteLater()
-        return bool(super().event(event))
-
     @property
     def _exploration(self) -> Exploration | None:
         return None if self._is_closed else self._controller.current
@@ -280,20 +257,6 @@ class ExploreWidget(DockLayout):
         if request.show is not wanted:
             name = wanted.value.capitalize()
             self.status.say(f"{name} are drawn on slices; 3-D shows labels")
-
-    def _show_error(self, error: Exception | None) -> None:
-        if error is None:
-            self.banner.dismiss()
-            return
-        if isinstance(error, StructSegError):
-            self.banner.show_error(str(error))
-            return
-        logger.error("computing failed", exc_info=error)
-        what = "The memory ran out." if isinstance(error, MemoryError) else str(error)
-        self.banner.show_error(
-            f"The computation failed: {what} Try the CPU as device, or a smaller image; if it "
-            "goes on, please report it with the log that napari prints."
-        )
 
     def _save_unsaved(self) -> None:
         """Ask where to save a labelling that is in no file yet."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QSize
-from qtpy.QtGui import QCloseEvent, QGuiApplication, QShowEvent
+from qtpy.QtCore import QSize
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from napari_structseg.errors import InputError, StructSegError
+from napari_structseg.errors import InputError
 from napari_structseg.io.checks import file_stem
 from napari_structseg.models import ClassSpec
 from napari_structseg.results.measurements import Measurements, write_measurements
@@ -22,10 +21,9 @@ from napari_structseg.widgets.panels.banner import ErrorBanner
 from napari_structseg.widgets.panels.measure_table import AgreementTable, MeasureTable
 from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
 from napari_structseg.widgets.parts.section import Caption, Hairline, Note, Section, SmallButton
+from napari_structseg.widgets.session_dock import SessionDock
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
-
-logger = logging.getLogger(__name__)
 
 _MARGIN = 8
 _SPACING = 6
@@ -40,7 +38,7 @@ _NO_RESULT = "Accept or paint something in Correct: then it is compared with the
 _SUFFIXES = "Table (*.csv);;All that is known (*.json)"
 
 
-class MeasureWidget(QWidget):
+class MeasureWidget(SessionDock):
     """The dock: a view of the sizes of what is shown in its viewer.
 
     Parameters
@@ -164,24 +162,6 @@ class MeasureWidget(QWidget):
                     self.state.display.fold(name, is_open=False)
         self._session.leave(self, leaves_layers=leaves_layers)
 
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Ask before the window closes that the dock is in now."""
-        super().showEvent(event)
-        if not self._is_closed:
-            self._guard.watch(self)
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Shut down where the dock is a window of its own."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    def event(self, event: QEvent | None) -> bool:
-        """Shut down when napari takes the dock out of its window: it never comes back."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.shut_down()
-            self.deleteLater()
-        return bool(super().event(event))
-
     def _lay_out(self) -> None:
         for widget, parts in (
             (self._volumes, (self.subject, self.table, self.caption)),
@@ -252,18 +232,6 @@ class MeasureWidget(QWidget):
             old.hide()
             old.deleteLater()
             setattr(self, name, made)
-
-    def _show_error(self, error: Exception | None) -> None:
-        if error is None:
-            self.banner.dismiss()
-        elif isinstance(error, StructSegError):
-            self.banner.show_error(str(error))
-        else:
-            logger.error("measuring failed", exc_info=error)
-            self.banner.show_error(
-                f"The computation failed: {error}. If it goes on, please report it with the log "
-                "that napari prints."
-            )
 
     def _say(self, text: str) -> None:
         self.hint.setText(text)
