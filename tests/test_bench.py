@@ -52,6 +52,7 @@ def check_numbers(result: dict) -> None:
         assert side["peak_memory_mb"] > 0
     assert isinstance(result["memory_growth_mb_after_20_moves"], float)
     assert result["environment"]["torch"]
+    assert result["environment"]["device"] == "CPU"
     assert result["shape"] == [10, 12, 14]
 
 
@@ -103,6 +104,14 @@ def test_what_cannot_be_measured_is_refused(options: list[str], tmp_path, monkey
     given = options if "--json" in options else [*options, "--json", "bench.json"]
     assert main(["bench", "explore", "--no-window", *given]) == 2
     assert "Traceback" not in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("what", ["explore", "meanfield", "sampling", "predict"])
+def test_a_device_that_is_not_there_is_refused(what: str, tmp_path: Path, capsys) -> None:
+    arguments = ["bench", what, "--json", str(tmp_path / "bench.json"), "--device", "cuda:99"]
+    assert main(arguments) == 2
+    assert "no device 'cuda:99'" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch.distributions import LowRankMultivariateNormal
 
+from napari_structseg.bench.gpu import finish, gpu_memory
 from napari_structseg.bench.memory import megabytes, peak_bytes, resident_bytes
 from napari_structseg.bench.timing import (
     AXES,
@@ -29,6 +30,7 @@ from napari_structseg.bench.timing import (
     slider_values,
 )
 from napari_structseg.controls import Controls
+from napari_structseg.devices import resolve_device
 
 # A move takes about a second.
 _SHARE_OF_MOVES = 20
@@ -51,7 +53,9 @@ def measure(settings: Settings) -> dict[str, Any]:
     shape = settings.shape
     n_moves = max(_MIN_MOVES, settings.moves // _SHARE_OF_MOVES)
     started = time.perf_counter()
-    way = DirectWay(shape)
+    device = resolve_device(settings.device)
+    way = DirectWay(shape, device)
+    finish(device)
     new_sample = time.perf_counter() - started
     volume = _times(n_moves, way.labels)
     visible = {}
@@ -69,6 +73,7 @@ def measure(settings: Settings) -> dict[str, Any]:
             "new_sample_ms": round(1e3 * new_sample, 3),
         },
         "peak_memory_mb": megabytes(peak_bytes() - before),
+        **gpu_memory(device),
         "painted_frame": None,
     }
     if settings.window:
@@ -83,14 +88,18 @@ class DirectWay:
     ----------
     shape
         (Z, Y, X).
+    device
+        Where it is computed; labels come back to the processor, for the viewer.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
         torch.manual_seed(0)
         n_logits = N_CLASSES * int(np.prod(shape))
         # Variances well above 0: with smaller ones, its factorisation fails in float32.
         distribution = LowRankMultivariateNormal(
-            torch.randn(n_logits), torch.randn(n_logits, RANK), torch.rand(n_logits).add_(0.5)
+            torch.randn(n_logits, device=device),
+            torch.randn(n_logits, RANK, device=device),
+            torch.rand(n_logits, device=device).add_(0.5),
         )
         self._mean = distribution.mean.reshape(N_CLASSES, *shape)
         self._offset = distribution.rsample().reshape(N_CLASSES, *shape) - self._mean
@@ -99,9 +108,9 @@ class DirectWay:
 
     def labels(self, controls: Controls) -> LabelArray:
         """Labels of every voxel."""
-        scale = torch.tensor(controls.weights(N_CLASSES)).reshape(-1, 1, 1, 1)
+        scale = self._mean.new_tensor(controls.weights(N_CLASSES)).reshape(-1, 1, 1, 1)
         logits = self._mean + scale * self._offset
-        result: LabelArray = logits.argmax(dim=0).to(torch.uint8).numpy()
+        result: LabelArray = logits.argmax(dim=0).to(torch.uint8).cpu().numpy()
         return result
 
 

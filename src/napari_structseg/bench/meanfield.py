@@ -50,6 +50,8 @@ class MeanFieldSettings:
         Whether frames are painted, in a real viewer.
     folder
         Where the parts find their input, and leave what they computed.
+    device
+        Name of the device that computes.
     """
 
     shape: tuple[int, int, int]
@@ -58,6 +60,7 @@ class MeanFieldSettings:
     moves: int
     window: bool
     folder: str = ""
+    device: str = "cpu"
 
     @classmethod
     def from_command_line(cls) -> MeanFieldSettings:
@@ -129,7 +132,7 @@ def bench_meanfield(settings: MeanFieldSettings, report: Callable[[str], None]) 
         **result,
         "first_iteration": first,
         "memory_method": METHOD,
-        "environment": environment(),
+        "environment": environment(settings.device),
     }
 
 
@@ -146,7 +149,9 @@ def demo_image(shape: tuple[int, int, int]) -> Image:
     return Image.from_array(data, spacing=brain.spacing, name="MNI152 T1")
 
 
-def model_and_prior(image: Image) -> tuple[SegmentationNetwork, MarkovPrior]:
+def model_and_prior(
+    image: Image, device: torch.device | str = "cpu"
+) -> tuple[SegmentationNetwork, MarkovPrior]:
     """The shipped model, and its MRF on the axes of an image.
 
     Raises
@@ -154,7 +159,7 @@ def model_and_prior(image: Image) -> tuple[SegmentationNetwork, MarkovPrior]:
     ConfigError
         If it has none of the kind that the direct way is written for.
     """
-    network, _ = load_weights(find_model(MODEL))
+    network, _ = load_weights(find_model(MODEL), device)
     prior = prior_for(network, image)
     if not isinstance(prior, NetworkPrior):
         raise ConfigError(f"{MODEL} has no prior of the kind 'network' that could be measured.")

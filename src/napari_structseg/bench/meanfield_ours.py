@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_structseg.bench.gpu import finish, gpu_memory
 from napari_structseg.bench.meanfield import (
     LOGITS,
     RESULT,
@@ -19,6 +20,7 @@ from napari_structseg.bench.meanfield import (
     model_and_prior,
 )
 from napari_structseg.bench.memory import megabytes, peak_bytes, resident_bytes
+from napari_structseg.devices import resolve_device
 from napari_structseg.refine.iterations.trajectory import MeanField, Trajectory
 
 
@@ -31,9 +33,10 @@ def measure(settings: MeanFieldSettings) -> dict[str, Any]:
         ``ms_per_iteration`` of a whole run, log-softmax included, and ``peak_memory_mb``.
     """
     folder = Path(settings.folder)
-    _, prior = model_and_prior(demo_image(settings.shape))
+    device = resolve_device(settings.device)
+    _, prior = model_and_prior(demo_image(settings.shape), device)
     before = resident_bytes()
-    logits = torch.from_numpy(np.load(folder / LOGITS))
+    logits = torch.from_numpy(np.load(folder / LOGITS)).to(device)
     trajectory = Trajectory(prior, settings.shape, lambda slab: logits[:, slab], MeanField())
     seconds = []
     with torch.inference_mode():
@@ -42,13 +45,15 @@ def measure(settings: MeanFieldSettings) -> dict[str, Any]:
             started = time.perf_counter()
             while trajectory.advance(0, settings.iterations) is not None:
                 pass
+            finish(device)
             seconds.append(time.perf_counter() - started)
         peak = peak_bytes() - before
         slabs = [trajectory.responsibilities(slab) for slab in range(trajectory.n_slabs)]
-    np.save(folder / RESULT.format("ours"), torch.stack(slabs, dim=1).numpy())
+    np.save(folder / RESULT.format("ours"), torch.stack(slabs, dim=1).cpu().numpy())
     return {
         "ms_per_iteration": round(1e3 * float(np.median(seconds)) / settings.iterations, 2),
         "peak_memory_mb": megabytes(peak),
+        **gpu_memory(device),
     }
 
 

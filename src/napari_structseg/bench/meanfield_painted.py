@@ -39,6 +39,7 @@ def measure(settings: MeanFieldSettings) -> dict[str, float]:
     dock = ExploreWidget(viewer)
     viewer.window.add_dock_widget(dock, name="Explore")
     dock.source.choose_model(MODEL)
+    dock.state.source.device = settings.device
     dock.source.run_button.click()
     wait_until(lambda: dock.is_exploring() and not dock.is_busy(), "The model")
     if dock.layers is None or dock.engine is None:

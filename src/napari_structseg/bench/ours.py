@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_structseg.bench.gpu import gpu_memory
 from napari_structseg.bench.memory import megabytes, peak_bytes, resident_bytes
 from napari_structseg.bench.timing import (
     AXES,
@@ -27,6 +28,7 @@ from napari_structseg.bench.timing import (
     slider_values,
 )
 from napari_structseg.controls import Controls
+from napari_structseg.devices import resolve_device
 from napari_structseg.distributions import LowRankNormal
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
@@ -53,7 +55,8 @@ def measure(settings: Settings) -> dict[str, Any]:
         ``memory_growth_mb`` and ``environment``.
     """
     before = resident_bytes()
-    engine = Engine(random_distribution(settings.shape), VOXEL_ML)
+    device = resolve_device(settings.device)
+    engine = Engine(random_distribution(settings.shape, device), VOXEL_ML)
     viewer = _Viewer(engine, settings.shape)
     visible, new = {}, {}
     # What torch sets up on first use is not counted.
@@ -85,18 +88,21 @@ def measure(settings: Settings) -> dict[str, Any]:
             "new_sample_ms": round(1e3 * volumes[0], 3),
         },
         "peak_memory_mb": megabytes(peak),
+        **gpu_memory(device),
         "memory_growth_mb": growth,
-        "environment": environment(),
+        "environment": environment(settings.device),
     }
 
 
-def random_distribution(shape: tuple[int, ...]) -> LowRankNormal:
+def random_distribution(
+    shape: tuple[int, ...], device: torch.device | str = "cpu"
+) -> LowRankNormal:
     """Random parameters, stored as the predictor does."""
     torch.manual_seed(0)
     return LowRankNormal(
-        torch.randn(N_CLASSES, *shape),
-        torch.empty(RANK, N_CLASSES, *shape, dtype=torch.float16).normal_(),
-        torch.rand(N_CLASSES, *shape).add_(0.5),
+        torch.randn(N_CLASSES, *shape, device=device),
+        torch.empty(RANK, N_CLASSES, *shape, dtype=torch.float16, device=device).normal_(),
+        torch.rand(N_CLASSES, *shape, device=device).add_(0.5),
     )
 
 

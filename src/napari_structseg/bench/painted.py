@@ -57,6 +57,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     viewer.window.add_dock_widget(dock, name="Explore")
     with tempfile.TemporaryDirectory() as folder:
         dock.source.choose_model(random_model(Path(folder), settings.shape))
+        dock.state.source.device = settings.device
         dock.source.run_button.click()
         wait_until(lambda: dock.is_exploring() and not dock.is_busy(), "The model")
     dock.strip.select(1)

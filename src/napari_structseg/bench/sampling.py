@@ -40,12 +40,15 @@ class SamplingSettings:
         Runs behind each median.
     folder
         Where the parts find their input, and leave what they computed.
+    device
+        Name of the device that computes.
     """
 
     shape: tuple[int, ...]
     samples: int
     runs: int
     folder: str = ""
+    device: str = "cpu"
 
     @classmethod
     def from_command_line(cls) -> SamplingSettings:
@@ -59,6 +62,7 @@ def bench_sampling(
     counts: Sequence[int],
     runs: int,
     report: Callable[[str], None],
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Measure each part in a fresh process.
 
@@ -72,6 +76,8 @@ def bench_sampling(
         Runs behind each median.
     report
         Called with what is measured next.
+    device
+        Name of the device that computes.
 
     Returns
     -------
@@ -87,7 +93,7 @@ def bench_sampling(
             rng = np.random.default_rng(_SEED)
             np.save(folder / FEATURES, rng.standard_normal((N_FEATURES, *shape), np.float32))
             for samples in counts:
-                settings = SamplingSettings(shape, samples, runs)
+                settings = SamplingSettings(shape, samples, runs, device=device)
                 here = replace(settings, folder=name)
                 said = f"{samples} samples of {in_words(shape)}"
                 report(f"{said}: ours")
@@ -113,20 +119,20 @@ def bench_sampling(
         "runs": runs,
         "cases": cases,
         "memory_method": METHOD,
-        "environment": environment(),
+        "environment": environment(device),
     }
 
 
-def make_head(dimensions: int) -> LatentHead:
-    """The three layers with random weights, always the same ones."""
+def make_head(dimensions: int, device: torch.device) -> LatentHead:
+    """The three layers with random weights, the same ones on every device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        return LatentHead(dimensions, N_FEATURES, N_CLASSES, N_LATENTS)
+        return LatentHead(dimensions, N_FEATURES, N_CLASSES, N_LATENTS).to(device)
 
 
-def make_prior() -> LatentNormal:
+def make_prior(device: torch.device) -> LatentNormal:
     """N(0, I)."""
-    return LatentNormal(torch.zeros(N_LATENTS), torch.ones(N_LATENTS))
+    return LatentNormal(torch.zeros(N_LATENTS, device=device), torch.ones(N_LATENTS, device=device))
 
 
 def noises(samples: int) -> list[Noise]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from napari_structseg.bench.gpu import finish, gpu_memory
 from napari_structseg.bench.memory import megabytes, peak_bytes, resident_bytes
 from napari_structseg.bench.sampling import (
     FEATURES,
@@ -20,6 +21,7 @@ from napari_structseg.bench.sampling import (
     make_prior,
     noises,
 )
+from napari_structseg.devices import resolve_device
 from napari_structseg.distributions import LatentDecoder
 
 
@@ -32,8 +34,9 @@ def measure(settings: SamplingSettings) -> dict[str, Any]:
         ``seconds`` for all samples, everything included, and ``peak_memory_mb``.
     """
     folder = Path(settings.folder)
-    head, prior = make_head(len(settings.shape)), make_prior()
-    features = torch.from_numpy(np.load(folder / FEATURES))[None]
+    device = resolve_device(settings.device)
+    head, prior = make_head(len(settings.shape), device), make_prior(device)
+    features = torch.from_numpy(np.load(folder / FEATURES))[None].to(device)
     before = resident_bytes()
     seconds = []
     with torch.inference_mode():
@@ -42,10 +45,15 @@ def measure(settings: SamplingSettings) -> dict[str, Any]:
             decoder = LatentDecoder(head.first(features)[0], head.combination(), prior)
             for noise in noises(settings.samples):
                 logits = decoder.mean() + decoder.offset(noise)
+            finish(device)
             seconds.append(time.perf_counter() - started)
         peak = peak_bytes() - before
-    np.save(folder / LOGITS.format("ours"), logits.numpy())
-    return {"seconds": round(float(np.median(seconds)), 4), "peak_memory_mb": megabytes(peak)}
+    np.save(folder / LOGITS.format("ours"), logits.cpu().numpy())
+    return {
+        "seconds": round(float(np.median(seconds)), 4),
+        "peak_memory_mb": megabytes(peak),
+        **gpu_memory(device),
+    }
 
 
 if __name__ == "__main__":

@@ -42,12 +42,15 @@ class Settings:
         Slider moves after which memory must be where it was.
     window
         Whether frames are painted, in a real viewer.
+    device
+        Name of the device that computes.
     """
 
     shape: tuple[int, int, int]
     moves: int
     memory_moves: int
     window: bool
+    device: str = "cpu"
 
     @classmethod
     def from_command_line(cls) -> Settings:
@@ -111,11 +114,14 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     return {"p50_ms": round(float(p50), 3), "p95_ms": round(float(p95), 3)}
 
 
-def environment() -> dict[str, Any]:
-    """The machine and the software."""
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """The machine, the device that computed, and the software."""
     import torch
 
+    from napari_structseg.devices import describe_device
+
     return {
+        "device": describe_device(device),
         "cpus": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),

@@ -21,6 +21,7 @@ def explore(
     shape: tuple[int, int, int] = (155, 240, 240),
     moves: int = 200,
     memory_moves: int = 10_000,
+    device: str = "cpu",
     no_window: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Time slider moves: computing, painting, memory; beside the direct way.
@@ -39,6 +40,8 @@ def explore(
         Slider moves behind each percentile.
     memory_moves
         Slider moves after which memory is compared with before.
+    device
+        Where both compute.
     no_window
         Leave out painted frames, which need a screen.
     """
@@ -53,10 +56,10 @@ def explore(
             f"--shape needs three sizes of at least 2, --moves and --memory-moves at least 1, but "
             f"they are {shape}, {moves} and {memory_moves}."
         )
-    _check(json, window=not no_window)
+    _check(json, window=not no_window, device=device)
     console = Console(stderr=True, highlight=False)
     with console.status("") as status:
-        settings = Settings(shape, moves, memory_moves, window=not no_window)
+        settings = Settings(shape, moves, memory_moves, window=not no_window, device=device)
         result = bench_explore(settings, lambda what: status.update(f"Measuring {what}…"))
     _write(json, result)
     table = Table("", "ours", "napari alone", "the direct way")
@@ -111,6 +114,7 @@ def meanfield(
     iterations: int = 10,
     runs: int = 3,
     moves: int = 50,
+    device: str = "cpu",
     no_window: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Time mean field with the MRF of brain-tissue, beside the direct way.
@@ -131,6 +135,8 @@ def meanfield(
         Runs behind each median.
     moves
         Slider moves behind each percentile.
+    device
+        Where both compute.
     no_window
         Leave out painted frames, which need a screen.
     """
@@ -144,10 +150,12 @@ def meanfield(
             f"--shape needs three sizes of at least 2, --iterations, --runs and --moves at least "
             f"1, but they are {shape}, {iterations}, {runs} and {moves}."
         )
-    _check(json, window=not no_window)
+    _check(json, window=not no_window, device=device)
     console = Console(stderr=True, highlight=False)
     with console.status("") as status:
-        settings = MeanFieldSettings(shape, iterations, runs, moves, window=not no_window)
+        settings = MeanFieldSettings(
+            shape, iterations, runs, moves, window=not no_window, device=device
+        )
         result = bench_meanfield(settings, lambda what: status.update(f"Measuring {what}…"))
     _write(json, result)
     table = Table("", "ours", "the direct way", "ours is faster")
@@ -212,6 +220,7 @@ def sampling(
     sizes: tuple[int, int] = (512, 128),
     samples: tuple[int, ...] = (1, 16, 100),
     runs: int = 3,
+    device: str = "cpu",
 ) -> None:
     """Time samples of a latent decoder (Probabilistic U-Net), beside the direct way.
 
@@ -229,6 +238,8 @@ def sampling(
         How many samples, one or several numbers.
     runs
         Runs behind each median.
+    device
+        Where both compute.
     """
     from rich.console import Console
     from rich.table import Table
@@ -240,7 +251,7 @@ def sampling(
             f"--sizes, --samples and --runs need numbers of at least 1, but they are {sizes}, "
             f"{samples} and {runs}."
         )
-    _check(json, window=False)
+    _check(json, window=False, device=device)
     square, cube = sizes
     console = Console(stderr=True, highlight=False)
     with console.status("") as status:
@@ -249,6 +260,7 @@ def sampling(
             samples,
             runs,
             lambda what: status.update(f"Measuring {what}…"),
+            device,
         )
     _write(json, result)
     table = Table("", "ours", "the direct way", "ours is faster")
@@ -295,7 +307,7 @@ def predict(
 
     if shape is not None and min(shape) < 1:
         raise ConfigError(f"--shape needs three sizes of at least 1, but they are {shape}.")
-    _check(json, window=False)
+    _check(json, window=False, device=device)
     console = Console(stderr=True, highlight=False)
     with console.status("") as status:
         settings = PredictSettings(model, shape or (), not no_direct, device, precision)
@@ -307,12 +319,17 @@ def predict(
     Console(highlight=False).print(table)
 
 
-def _check(json: Path, *, window: bool) -> None:
+def _check(json: Path, *, window: bool, device: str = "cpu") -> None:
     """Refuse what would fail only after minutes."""
     from napari_structseg.screen import check_screen
 
     if not json.parent.is_dir() or json.is_dir():
         raise InputError(f"Cannot write {json}: give a file in a folder that exists.")
+    if device != "cpu":
+        # Every machine has a CPU, and torch takes a second to load.
+        from napari_structseg.devices import resolve_device
+
+        resolve_device(device)
     # The user's own settings of napari are neither used nor changed.
     os.environ["NAPARI_CONFIG"] = ""
     if window:
