@@ -1,0 +1,132 @@
+"""The maximum flow of a graph of voxels, by SciPy or by PyMaxflow: the same cut by both.
+
+Capacities are integers, so that both are exact. Of all minimum cuts the one with the fewest voxels
+on the side of the sink is taken, which is unique. So the library makes no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from napari_structseg.errors import ConfigError
+
+Integers = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Graph:
+    """A graph of voxels, a source and a sink.
+
+    Attributes
+    ----------
+    gains
+        For each voxel the capacity to the sink, or, negative, that from the source.
+    first, second
+        The voxels of each link.
+    capacities
+        Of the links, the same in both directions.
+    """
+
+    gains: Integers
+    first: Integers
+    second: Integers
+    capacities: Integers
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Cut:
+    """A minimum cut.
+
+    Attributes
+    ----------
+    sink
+        For each voxel whether it is on the side of the sink.
+    flow
+        The maximum flow, equal to the capacity of the cut.
+    """
+
+    sink: npt.NDArray[np.bool_]
+    flow: int
+
+
+def by_scipy(graph: Graph) -> Cut:
+    """By ``scipy.sparse.csgraph.maximum_flow``, Dinic's algorithm."""
+    n = len(graph.gains)
+    source, sink = n, n + 1
+    to_sink, from_source = (np.flatnonzero(sign * graph.gains > 0) for sign in (1, -1))
+    tails = (graph.first, graph.second, to_sink, np.full(len(from_source), source))
+    heads = (graph.second, graph.first, np.full(len(to_sink), sink), from_source)
+    data = (graph.capacities, graph.capacities, graph.gains[to_sink], -graph.gains[from_source])
+    where = [np.concatenate(ends).astype(np.int32) for ends in (tails, heads)]
+    capacities = sparse.csr_array(
+        (np.concatenate(data).astype(np.int32), tuple(where)), shape=(n + 2, n + 2)
+    )
+    found = csgraph.maximum_flow(capacities, source, sink)
+    # Who can still send to the sink: backwards along what is left of the capacities.
+    left = (capacities - found.flow).T.tocsr()
+    left.eliminate_zeros()
+    reached = csgraph.breadth_first_order(left, sink, return_predecessors=False)
+    is_sink = np.zeros(n + 2, bool)
+    is_sink[reached] = True
+    return Cut(is_sink[:n], int(found.flow_value))
+
+
+def by_pymaxflow(graph: Graph) -> Cut:
+    """By PyMaxflow, the algorithm of Boykov and Kolmogorov (2004).
+
+    Raises
+    ------
+    ConfigError
+        If it is not installed.
+    """
+    try:
+        import maxflow
+    except ImportError as error:
+        raise ConfigError(
+            "PyMaxflow was asked for, but it is not installed. Install napari-structseg[graphcut], "
+            "or use SciPy, which gives the same labels."
+        ) from error
+    n = len(graph.gains)
+    network = maxflow.GraphInt(n, len(graph.first))
+    nodes = network.add_nodes(n)
+    capacities = graph.capacities.astype(np.int64)
+    network.add_edges(
+        graph.first.astype(np.int64), graph.second.astype(np.int64), capacities, capacities
+    )
+    gains = graph.gains.astype(np.int64)
+    network.add_grid_tedges(nodes, np.maximum(-gains, 0), np.maximum(gains, 0))
+    flow = int(network.maxflow())
+    return Cut(network.get_grid_segments(nodes), flow)
+
+
+LIBRARIES: dict[str, Callable[[Graph], Cut]] = {"scipy": by_scipy, "pymaxflow": by_pymaxflow}
+
+
+def library(name: str = "auto") -> Callable[[Graph], Cut]:
+    """What computes the flow.
+
+    Parameters
+    ----------
+    name
+        ``scipy``, ``pymaxflow``, or ``auto``: PyMaxflow if it is installed, since it is faster.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such library.
+    """
+    if name == "auto":
+        return by_pymaxflow if find_spec("maxflow") else by_scipy
+    if name not in LIBRARIES:
+        raise ConfigError(
+            f"A library for the maximum flow was expected, one of {', '.join(LIBRARIES)} or auto, "
+            f"but {name!r} came."
+        )
+    return LIBRARIES[name]

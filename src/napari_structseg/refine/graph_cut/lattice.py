@@ -1,0 +1,188 @@
+"""Voxels and their links as flat arrays of integers, and what is decided without a flow.
+
+Costs become integers once: with the largest sum of the links of a voxel as 2^29, each link and
+each cost is rounded by at most half a unit. So of any labelling the energy is known to
+(voxels + links) / 2 units, and that of the labels found is at most (voxels + links) units above
+the minimum: a share of 2^-29 of the largest sum, for each of them.
+
+Every voxel has a border of voxels without links around it, so that a neighbour is a fixed number
+of places away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_structseg.priors.contrast import Slices, ends_of
+from napari_structseg.refine.graph_cut.flows import Graph
+
+_LARGEST = 2**29
+# Costs beside vanishing links: far finer than single precision, and sums stay within 64 bits.
+_FINEST = 2.0**40
+_MOST = 2.0**60
+# Another look at who is decided, while that leaves this share or less.
+_WORTH_ANOTHER = 0.97
+UNDECIDED, KEEP, TAKE = np.int8(0), np.int8(-1), np.int8(1)
+
+Ints = npt.NDArray[np.int32]
+State = npt.NDArray[np.int8]
+
+
+class Lattice:
+    """The links of one image under one set of weights, in integers.
+
+    Parameters
+    ----------
+    offsets, links
+        See :class:`napari_structseg.priors.contrast.Edges`.
+    shape
+        Spatial shape.
+
+    Attributes
+    ----------
+    unit
+        How many units a cost of 1 is.
+    links
+        For each offset, of each voxel to the one that many places on: flat, even.
+    strides
+        These numbers of places.
+    """
+
+    def __init__(
+        self,
+        offsets: Sequence[tuple[int, ...]],
+        links: Sequence[npt.NDArray[np.float32]],
+        shape: tuple[int, ...],
+    ) -> None:
+        self.shape = shape
+        self._padded = tuple(size + 2 for size in shape)
+        self._inside: Slices = (slice(1, -1),) * len(shape)
+        largest = 2.0 * sum(float(one.max(initial=0)) for one in links)
+        self.unit = min(_LARGEST / largest, _FINEST) if largest else _FINEST
+        places = np.cumprod((1, *self._padded[:0:-1]))[::-1]
+        self.strides = tuple(int(np.dot(offset, places)) for offset in offsets)
+        self.links: list[Ints] = []
+        for offset, link in zip(offsets, links, strict=True):
+            whole = np.zeros(self._padded, np.int32)
+            lower, _ = ends_of(offset)
+            # Even, since alpha-expansion halves them.
+            halves = np.rint(link.astype(np.float64) * (self.unit / 2))
+            whole[self._inside][lower] = 2 * halves.astype(np.int32)
+            self.links.append(whole.ravel())
+
+    def integers(self, costs: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+        """Differences of costs in units, flat, zero in the border."""
+        whole = np.zeros(self._padded, np.int64)
+        bounded = np.clip(costs.astype(np.float64) * self.unit, -_MOST, _MOST)
+        whole[self._inside] = np.rint(bounded).astype(np.int64)
+        return whole.ravel()
+
+    def flat(self, values: npt.NDArray[np.integer], border: int) -> npt.NDArray[np.int16]:
+        """Labels of every voxel and of the border, flat."""
+        whole = np.full(self._padded, border, np.int16)
+        whole[self._inside] = values
+        return whole.ravel()
+
+    def inner(self, flat: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+        """The inverse of :meth:`flat`."""
+        return flat.reshape(self._padded)[self._inside].astype(np.uint8)
+
+    def open(self) -> State:
+        """Nothing decided; the border keeps."""
+        whole = np.full(self._padded, KEEP, np.int8)
+        whole[self._inside] = UNDECIDED
+        return whole.ravel()
+
+
+def decide(
+    gains: npt.NDArray[np.int64], links: Sequence[Ints], strides: Sequence[int], state: State
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+    """Decide every voxel whose own cost outweighs all its links, again and again, in place.
+
+    Such a voxel is the same in the labels that are sought, whatever the others are: to take is
+    best if its gain exceeds the sum of its links; to keep, if its loss reaches it. What is decided
+    adds to the gains of those around it.
+
+    Parameters
+    ----------
+    gains
+        What it saves to take, for each voxel, flat.
+    links, strides
+        See :class:`Lattice`.
+    state
+        `KEEP`, `TAKE` or `UNDECIDED`, flat; `UNDECIDED` nowhere in the border.
+
+    Returns
+    -------
+    places
+        Who is left.
+    gains
+        Theirs, with those that are decided; the sum of a voxel's open links is no smaller.
+    """
+    places = np.flatnonzero(state == UNDECIDED)
+    while True:
+        own, open_links = _with_decided(gains, links, strides, state, places)
+        taking, keeping = own > open_links, own <= -open_links
+        state[places[taking]] = TAKE
+        state[places[keeping]] = KEEP
+        left = ~(taking | keeping)
+        n_before, places = len(places), places[left]
+        if len(places) == n_before:
+            return places, own
+        if len(places) > _WORTH_ANOTHER * n_before:
+            own, open_links = _with_decided(gains, links, strides, state, places)
+            # One unit beyond all links holds a voxel to its side as firmly as any more.
+            return places, np.clip(own, -open_links - 1, open_links + 1)
+
+
+def _with_decided(
+    gains: npt.NDArray[np.int64],
+    links: Sequence[Ints],
+    strides: Sequence[int],
+    state: State,
+    places: npt.NDArray[np.intp],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Gains with those around that are decided, and the sum of the links to those that are not."""
+    own, open_links = gains[places], np.zeros(len(places), np.int64)
+    for stride, link in zip(strides, links, strict=True):
+        for ends, weight in (
+            (places + stride, link[places]),
+            (places - stride, link[places - stride]),
+        ):
+            there = state[ends]
+            own += weight * there.astype(np.int64)
+            open_links += np.where(there == UNDECIDED, weight, 0)
+    return own, open_links
+
+
+def graph_of(
+    places: npt.NDArray[np.intp],
+    gains: npt.NDArray[np.int64],
+    links: Sequence[Ints],
+    strides: Sequence[int],
+    n_voxels: int,
+) -> Graph:
+    """The graph of the voxels that are left.
+
+    Parameters
+    ----------
+    places, gains
+        See :func:`decide`.
+    links, strides
+        See :class:`Lattice`.
+    n_voxels
+        With the border.
+    """
+    number = np.full(n_voxels, -1, np.int32)
+    number[places] = np.arange(len(places), dtype=np.int32)
+    first, second, capacities = [], [], []
+    for stride, link in zip(strides, links, strict=True):
+        other, weight = number[places + stride], link[places]
+        is_pair = (other >= 0) & (weight > 0)
+        first.append(number[places[is_pair]])
+        second.append(other[is_pair])
+        capacities.append(weight[is_pair])
+    return Graph(gains, np.concatenate(first), np.concatenate(second), np.concatenate(capacities))
