@@ -8,19 +8,15 @@ this is a cut again, with 1 less for the wrong class of each voxel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Protocol
 
 import numpy as np
 
-from napari_structseg.training.max_margin.quadratic import (
-    Constraints,
-    FloatArray,
-    Optimum,
-    solve,
-)
+from napari_structseg.training.max_margin.active_set import FloatArray
+from napari_structseg.training.max_margin.quadratic import Constraints, Optimum, solve
 from napari_structseg.training.max_margin.working_set import BoolArray, WorkingSet
 
 # Of the voxels of an image: by so much a constraint may be violated at the end.
@@ -55,7 +51,8 @@ class Learned:
     working
         The labellings.
     violation
-        The largest violation of any constraint, as a share of the voxels of its image.
+        The largest violation that the last round found, as a share of the voxels of an image;
+        infinite where there was no round.
     rounds
         How often each image was searched.
     """
@@ -108,55 +105,70 @@ def learn(
         If a program cannot be solved.
     """
     known = WorkingSet([one.truth for one in examples]) if working is None else working
-    optimum: Optimum | None = None
+    rows = _Rows(examples, known)
+    optimum = solve(rows.constraints(), cost) if len(known) else None
     violation, done = np.inf, 0
-    if len(known):
-        optimum = solve(constraints_of(examples, known), cost)
     for _ in islice(repeat(None), rounds):
         slacks = np.zeros(len(examples)) if optimum is None else optimum.slacks
-        weights = _start(examples, guess) if optimum is None else optimum.weights
+        weights = rows.start(guess) if optimum is None else optimum.weights
         violation, n_added = 0.0, 0
-        for number, example in enumerate(examples):
+        for number, (example, slack) in enumerate(zip(examples, slacks, strict=True)):
             labels = example.most_violated(weights)
-            excess = _excess(example, labels, weights) - float(slacks[number])
+            difference, loss = rows.row(number, labels)
+            # How much more slack this labelling needs.
+            excess = loss - float(weights @ difference) - float(slack)
             violation = max(violation, excess / labels.size)
-            if excess > tolerance * labels.size:
-                n_added += known.add(number, labels)
+            if excess > tolerance * labels.size and known.add(number, labels):
+                rows.append(number, difference, loss)
+                n_added += 1
         done += 1
         if n_added:
-            optimum = solve(constraints_of(examples, known), cost, optimum)
+            optimum = solve(rows.constraints(), cost, optimum)
         elif optimum is None and guess is not None:
             # The guess separates every image; only the optimum of a program may say so.
             guess = None
         else:
             break
     if optimum is None:
-        optimum = _without_constraints(examples)
+        optimum = Optimum(rows.start(None), np.zeros(len(examples)), np.zeros(0), 0.0)
     return Learned(optimum, known, violation, done)
 
 
-def constraints_of(examples: Iterable[Example], working: WorkingSet) -> Constraints:
+def constraints_of(examples: Sequence[Example], working: WorkingSet) -> Constraints:
     """The constraints of stored labellings, image by image, under the network of the moment."""
-    differences, losses, images = [], [], []
-    for number, example in enumerate(examples):
-        of_truth = example.features(example.truth)
-        for labels in working.labellings(number):
-            differences.append(example.features(labels) - of_truth)
-            losses.append(float(np.count_nonzero(labels != example.truth)))
-            images.append(number)
-    return Constraints(np.array(differences), np.array(losses), np.array(images), working.n_images)
+    return _Rows(examples, working).constraints()
 
 
-def _excess(example: Example, labels: BoolArray, weights: FloatArray) -> float:
-    """How much slack a labelling needs: its distance less what it costs beyond the truth."""
-    difference = example.features(labels) - example.features(example.truth)
-    return float(np.count_nonzero(labels != example.truth) - weights @ difference)
+class _Rows:
+    """What the program needs of each stored labelling, computed once."""
 
+    def __init__(self, examples: Sequence[Example], working: WorkingSet) -> None:
+        self._examples = examples
+        self._of_truths = [one.features(one.truth) for one in examples]
+        self._rows: list[list[tuple[FloatArray, float]]] = [
+            [self.row(number, labels) for labels in working.labellings(number)]
+            for number in range(len(examples))
+        ]
 
-def _start(examples: Sequence[Example], guess: FloatArray | None) -> FloatArray:
-    # Without constraints the optimum of the program is w = 0.
-    return np.zeros(len(examples[0].features(examples[0].truth))) if guess is None else guess
+    def row(self, number: int, labels: BoolArray) -> tuple[FloatArray, float]:
+        """Features less those of the ground truth, and the Hamming distance from it."""
+        example = self._examples[number]
+        difference = example.features(labels) - self._of_truths[number]
+        return difference, float(np.count_nonzero(labels != example.truth))
 
+    def append(self, number: int, difference: FloatArray, loss: float) -> None:
+        """Keep what :meth:`row` said of a new labelling."""
+        self._rows[number].append((difference, loss))
 
-def _without_constraints(examples: Sequence[Example]) -> Optimum:
-    return Optimum(_start(examples, None), np.zeros(len(examples)), np.zeros(0), 0.0)
+    def constraints(self) -> Constraints:
+        """Those of all labellings."""
+        rows = [row for of_image in self._rows for row in of_image]
+        images = np.repeat(np.arange(len(self._rows)), [len(one) for one in self._rows])
+        differences = np.array([difference for difference, _ in rows])
+        return Constraints(
+            differences, np.array([loss for _, loss in rows]), images, len(self._rows)
+        )
+
+    def start(self, guess: FloatArray | None) -> FloatArray:
+        """Weights before there is any labelling; without a guess, the optimum of no constraint."""
+        return np.zeros_like(self._of_truths[0]) if guess is None else guess

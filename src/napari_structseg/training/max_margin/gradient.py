@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from napari_structseg.training.max_margin.cutting_planes import Example, Learned
-from napari_structseg.training.max_margin.quadratic import FloatArray
+from napari_structseg.training.max_margin.active_set import FloatArray
 
 
 def logit_gradients(examples: Sequence[Example], learned: Learned) -> list[FloatArray]:
