@@ -52,9 +52,9 @@ class CutExample:
         # The distance has one less for each right voxel: 1 off the cost of the wrong class.
         costs[0] -= self.truth / divisor
         costs[1] -= ~self.truth / divisor
-        spec = CRFSpec(
-            unary=1, smooth=smooth / divisor, contrast=contrast / divisor, scale=self._scale
-        )
+        # The quotient of the largest may be more than that in its last digit.
+        links = (min(one / divisor, WEIGHT_MAX) for one in (smooth, contrast))
+        spec = CRFSpec(unary=1, smooth=next(links), contrast=next(links), scale=self._scale)
         return minimum(costs.astype(np.float32), self._edges, spec, exact=True).astype(bool)
 
 
@@ -65,7 +65,7 @@ def spec_of(weights: FloatArray, like: CRFSpec) -> CRFSpec:
     """
     largest = float(np.max(weights))
     divisor = max(1.0, largest / WEIGHT_MAX) if math.isfinite(largest) else 1.0
-    unary, smooth, contrast = (float(one) / divisor for one in weights)
+    unary, smooth, contrast = (min(float(one) / divisor, WEIGHT_MAX) for one in weights)
     return like.model_copy(update={"unary": unary, "smooth": smooth, "contrast": contrast})
 
 

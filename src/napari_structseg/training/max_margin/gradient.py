@@ -20,8 +20,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from napari_structseg.training.max_margin.cutting_planes import Example, Learned
 from napari_structseg.training.max_margin.active_set import FloatArray
+from napari_structseg.training.max_margin.cutting_planes import Example, Learned
 
 
 def logit_gradients(examples: Sequence[Example], learned: Learned) -> list[FloatArray]:
