@@ -12,6 +12,7 @@ from napari_structseg.models.calibration_spec import CalibrationSpec
 from napari_structseg.models.domain_spec import DomainSpec
 from napari_structseg.models.kinds import AnyHead, LowRankSpec
 from napari_structseg.priors import AnyPrior
+from napari_structseg.priors.contrast import CRFSpec
 
 FORMAT_VERSION: Literal[1] = 1
 
@@ -119,6 +120,9 @@ class ModelSpec(FrozenSpec):
     head: AnyHead = LowRankSpec()
     prior: AnyPrior | None = Field(
         None, description="A Markov random field over the labels; None: without."
+    )
+    crf: CRFSpec | None = Field(
+        None, description="The weights of a CRF that were learned for it; None: none were."
     )
     training: TrainingRecord = TrainingRecord()
     calibration: CalibrationSpec | None = Field(
