@@ -93,6 +93,12 @@ class _Solution:
     def is_ready(self, region):
         return self.is_done
 
+    def is_preliminary(self, region):
+        return False
+
+    def energy(self, region):
+        return None
+
     def advance(self, visible):
         if self.is_done:
             return Step.NOTHING

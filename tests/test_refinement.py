@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_structseg.controls import Controls, MeanFieldSettings, Nudge, Settings
+from napari_structseg.controls import Controls, NeighbourSettings, Nudge, Settings
 from napari_structseg.distributions import (
     Combination,
     LatentDecoder,
@@ -18,6 +18,7 @@ from napari_structseg.distributions import (
 )
 from napari_structseg.errors import Cancelled
 from napari_structseg.priors import NetworkPrior, nudged, refine
+from napari_structseg.priors.contrast import CRFSpec
 from napari_structseg.refine.refinement import Refinement
 from test_trajectory import make_prior
 
@@ -69,7 +70,9 @@ def test_a_latent_position_is_what_the_mrf_refines() -> None:
 
 # Where one of these is moved, the logits stay; with any other field they may not.
 def test_only_settings_of_the_mrf_leave_the_logits_alone() -> None:
-    assert set(MeanFieldSettings.model_fields) == {
+    assert set(NeighbourSettings.model_fields) == {
+        "coupling",
+        "crf",
         "iterations",
         "mrf_strength",
         "damping",
@@ -87,6 +90,8 @@ def test_only_settings_of_the_mrf_leave_the_logits_alone() -> None:
         damping=0.5,
         update="coloured",
         nudges=(Nudge(first=0, second=1, amount=1),),
+        coupling="crf",
+        crf=CRFSpec(smooth=2),
     )
     unmoved = {
         name for name in Controls.model_fields if getattr(moved, name) == getattr(Controls(), name)
@@ -94,7 +99,7 @@ def test_only_settings_of_the_mrf_leave_the_logits_alone() -> None:
     assert not unmoved, f"move these here, too: {unmoved}"
     left = moved.unrefined
     for name in Controls.model_fields:
-        source = Controls() if name in MeanFieldSettings.model_fields else moved
+        source = Controls() if name in NeighbourSettings.model_fields else moved
         assert getattr(left, name) == getattr(source, name), name
 
 

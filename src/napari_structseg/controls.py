@@ -6,13 +6,14 @@ Sliders, command line options and the recipe of a saved result all come from her
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from napari_structseg.distributions import LogitDistribution, Noise
 from napari_structseg.errors import ConfigError
 from napari_structseg.priors import Update
+from napari_structseg.priors.contrast import CRFSpec
 
 MEAN = 0
 TEMPERATURE_MAX = 3.0
@@ -28,6 +29,8 @@ NUDGE_MAX = 5.0
 # up to 1.5 change 0.3 to 3 % of the labels; by 2 up to 14 %, by 3 up to 66 %.
 USEFUL_STRENGTH = 1.5
 USEFUL_NUDGE = 1.5
+
+Coupling = Literal["none", "mrf", "crf"]
 
 ClassScale = Annotated[float, Field(ge=-CLASS_SCALE_MAX, le=CLASS_SCALE_MAX, allow_inf_nan=False)]
 
@@ -131,8 +134,39 @@ class MeanFieldSettings(BaseModel):
         return self.iterations > 0 and self.mrf_strength > 0
 
 
+class NeighbourSettings(MeanFieldSettings):
+    """What couples the labels of neighbouring voxels, and its settings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    coupling: Coupling = Field(
+        "mrf",
+        title="Neighbours",
+        description="What couples neighbouring voxels: none; mrf, by mean field; or crf, whose "
+        "pairs see the edges of the image, by graph cut.",
+    )
+    crf: CRFSpec = Field(
+        CRFSpec(), title="CRF", description="The weights of the CRF; used where it is chosen."
+    )
+
+    @property
+    def refines(self) -> bool:
+        """Whether an MRF has a say."""
+        return self.coupling == "mrf" and self.iterations > 0 and self.mrf_strength > 0
+
+    @property
+    def cuts(self) -> bool:
+        """Whether a CRF has a say."""
+        return self.coupling == "crf"
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether labels depend on their neighbours, be it by an MRF or by a CRF."""
+        return self.refines or self.cuts
+
+
 # Fields of the last base come first, in recipes and in lists of options.
-class Settings(MeanFieldSettings, SamplingSettings):
+class Settings(NeighbourSettings, SamplingSettings):
     """What controls a picture besides the choice of what is pictured.
 
     Shared by :class:`Controls`, which is frozen, and by the live state of a viewer.
@@ -168,9 +202,9 @@ class Controls(Settings):
 
     @property
     def unrefined(self) -> Controls:
-        """These controls with those of the MRF at their defaults: what the logits depend on."""
+        """These controls with those of MRF and CRF as by default: what the logits depend on."""
         defaults = {
-            name: field.get_default() for name, field in MeanFieldSettings.model_fields.items()
+            name: field.get_default() for name, field in NeighbourSettings.model_fields.items()
         }
         return self.model_copy(update=defaults)
 

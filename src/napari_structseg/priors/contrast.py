@@ -55,7 +55,7 @@ class CRFSpec(BaseModel):
         description="w1: how much the model counts.",
     )
     smooth: float = Field(
-        0.5,
+        0.3,
         ge=0,
         le=WEIGHT_MAX,
         allow_inf_nan=False,
@@ -63,7 +63,7 @@ class CRFSpec(BaseModel):
         "Negative weights would reward borders, and have no exact minimum.",
     )
     contrast: float = Field(
-        2.0,
+        0.7,
         ge=0,
         le=WEIGHT_MAX,
         allow_inf_nan=False,

@@ -152,6 +152,10 @@ class MeanFieldSolution:
         reached = trajectory.n_complete if slab is None else trajectory.reached(slab)
         return reached >= self._wanted(trajectory)
 
+    def is_preliminary(self, region: Region) -> bool:
+        """See :meth:`napari_structseg.refine.solver.Solution.is_preliminary`: there are none."""
+        return False
+
     @property
     def is_done(self) -> bool:
         """See :attr:`napari_structseg.refine.solver.Solution.is_done`."""
@@ -183,6 +187,10 @@ class MeanFieldSolution:
         curves = trajectory.convergence(reached)
         share = trajectory.share(self._wanted(trajectory))
         return Progress(reached, target, ended is not None, curves, share)
+
+    def energy(self, region: Region) -> None:
+        """Not known: the free energy is of all iterations."""
+        return None
 
     def probabilities(self, region: Region) -> npt.NDArray[np.float32]:
         """See :meth:`napari_structseg.refine.solver.Solution.probabilities`.

@@ -1,8 +1,8 @@
 """What a solver of the refinement stage is: from logits to labels that agree with each other.
 
-Mean field with an MRF is one solver (:mod:`napari_structseg.refine.mean_field`), a graph cut can be
-another. The session knows this protocol and no solver. What every solver must fulfil is tested by
-``napari_structseg.testing.solvers``.
+Mean field with an MRF is one solver (:mod:`napari_structseg.refine.mean_field`), the graph cut of
+a CRF (:mod:`napari_structseg.refine.graph_cut.solver`) another. The session knows this protocol and
+no solver. What every solver must fulfil is tested by ``napari_structseg.testing.solvers``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_structseg.distributions import Region
+from napari_structseg.priors.contrast import Costs, CRFSpec, Edges, features
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
 from napari_structseg.refine.logits import Problem
@@ -56,6 +57,39 @@ class Progress:
     share: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class EnergyTerms:
+    """The energy of labels, split into its terms, each with its weight.
+
+    Attributes
+    ----------
+    unary
+        What the labels cost by the model.
+    smooth
+        What pairs of different labels cost whatever the image.
+    contrast
+        What they cost besides where the image is the same at both.
+    n_voxels
+        Of so many voxels: of a slice, or of the whole image.
+    """
+
+    unary: float
+    smooth: float
+    contrast: float
+    n_voxels: int
+
+    @property
+    def total(self) -> float:
+        """The sum of the three."""
+        return self.unary + self.smooth + self.contrast
+
+    @classmethod
+    def of(cls, labels: LabelArray, costs: Costs, edges: Edges, spec: CRFSpec) -> EnergyTerms:
+        """Those of a CRF, see :func:`napari_structseg.priors.contrast.features`."""
+        unary, smooth, contrast = spec.weights * features(labels, costs, edges, spec.scale)
+        return cls(float(unary), float(smooth), float(contrast), labels.size)
+
+
 class Solution(Protocol):
     """The labels of one problem under one set of settings, as far as they are computed.
 
@@ -86,6 +120,13 @@ class Solution(Protocol):
         """Whether the labels of a region are at the last stage that was asked for."""
         ...
 
+    def is_preliminary(self, region: Region) -> bool:
+        """Whether a region has labels to look at until it is ready, which may take long.
+
+        A solver that works slice by slice towards the final labels has none.
+        """
+        ...
+
     @property
     def is_done(self) -> bool:
         """Whether the labels of the whole image are the final ones."""
@@ -104,6 +145,10 @@ class Solution(Protocol):
 
     def progress(self) -> Progress:
         """How far the whole image is."""
+        ...
+
+    def energy(self, region: Region) -> EnergyTerms | None:
+        """The energy of the labels of a region or, once done, of the whole image; None: unknown."""
         ...
 
     def probabilities(self, region: Region) -> npt.NDArray[np.float32] | None:

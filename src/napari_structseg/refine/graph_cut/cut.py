@@ -8,14 +8,15 @@ classes), as long as no cost is negative.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_structseg.errors import Cancelled
 from napari_structseg.priors.contrast import Costs, CRFSpec, Edges
-from napari_structseg.refine.graph_cut.flows import library
+from napari_structseg.refine.graph_cut.elsewhere import flow_elsewhere
+from napari_structseg.refine.graph_cut.flows import LIBRARIES, library
 from napari_structseg.refine.graph_cut.lattice import (
     KEEP,
     TAKE,
@@ -33,6 +34,8 @@ _Longs = npt.NDArray[np.int64]
 NOT_GIVEN = -1
 """In given labels: nothing is said of the voxel."""
 _BINARY = 2
+MOST_HERE = 50_000
+"""Voxels of a graph whose flow takes some ten milliseconds: the most where a window waits."""
 # Images settle after two or three passes over all classes.
 _USUAL_PASSES = 3
 
@@ -44,10 +47,15 @@ class GraphCut:
     ----------
     edges, spec, by
         See :func:`napari_structseg.refine.graph_cut.minimum.minimum`.
+    most_here
+        Graphs of more voxels go to a process of their own, see :mod:`.elsewhere`; None: none do.
     """
 
-    def __init__(self, edges: Edges, spec: CRFSpec, by: str = "auto") -> None:
-        self._flow = library(by)
+    def __init__(
+        self, edges: Edges, spec: CRFSpec, by: str = "auto", *, most_here: int | None = None
+    ) -> None:
+        self._by = library(by)
+        self._most_here = most_here
         self._unary = spec.unary
         self._lattice = Lattice(edges.offsets, edges.links(spec), edges.shape)
 
@@ -65,24 +73,45 @@ class GraphCut:
         cancelled: Callable[[], bool] | None = None,
     ) -> Labels:
         """See :func:`~napari_structseg.refine.graph_cut.minimum.minimum`; nothing is checked."""
+        steps = self.steps(costs, given)
+        while True:
+            if cancelled is not None and cancelled():
+                steps.close()
+                raise Cancelled("The graph cut was cancelled.")
+            try:
+                done = next(steps)
+            except StopIteration as finished:
+                labels: Labels = finished.value
+                return labels
+            if progress is not None:
+                progress(done)
+
+    def steps(
+        self, costs: Costs, given: npt.NDArray[np.integer] | None = None
+    ) -> Generator[float, None, Labels]:
+        """The same, step by step: yields the share that is done, returns the labels."""
         lattice = self._lattice
         fixed = None if given is None else lattice.flat(given, NOT_GIVEN)
         if len(costs) == _BINARY:
             gains = costs[0].astype(np.float64) - costs[1]
-            return lattice.inner(self._of_two(lattice.integers(self._unary * gains), fixed))
+            labels = yield from self._of_two(lattice.integers(self._unary * gains), fixed)
+            return lattice.inner(labels)
         least = costs.min(axis=0).astype(np.float64)
         scaled = [lattice.integers(self._unary * (one - least)) for one in costs]
         start = lattice.flat(costs.argmin(axis=0), 0)
         if fixed is not None:
             start = np.where(fixed == NOT_GIVEN, start, fixed)
-        return lattice.inner(self._expanded(scaled, start, fixed, progress, cancelled))
+        yield from self._expanded(scaled, start, fixed)
+        return lattice.inner(start)
 
-    def _of_two(self, gains: _Longs, fixed: npt.NDArray[np.int16] | None) -> State:
+    def _of_two(
+        self, gains: _Longs, fixed: npt.NDArray[np.int16] | None
+    ) -> Generator[float, None, State]:
         state = self._lattice.open()
         if fixed is not None:
             state[fixed == 0] = KEEP
             state[fixed == 1] = TAKE
-        self._cut(gains, self._lattice.links, state)
+        yield from self._cut(gains, self._lattice.links, state, 0.0)
         # As labels: to take is class 1.
         return np.where(state == TAKE, TAKE, UNDECIDED)
 
@@ -91,33 +120,34 @@ class GraphCut:
         scaled: Sequence[_Longs],
         labels: npt.NDArray[np.int16],
         fixed: npt.NDArray[np.int16] | None,
-        progress: Callable[[float], None] | None,
-        cancelled: Callable[[], bool] | None,
-    ) -> npt.NDArray[np.int16]:
-        """Expand one class after the other until no expansion lowers the energy."""
+    ) -> Generator[float, None, None]:
+        """Expand one class after the other, in place, until no expansion lowers the energy."""
         free = self._lattice.open()
         if fixed is not None:
             free[fixed != NOT_GIVEN] = KEEP
         present = np.zeros_like(scaled[0])
         for label, one in enumerate(scaled):
             np.copyto(present, one, where=labels == label)
-        n_without, n_done = 0, 0
+        n_without, n_done, share = 0, 0, 0.0
         while n_without < len(scaled):
-            if cancelled is not None and cancelled():
-                raise Cancelled("The graph cut was cancelled.")
             label = n_done % len(scaled)
-            moved = self._expansion(label, present - scaled[label], labels, free)
+            gains = present - scaled[label]
+            moved = yield from self._expansion(label, gains, labels, free, share)
             labels[moved] = label
             present[moved] = scaled[label][moved]
             n_done += 1
             n_without = 0 if len(moved) else n_without + 1
-            if progress is not None:
-                progress(min(n_done / (_USUAL_PASSES * len(scaled)), 0.99))
-        return labels
+            share = min(n_done / (_USUAL_PASSES * len(scaled)), 0.99)
+            yield share
 
     def _expansion(
-        self, label: int, gains: _Longs, labels: npt.NDArray[np.int16], free: State
-    ) -> npt.NDArray[np.intp]:
+        self,
+        label: int,
+        gains: _Longs,
+        labels: npt.NDArray[np.int16],
+        free: State,
+        share: float,
+    ) -> Generator[float, None, npt.NDArray[np.intp]]:
         """Which voxels the best expansion of one class moves to it.
 
         A pair of two other classes costs w as it is, w if one of them moves, and nothing if both
@@ -136,12 +166,20 @@ class GraphCut:
             ours = link.copy()
             ours[lower] -= half
             links.append(ours)
-        self._cut(gains, links, state)
+        yield from self._cut(gains, links, state, share)
         return np.flatnonzero((state == TAKE) & ~is_there)
 
-    def _cut(self, gains: _Longs, links: Sequence[Ints], state: State) -> None:
+    def _cut(
+        self, gains: _Longs, links: Sequence[Ints], state: State, share: float
+    ) -> Generator[float, None, None]:
         """Decide every voxel, in place: first those that need no flow."""
-        places, left = decide(gains, links, self._lattice.strides, state)
-        if len(places):
-            graph = graph_of(places, left, links, self._lattice.strides, len(state))
-            state[places] = np.where(self._flow(graph).sink, TAKE, KEEP)
+        strides = self._lattice.strides
+        places, left = decide(gains, links, strides, state)
+        if not len(places):
+            return
+        graph = graph_of(places, left, links, strides, len(state))
+        if self._most_here is None or len(places) <= self._most_here:
+            cut = LIBRARIES[self._by](graph)
+        else:
+            cut = yield from flow_elsewhere(graph, self._by, share)
+        state[places] = np.where(cut.sink, TAKE, KEEP)

@@ -109,13 +109,18 @@ def by_pymaxflow(graph: Graph) -> Cut:
 LIBRARIES: dict[str, Callable[[Graph], Cut]] = {"scipy": by_scipy, "pymaxflow": by_pymaxflow}
 
 
-def library(name: str = "auto") -> Callable[[Graph], Cut]:
-    """What computes the flow.
+def library(name: str = "auto") -> str:
+    """Which library computes the flow.
 
     Parameters
     ----------
     name
         ``scipy``, ``pymaxflow``, or ``auto``: PyMaxflow if it is installed, since it is faster.
+
+    Returns
+    -------
+    str
+        Its name in `LIBRARIES`.
 
     Raises
     ------
@@ -123,10 +128,10 @@ def library(name: str = "auto") -> Callable[[Graph], Cut]:
         If there is no such library.
     """
     if name == "auto":
-        return by_pymaxflow if find_spec("maxflow") else by_scipy
+        return "pymaxflow" if find_spec("maxflow") else "scipy"
     if name not in LIBRARIES:
         raise ConfigError(
             f"A library for the maximum flow was expected, one of {', '.join(LIBRARIES)} or auto, "
             f"but {name!r} came."
         )
-    return LIBRARIES[name]
+    return name

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from napari_structseg.memory import check_memory
 
-# Of a voxel: costs of a class in single precision and as integers.
-_CLASS_BYTES = 4 + 8
+# Of a voxel: logits of a class, their costs with a temporary array or two, and these as integers.
+_CLASS_BYTES = 4 * 4 + 8
 # Gains of it and of who is left, the sum of its links, what is current, labels, places, states,
 # and temporary arrays of these.
 _VOXEL_BYTES = 120
