@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor
 from napari_structseg.distributions.base import LatentDistribution, LogitDistribution
 from napari_structseg.distributions.conditioning.confirmed import Confirmed, candidates
 from napari_structseg.distributions.conditioning.explanation import Explanation
-from napari_structseg.distributions.conditioning.local import LocalTerm, everywhere
+from napari_structseg.distributions.conditioning.lacking import Lacking, everywhere
+from napari_structseg.distributions.conditioning.local import LocalTerm
 from napari_structseg.distributions.conditioning.posterior import AtStrokes, lead
 from napari_structseg.distributions.conditioning.said import Said
 from napari_structseg.distributions.conditioning.settings import Conditioning
@@ -64,11 +66,21 @@ class Corrected(SampledDistribution):
         What is changed besides, where the strokes are.
     """
 
-    def __init__(self, inner: LogitDistribution, term: LocalTerm) -> None:
+    def __init__(self, inner: LogitDistribution, term: LocalTerm | Lacking) -> None:
         self._inner = inner
-        self._term = term
+        self._given = term
         self._before: tuple[SampledDistribution, Strokes, Conditioning] | None = None
         self._explanation: Explanation | None = None
+
+    @cached_property
+    def _term(self) -> LocalTerm:
+        """The term of the whole image: where only a slice is looked at, it is never made."""
+        return self._given if isinstance(self._given, LocalTerm) else self._given.everywhere()
+
+    def _term_inside(self, region: Region) -> LocalTerm:
+        known = "_term" in self.__dict__ or isinstance(self._given, LocalTerm)
+        of_slice = None if known else self._given.within(region)
+        return self._term.inside(region) if of_slice is None else of_slice
 
     @property
     def explanation(self) -> Explanation:
@@ -152,7 +164,7 @@ class Corrected(SampledDistribution):
 
     def crop(self, region: Region) -> Corrected:
         """The distribution of a region: that of all strokes, not of those in it."""
-        return self._hand_on(Corrected(self._inner.crop(region), self._term.inside(region)))
+        return self._hand_on(Corrected(self._inner.crop(region), self._term_inside(region)))
 
     def conditioned(
         self, strokes: Strokes, settings: Conditioning | None = None
@@ -218,8 +230,7 @@ def conditioned(
     leads = lead(known.logits, strokes.labels).numpy()
     missing = np.maximum(settings.margin - leads, 0)
     reach = everywhere(settings.reach, len(strokes.shape))
-    term = LocalTerm.around(strokes, missing, distribution.n_classes, reach)
-    result = Corrected(given, term)
+    result = Corrected(given, Lacking(strokes, missing, distribution.n_classes, reach))
     result._before = (distribution, strokes, settings)
     result._explanation = Explanation(
         leads >= settings.margin,

@@ -33,14 +33,19 @@ _CONVERGED = 1e-5
 _PLAUSIBLE = 3.0
 
 
-def _rows(factor: Tensor) -> Tensor:
-    """Voxels and classes in one axis: products of matrices are the fastest."""
-    return factor.flatten(0, 1)
+def _flat(factor: Tensor) -> Tensor:
+    """P with classes and voxels in one axis, ``(R, C n)``; no copy, see :class:`Gaussian`."""
+    return factor.permute(2, 1, 0).flatten(1)
 
 
 def _inner(factor: Tensor, q: Tensor) -> Tensor:
     """P^T q, ``(R,)``."""
-    return _rows(factor).T @ q.flatten()
+    return _flat(factor) @ q.T.flatten()
+
+
+def _outer(factor: Tensor, z: Tensor) -> Tensor:
+    """P z, ``(n, C)``."""
+    return (z @ _flat(factor)).unflatten(0, (factor.shape[1], len(factor))).T
 
 
 class Woodbury:
@@ -52,25 +57,34 @@ class Woodbury:
         W beside D.
     factor
         P at the voxels, ``(n, C, R)``.
+    gram
+        P^T (W^-1 + D)^-1 P, where it is known; it is what takes the time.
     """
 
-    def __init__(self, damped: Damped, factor: Tensor) -> None:
+    def __init__(self, damped: Damped, factor: Tensor, gram: Tensor | None = None) -> None:
         self._damped = damped
         self._factor = factor
-        self._precise = damped.precision(factor)
-        gram = _rows(factor).T @ _rows(self._precise)
-        self.cholesky = torch.linalg.cholesky(gram + torch.eye(gram.shape[-1], dtype=gram.dtype))
+        self.gram = damped.gram(factor.permute(2, 1, 0)) if gram is None else gram
+        eye = torch.eye(len(self.gram), dtype=self.gram.dtype)
+        self.cholesky = torch.linalg.cholesky(self.gram + eye)
+
+    def widened(self, scale: float) -> Woodbury:
+        """The same of a factor that is so many times as large."""
+        return Woodbury(self._damped, scale * self._factor, scale**2 * self.gram)
 
     def solve(self, x: Tensor) -> Tensor:
         """(I + W K)^-1 x, ``(n, C)``."""
         solved = self._damped.solve(x)
         inner = torch.cholesky_solve(_inner(self._factor, solved)[:, None], self.cholesky)[:, 0]
-        return solved - self._precise @ inner
+        return solved - self._damped.precision(_outer(self._factor, inner))
 
 
 @dataclass(frozen=True, slots=True)
 class Gaussian:
     """The normal at some voxels, float64, on the processor.
+
+    The voxels are last in memory, though they come first: sums over classes and products with P
+    then go over long rows. Other orders give the same numbers, and take several times as long.
 
     Attributes
     ----------
@@ -84,21 +98,39 @@ class Gaussian:
     factor: Tensor
     variance: Tensor
 
+    @classmethod
+    def joined(cls, parts: Sequence[Gaussian]) -> Gaussian:
+        """Of the voxels of several parts, one part after the other."""
+        return cls(
+            torch.cat([one.mean.T for one in parts], dim=1).T,
+            torch.cat([one.factor.permute(2, 1, 0) for one in parts], dim=2).permute(2, 1, 0),
+            torch.cat([one.variance.T for one in parts], dim=1).T,
+        )
+
+    def picked(self, index: Tensor) -> Gaussian:
+        """Of some of the voxels."""
+        return Gaussian(
+            self.mean.T[:, index].T,
+            self.factor.permute(2, 1, 0)[:, :, index].permute(2, 1, 0),
+            self.variance.T[:, index].T,
+        )
+
     def covariance_times(self, q: Tensor) -> Tensor:
         """(P P^T + D) q, ``(n, C)``."""
         return self.explained_by(q) + self.variance * q
 
     def explained_by(self, q: Tensor) -> Tensor:
         """P P^T q: without the noise that each voxel has of its own."""
-        return self.factor @ _inner(self.factor, q)
+        return _outer(self.factor, _inner(self.factor, q))
 
     def woodbury(self, sites: Sites) -> Woodbury:
         """(I + W K)^-1 of these voxels."""
         return Woodbury(sites.damped(self.variance), self.factor)
 
-    def given(self, sites: Sites) -> Tensor:
+    def given(self, sites: Sites, woodbury: Woodbury | None = None) -> Tensor:
         """The q of the posterior, ``(n, C)``: its mean is that of before plus K q."""
-        return self.woodbury(sites).solve(sites.b - sites.curvature(self.mean))
+        woodbury = self.woodbury(sites) if woodbury is None else woodbury
+        return woodbury.solve(sites.b - sites.curvature(self.mean))
 
     def widened(self, scale: float) -> Gaussian:
         """The same with a prior of the factors that is so many times as wide."""
@@ -110,23 +142,26 @@ class Gaussian:
         Newton's method (Rasmussen and Williams, 2006, algorithm 3.3). The posterior is
         log-concave; steps that would lower it are halved.
         """
-        q = torch.zeros_like(self.mean)
-        here = self._log_posterior(q, said, sharpness)
+        # Logits are mean + moved, with moved = K q.
+        q = moved = torch.zeros_like(self.mean)
+        here = self._log_posterior(q, moved, said, sharpness)
         sites = Sites.softmax(self.mean, said, sharpness)
         for _ in range(_NEWTON_STEPS):
             step = self.given(sites) - q
+            moved_step = self.covariance_times(step)
             length, there = 1.0, -math.inf
             for _ in range(_HALVINGS):
-                there = self._log_posterior(q + length * step, said, sharpness)
+                there = self._log_posterior(
+                    q + length * step, moved + length * moved_step, said, sharpness
+                )
                 if there >= here:
                     break
                 length /= 2
             if there < here:
                 # No length helps: the mode is reached, to rounding.
                 break
-            q, here = q + length * step, there
-            logits = self.mean + self.covariance_times(q)
-            sites = Sites.softmax(logits, said, sharpness)
+            q, moved, here = q + length * step, moved + length * moved_step, there
+            sites = Sites.softmax(self.mean + moved, said, sharpness)
             if length * step.abs().max() < _CONVERGED:
                 break
         return sites
@@ -136,18 +171,17 @@ class Gaussian:
 
         Over its strongest rival, and each voxel alone.
         """
-        index = labels[:, None]
-        margin = self.mean.gather(1, index) - self.mean
-        own = self.factor.gather(1, index[..., None].expand(-1, 1, self.factor.shape[-1]))
-        reached = margin + _PLAUSIBLE * (own - self.factor).norm(dim=-1)
-        strongest: Tensor = reached.scatter(1, index, math.inf).amin(dim=1)
+        index = labels[None]
+        mean, factor = self.mean.T, self.factor.permute(2, 1, 0)
+        own = factor.gather(1, index.expand(len(factor), 1, -1))
+        reached = mean.gather(0, index) - mean + _PLAUSIBLE * (own - factor).norm(dim=0)
+        strongest: Tensor = reached.scatter(0, index, math.inf).amin(dim=0)
         return strongest
 
-    def _log_posterior(self, q: Tensor, said: Said, sharpness: float) -> float:
-        """Up to a constant; the logits are mean + K q."""
-        moved = self.covariance_times(q)
-        logarithm = (sharpness * (self.mean + moved)).log_softmax(dim=1)
-        likelihood = said.weight @ (said.targets * logarithm).sum(dim=1)
+    def _log_posterior(self, q: Tensor, moved: Tensor, said: Said, sharpness: float) -> float:
+        """Up to a constant."""
+        logarithm = (sharpness * (self.mean + moved)).T.log_softmax(dim=0).T
+        likelihood = (said.weight * (said.targets * logarithm).sum(dim=1)).sum()
         return float(likelihood - (q * moved).sum() / 2)
 
 
@@ -191,24 +225,19 @@ class RankEvidence:
     @classmethod
     def joined(cls, parts: Sequence[RankEvidence]) -> RankEvidence:
         """The voxels of several slices with the same factors, one slice after the other."""
-        normals = [part.normal for part in parts]
-        joined = Gaussian(
-            torch.cat([one.mean for one in normals]),
-            torch.cat([one.factor for one in normals]),
-            torch.cat([one.variance for one in normals]),
-        )
+        normal = Gaussian.joined([part.normal for part in parts])
         sources = tuple(source for part in parts for source in part.sources)
-        return cls(joined, parts[0].scale, sources)
+        return cls(normal, parts[0].scale, sources)
 
     def picked(self, index: npt.NDArray[np.int64]) -> RankEvidence:
         """Some of the voxels, by ascending index."""
-        at, normal, sources, start = torch.from_numpy(index), self.normal, [], 0
+        sources, start = [], 0
         for source in self.sources:
             stop = start + len(source.voxels)
             first, last = np.searchsorted(index, (start, stop))
             sources.append(Source(source.grid_shape, source.voxels[index[first:last] - start]))
             start = stop
-        picked = Gaussian(normal.mean[at], normal.factor[at], normal.variance[at])
+        picked = self.normal.picked(torch.from_numpy(index))
         return RankEvidence(picked, self.scale, tuple(sources))
 
     def posterior(self, said: Said, settings: Conditioning) -> RankPosterior:
@@ -252,7 +281,7 @@ class RankPosterior:
         self._sites = sites
         self._woodbury = normal.woodbury(sites)
         wide = normal.widened(prior_scale)
-        q = wide.given(sites)
+        q = wide.given(sites, self._woodbury.widened(prior_scale))
         self.scale = evidence.scale
         self.shift = prior_scale * _inner(wide.factor, q)
         self.own_mean = normal.variance * q
@@ -302,7 +331,7 @@ class RankPosterior:
             torch.cat([draw(n_classes, one.grid_shape, one.voxels) for one in evidence.sources], 1)
             for draw in (noise.voxels_at, noise.strokes_at)
         )
-        offset = normal.factor @ z + normal.variance.sqrt() * eps.T.double()
+        offset = _outer(normal.factor, z) + normal.variance.sqrt() * eps.T.double()
         wrong = self._sites.root(xi.T.double()) - self._sites.curvature(offset)
         u = self._woodbury.solve(wrong)
         z = z + _inner(normal.factor, u)

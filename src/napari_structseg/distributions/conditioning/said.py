@@ -11,6 +11,11 @@ import torch
 from torch import Tensor
 
 
+def softmax(logits: Tensor) -> Tensor:
+    """Over classes, ``(n, C)``: of the same logits the same numbers, whatever lies beside them."""
+    return logits.T.softmax(dim=0).T
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """Evidence about the classes of some voxels.
@@ -38,20 +43,19 @@ class Said:
     @classmethod
     def as_before(cls, logits: Tensor, weight: float, sharpness: float) -> Said:
         """That voxels are what the model says, with logits ``(n, C)``: no more certain, no less."""
-        targets = (sharpness * logits.double()).softmax(dim=1)
+        targets = softmax(sharpness * logits.double())
         return cls(targets, torch.full(targets.shape[:1], weight, dtype=torch.float64))
 
     @classmethod
     def joined(cls, parts: Sequence[Said]) -> Said:
         """All that is said, one part after the other."""
-        return cls(
-            torch.cat([part.targets for part in parts]), torch.cat([part.weight for part in parts])
-        )
+        targets = torch.cat([part.targets.T for part in parts], dim=1).T
+        return cls(targets, torch.cat([part.weight for part in parts]))
 
     def picked(self, order: npt.NDArray[np.int64]) -> Said:
         """Of some voxels, or of all in another order."""
         index = torch.from_numpy(order)
-        return Said(self.targets[index], self.weight[index])
+        return Said(self.targets.T[:, index].T, self.weight[index])
 
     @property
     def labels(self) -> npt.NDArray[np.uint8]:

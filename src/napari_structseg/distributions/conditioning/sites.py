@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_structseg.distributions.conditioning.said import Said
+from napari_structseg.distributions.conditioning.said import Said, softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Sites:
 
         See Rasmussen and Williams, *Gaussian Processes for Machine Learning*, 2006, section 3.5.
         """
-        p = (sharpness * logits).softmax(dim=-1)
+        p = softmax(sharpness * logits)
         k = said.weight * sharpness**2
         gradient = (said.weight * sharpness)[..., None] * (said.targets - p)
         unsolved = cls(p, k, gradient)
@@ -112,7 +112,15 @@ class Damped:
         return x / self.a + self.sites.k[..., None] * scaled * inner / total
 
     def precision(self, x: Tensor) -> Tensor:
-        """(W^-1 + D)^-1 x = (I + W D)^-1 W x, of vectors as columns, ``(n, C, R)``."""
-        scaled = (self.sites.p / self.a)[..., None]
-        centre = (scaled * x).sum(dim=-2, keepdim=True) / scaled.sum(dim=-2, keepdim=True)
-        return self.sites.k[..., None, None] * scaled * (x - centre)
+        """(W^-1 + D)^-1 x = (I + W D)^-1 W x of each voxel, ``(n, C)``."""
+        scaled = self.sites.p / self.a
+        centre = (scaled * x).sum(dim=-1, keepdim=True) / scaled.sum(dim=-1, keepdim=True)
+        return self.sites.k[..., None] * scaled * (x - centre)
+
+    def gram(self, x: Tensor) -> Tensor:
+        """X^T (W^-1 + D)^-1 X, of columns that are rows here: ``(R, C, n)`` to ``(R, R)``."""
+        weight = (self.sites.k[:, None] * self.sites.p / self.a).T
+        weighted = x * weight
+        centre = weighted.sum(dim=1)
+        rows = weighted.flatten(1) @ x.flatten(1).T
+        return rows - (centre / weight.sum(dim=0)) @ centre.T
