@@ -6,6 +6,7 @@ Monteiro et al., *Stochastic Segmentation Networks*, NeurIPS 2020.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from napari_structseg.distributions.checks import check_finite
 from napari_structseg.distributions.conditioning.corrected import conditioned
+from napari_structseg.distributions.conditioning.kept_noise import KeptNoise
 from napari_structseg.distributions.conditioning.normal import ConditionedNormal
 from napari_structseg.distributions.conditioning.rank import (
     Gaussian,
@@ -30,6 +32,9 @@ from napari_structseg.distributions.sampling import SampledDistribution
 from napari_structseg.distributions.spread import Spread
 from napari_structseg.distributions.strokes import Strokes
 from napari_structseg.errors import InputError
+
+# Numbers of a slice's factor, and of what was drawn for its samples, that are kept at most.
+_LAID_OUT_NUMBERS, _KEPT_NUMBERS = 1 << 25, 1 << 24
 
 
 class LowRankNormal(SampledDistribution):
@@ -80,6 +85,7 @@ class LowRankNormal(SampledDistribution):
         self._mean = mean
         self._factor = factor
         self._diagonal = diagonal
+        self._kept_noise = KeptNoise()
         self._grid_shape = self.spatial_shape if grid_shape is None else tuple(grid_shape)
         self._grid_region = whole(self._grid_shape) if grid_region is None else grid_region
         if region_shape(self._grid_shape, self._grid_region) != self.spatial_shape:
@@ -169,23 +175,28 @@ class LowRankNormal(SampledDistribution):
         """
         inside = whole(self.spatial_shape) if region is None else region
         shape = (len(noises), self.n_classes, *region_shape(self.spatial_shape, inside))
-        grid = self._on_grid(region)
         result = torch.empty(shape, device=self.device)
         if not noises:
             return result
+        self._draw_own_(result, noises, inside)
+        # Class by class: a slab of one class is flat in memory, and not copied.
+        for label, flat in enumerate(result.flatten(2).unbind(1)):
+            factor = self._factor[:, label][(slice(None), *inside)].flatten(1)
+            torch.addmm(flat, z, factor.float(), out=flat)
+        return result
+
+    def _draw_own_(self, result: Tensor, noises: list[Noise], region: Region) -> None:
+        """Write sqrt(D) eps of several samples into ``(N, C, *region)``."""
+        grid = self._on_grid(region)
         eps = [
             noise.voxels(self.n_classes, self._grid_shape, grid, self.device).flatten(1)
             for noise in noises
         ]
-        # Class by class: a slab of one class is flat in memory, and not copied.
         for label, flat in enumerate(result.flatten(2).unbind(1)):
-            scale = square_root(self._diagonal[label][inside]).flatten()
+            scale = square_root(self._diagonal[label][region]).flatten()
             for part in chunks(len(scale), self.device):
                 for row, drawn in zip(flat, eps, strict=True):
                     torch.mul(drawn[label, part], scale[part], out=row[part])
-            factor = self._factor[:, label][(slice(None), *inside)].flatten(1)
-            torch.addmm(flat, z, factor.float(), out=flat)
-        return result
 
     def crop(self, region: Region) -> LowRankNormal:
         """The distribution of a region, compact in memory, with the noise of the whole."""
@@ -196,6 +207,23 @@ class LowRankNormal(SampledDistribution):
             compact(self._diagonal[index]),
             grid_shape=self._grid_shape,
             grid_region=self._on_grid(region),
+            checked=True,
+        )
+        return self._hand_on(normal)
+
+    def laid_out(self) -> LowRankNormal:
+        """The same distribution, of a slice that is looked at again and again.
+
+        The factor is in single precision unless it is large, and what was drawn of single voxels is
+        kept.
+        """
+        is_small = self._factor.numel() <= _LAID_OUT_NUMBERS
+        normal = _LaidOut(
+            self._mean,
+            self._factor.float() if is_small else self._factor,
+            self._diagonal,
+            grid_shape=self._grid_shape,
+            grid_region=self._grid_region,
             checked=True,
         )
         return self._hand_on(normal)
@@ -236,7 +264,7 @@ class LowRankNormal(SampledDistribution):
             for size, part, axis in zip(self._grid_shape, self._grid_region, place, strict=True)
         )
         source = np.asarray(np.ravel_multi_index(grid, self._grid_shape), np.int64)
-        return RankEvidence(normal, scale, (Source(self._grid_shape, source),))
+        return RankEvidence(normal, scale, (Source(self._grid_shape, source, self._kept_noise),))
 
     def given(
         self, posterior: RankPosterior, voxels: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
@@ -269,6 +297,30 @@ class LowRankNormal(SampledDistribution):
             positions = range(*base.indices(size))[ours]
             parts.append(slice(positions.start, positions.stop, positions.step))
         return tuple(parts)
+
+
+class _LaidOut(LowRankNormal):
+    """A low-rank normal that keeps sqrt(D) eps of the samples that were drawn last."""
+
+    def __init__(self, *parameters: Tensor, **grid: Any) -> None:  # noqa: ANN401 -- handed on
+        super().__init__(*parameters, **grid)
+        self._own: dict[Noise, Tensor] = {}
+
+    def _draw_own_(self, result: Tensor, noises: list[Noise], region: Region) -> None:
+        if region_shape(self.spatial_shape, region) != self.spatial_shape:
+            super()._draw_own_(result, noises, region)
+            return
+        for row, noise in zip(result, noises, strict=True):
+            own = self._own.pop(noise, None)
+            if own is None:
+                while (1 + len(self._own)) * row.numel() > _KEPT_NUMBERS and self._own:
+                    del self._own[next(iter(self._own))]
+                super()._draw_own_(row[None], [noise], region)
+                own = row.clone()
+            else:
+                row.copy_(own)
+            # The least recently used comes first.
+            self._own[noise] = own
 
 
 def _check(mean: Tensor, factor: Tensor, diagonal: Tensor) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from napari_structseg.distributions.base import LatentDistribution, LogitDistribution
 from napari_structseg.distributions.conditioning.corrected import (
     Conditionable,
+    CutBefore,
     cannot_be_conditioned,
     conditioned,
 )
@@ -105,6 +106,22 @@ class SliceStack(SampledDistribution):
         """The distributions of a region, compact in memory."""
         slices, plane = self._cut(region)
         return self._hand_on(SliceStack([one.crop(plane) for one in slices], self._axis))
+
+    def crop_on(self, plain: SliceStack, region: Region) -> SliceStack:
+        """Of conditioned slices :meth:`crop`, made of the crop of the stack before."""
+        slices, plane = self._cut(region)
+        cut = [
+            one.crop_on(before, plane) if isinstance(one, CutBefore) else one.crop(plane)
+            for one, before in zip(slices, plain._slices, strict=True)
+        ]
+        return self._hand_on(SliceStack(cut, self._axis))
+
+    def laid_out(self) -> SliceStack:
+        """The same slices, each laid out."""
+        slices = [
+            one.laid_out() if isinstance(one, SampledDistribution) else one for one in self._slices
+        ]
+        return self._hand_on(SliceStack(slices, self._axis))
 
     def directions(self, region: Region | None = None) -> tuple[Tensor, Tensor]:
         """Latent directions by how much they change the segmentation of all slices together.

@@ -14,7 +14,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 from napari_structseg.controls import Controls
-from napari_structseg.distributions import LogitDistribution, Noise, Region, slabs
+from napari_structseg.distributions import (
+    LogitDistribution,
+    Noise,
+    Region,
+    SampledDistribution,
+    slabs,
+)
+from napari_structseg.distributions.conditioning.corrected import Corrected
 from napari_structseg.distributions.labelling import argmax_labels, combine
 
 # Stages that are written further down, for those who render.
@@ -101,10 +108,15 @@ class Renderer:
     ----------
     distribution
         p(eta | x).
+    plain
+        Of the distribution before it was conditioned: what it keeps of the visible region stays
+        what it is from one stroke to the next. None: it was not conditioned.
     """
 
-    def __init__(self, distribution: LogitDistribution) -> None:
+    def __init__(self, distribution: LogitDistribution, plain: Renderer | None = None) -> None:
         self.distribution = distribution
+        self._plain = plain
+        self._laid_out: tuple[Region, LogitDistribution] | None = None
         self._visible: _Visible | None = None
         self._noise: Noise | None = None
         self._slabs: dict[int, Tensor] = {}
@@ -190,9 +202,25 @@ class Renderer:
 
     def _look_at(self, region: Region) -> _Visible:
         if self._visible is None or self._visible.region != region:
-            compact = self.distribution.crop(region)
+            compact = self._cropped(region)
             self._visible = _Visible(region, compact, compact.mean(), {})
         return self._visible
+
+    def _cropped(self, region: Region) -> LogitDistribution:
+        if self._plain is None or not isinstance(self.distribution, Corrected):
+            return self.distribution.crop(region)
+        return self.distribution.crop_on(self._plain.laid_out(region), region)
+
+    def laid_out(self, region: Region) -> LogitDistribution:
+        """The distribution of a region that is looked at while strokes come, and stays the same."""
+        if self._laid_out is None or self._laid_out[0] != region:
+            # The old one goes first.
+            self._laid_out = None
+            compact = self.distribution.crop(region)
+            if isinstance(compact, SampledDistribution):
+                compact = compact.laid_out()
+            self._laid_out = region, compact
+        return self._laid_out[1]
 
     def _offset(self, visible: _Visible, controls: Controls) -> Tensor | None:
         noise = self._active_noise(controls)

@@ -55,6 +55,15 @@ class Conditionable(LogitDistribution, Protocol):
         ...
 
 
+@runtime_checkable
+class CutBefore(LogitDistribution, Protocol):
+    """A conditioned kind that can be made of a crop of what was conditioned."""
+
+    def crop_on(self, plain: Any, region: Region) -> LogitDistribution:  # noqa: ANN401 -- as above
+        """The conditioned distribution of a region, made of the crop of the one before."""
+        ...
+
+
 class Corrected(SampledDistribution):
     """A conditioned distribution with its local term.
 
@@ -78,9 +87,12 @@ class Corrected(SampledDistribution):
         return self._given if isinstance(self._given, LocalTerm) else self._given.everywhere()
 
     def _term_inside(self, region: Region) -> LocalTerm:
-        known = "_term" in self.__dict__ or isinstance(self._given, LocalTerm)
-        of_slice = None if known else self._given.within(region)
-        return self._term.inside(region) if of_slice is None else of_slice
+        # Where the whole is there already, a part of it costs less.
+        if isinstance(self._given, Lacking) and "_term" not in self.__dict__:
+            part = self._given.within(region)
+            if part is not None:
+                return part
+        return self._term.inside(region)
 
     @property
     def explanation(self) -> Explanation:
@@ -165,6 +177,20 @@ class Corrected(SampledDistribution):
     def crop(self, region: Region) -> Corrected:
         """The distribution of a region: that of all strokes, not of those in it."""
         return self._hand_on(Corrected(self._inner.crop(region), self._term_inside(region)))
+
+    def crop_on(self, plain: LogitDistribution, region: Region) -> Corrected:
+        """As :meth:`crop`, made of what is kept of a slice from one stroke to the next.
+
+        Parameters
+        ----------
+        plain
+            The crop of the distribution before it was conditioned, perhaps laid out.
+        region
+            What of the image that is.
+        """
+        inner = self._inner
+        cut = inner.crop_on(plain, region) if isinstance(inner, CutBefore) else inner.crop(region)
+        return self._hand_on(Corrected(cut, self._term_inside(region)))
 
     def conditioned(
         self, strokes: Strokes, settings: Conditioning | None = None

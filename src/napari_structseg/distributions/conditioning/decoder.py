@@ -134,7 +134,11 @@ class ConditionedDecoder(SampledDistribution):
 
     def crop(self, region: Region) -> ConditionedDecoder:
         """The decoder of a region, with the posterior of the whole."""
-        return self._hand_on(ConditionedDecoder(self._base.crop(region), self._posterior))
+        return self.crop_on(self._base.crop(region), region)
+
+    def crop_on(self, plain: Decoding, _region: Region) -> ConditionedDecoder:
+        """As :meth:`crop`, made of the crop of the decoder before."""
+        return self._hand_on(ConditionedDecoder(plain, self._posterior))
 
     def _centre(self) -> Tensor:
         at = self._posterior.mean.to(self.device)

@@ -12,6 +12,7 @@ from torch import Tensor
 from napari_structseg.distributions.conditioning.rank import RankPosterior
 from napari_structseg.distributions.conditioning.voxels import index_of, within
 from napari_structseg.distributions.noise import Noise
+from napari_structseg.distributions.one_thread import chunks
 from napari_structseg.distributions.region import Region, whole
 from napari_structseg.distributions.sampling import SampledDistribution
 
@@ -121,12 +122,14 @@ class ConditionedNormal(SampledDistribution):
     def mean(self, region: Region | None = None) -> Tensor:
         """Posterior mean of the logits, ``(C, *region)``, float32."""
         inside = whole(self.spatial_shape) if region is None else region
-        mean = self._base.mean(inside).clone()
-        scale = self._posterior.scale.tolist()
+        mean = self._base.mean(inside).clone(memory_format=torch.contiguous_format)
+        scale, shifts = self._posterior.scale.tolist(), self._posterior.shift.tolist()
         # Value by value: any region has exactly the numbers of the whole.
-        for shift, factor in zip(self._posterior.shift.tolist(), self._base.factor, strict=True):
-            for label, weight in enumerate(scale):
-                mean[label] += factor[label][inside].float() * (weight * shift)
+        for label, (weight, flat) in enumerate(zip(scale, mean.flatten(1), strict=True)):
+            rows = [factor[label][inside].reshape(-1) for factor in self._base.factor]
+            for part in chunks(len(flat), flat.device):
+                for shift, row in zip(shifts, rows, strict=True):
+                    flat[part] += row[part].float() * (weight * shift)
         own = self._posterior.own_mean[self._rows]
         self._add_(mean[None], own.float()[None], inside)
         return mean
@@ -147,10 +150,13 @@ class ConditionedNormal(SampledDistribution):
 
     def crop(self, region: Region) -> ConditionedNormal:
         """The posterior of a region: that of the whole, not one of the strokes in it."""
+        return self.crop_on(self._base.crop(region), region)
+
+    def crop_on(self, plain: Factored, region: Region) -> ConditionedNormal:
+        """As :meth:`crop`, made of the crop of the normal before."""
         kept, voxels = within(self._voxels, self.spatial_shape, region)
         rows = self._rows.numpy()[kept]
-        crop = ConditionedNormal(self._base.crop(region), self._posterior, voxels, rows)
-        return self._hand_on(crop)
+        return self._hand_on(ConditionedNormal(plain, self._posterior, voxels, rows))
 
     def _add_(self, values: Tensor, own: Tensor, region: Region) -> None:
         """Add to values ``(N, C, *region)`` those of the stroke voxels, ``(N, k, C)``."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_structseg.distributions.conditioning.kept_noise import KeptNoise
 from napari_structseg.distributions.conditioning.posterior import AtStrokes
 from napari_structseg.distributions.conditioning.said import Said
 from napari_structseg.distributions.conditioning.settings import Conditioning
@@ -31,6 +32,8 @@ _HALVINGS = 30
 _CONVERGED = 1e-5
 # Standard deviations within which a model is said to be able to explain a voxel.
 _PLAUSIBLE = 3.0
+# Samples of which the correction is kept.
+_KEPT_SAMPLES = 32
 
 
 def _flat(factor: Tensor) -> Tensor:
@@ -45,7 +48,8 @@ def _inner(factor: Tensor, q: Tensor) -> Tensor:
 
 def _outer(factor: Tensor, z: Tensor) -> Tensor:
     """P z, ``(n, C)``."""
-    return (z @ _flat(factor)).unflatten(0, (factor.shape[1], len(factor))).T
+    values: Tensor = (z @ _flat(factor)).unflatten(0, (factor.shape[1], len(factor))).T
+    return values
 
 
 class Woodbury:
@@ -174,7 +178,8 @@ class Gaussian:
         index = labels[None]
         mean, factor = self.mean.T, self.factor.permute(2, 1, 0)
         own = factor.gather(1, index.expand(len(factor), 1, -1))
-        reached = mean.gather(0, index) - mean + _PLAUSIBLE * (own - factor).norm(dim=0)
+        reached = mean.gather(0, index) - mean
+        reached += _PLAUSIBLE * (own - factor).square_().sum(dim=0).sqrt_()
         strongest: Tensor = reached.scatter(0, index, math.inf).amin(dim=0)
         return strongest
 
@@ -194,11 +199,14 @@ class Source:
     grid_shape
         Shape of the image whose noise it is.
     voxels
-        Index of each voxel in it, flattened, ``(n,)``.
+        Index of each voxel in it, flattened, ascending, ``(n,)``.
+    kept
+        What was drawn of it before, for other strokes.
     """
 
     grid_shape: tuple[int, ...]
     voxels: npt.NDArray[np.int64]
+    kept: KeptNoise
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +243,10 @@ class RankEvidence:
         for source in self.sources:
             stop = start + len(source.voxels)
             first, last = np.searchsorted(index, (start, stop))
-            sources.append(Source(source.grid_shape, source.voxels[index[first:last] - start]))
+            picked = source.voxels[index[first:last] - start]
+            sources.append(Source(source.grid_shape, picked, source.kept))
             start = stop
-        picked = self.normal.picked(torch.from_numpy(index))
-        return RankEvidence(picked, self.scale, tuple(sources))
+        return RankEvidence(self.normal.picked(torch.from_numpy(index)), self.scale, tuple(sources))
 
     def posterior(self, said: Said, settings: Conditioning) -> RankPosterior:
         """What is known of the factors once something is said of the voxels."""
@@ -282,6 +290,8 @@ class RankPosterior:
         self._woodbury = normal.woodbury(sites)
         wide = normal.widened(prior_scale)
         q = wide.given(sites, self._woodbury.widened(prior_scale))
+        # A volume asks for the same samples slab by slab.
+        self._corrected: dict[Noise, tuple[Tensor, Tensor]] = {}
         self.scale = evidence.scale
         self.shift = prior_scale * _inner(wide.factor, q)
         self.own_mean = normal.variance * q
@@ -322,14 +332,33 @@ class RankPosterior:
         own
             What is added to the offset of each stroke voxel besides, ``(n, C)``, float32.
         """
+        known = self._corrected.pop(noise, None)
+        if known is None:
+            while len(self._corrected) >= _KEPT_SAMPLES:
+                del self._corrected[next(iter(self._corrected))]
+            known = self._correct(noise)
+        # The least recently used comes first.
+        self._corrected[noise] = known
+        return known
+
+    def _correct(self, noise: Noise) -> tuple[Tensor, Tensor]:
         normal, evidence = self._normal, self._evidence
         n_classes, rank = normal.factor.shape[1:]
         z = noise.factors(rank).double()
         if noise.position:
             return (self._root @ z).float(), torch.zeros(normal.mean.shape)
+        draws = {"voxels": noise.voxels_at, "strokes": noise.strokes_at}
         eps, xi = (
-            torch.cat([draw(n_classes, one.grid_shape, one.voxels) for one in evidence.sources], 1)
-            for draw in (noise.voxels_at, noise.strokes_at)
+            torch.cat(
+                [
+                    one.kept.at(
+                        (noise, name, number), one.voxels, partial(draw, n_classes, one.grid_shape)
+                    )
+                    for number, one in enumerate(evidence.sources)
+                ],
+                dim=1,
+            )
+            for name, draw in draws.items()
         )
         offset = _outer(normal.factor, z) + normal.variance.sqrt() * eps.T.double()
         wrong = self._sites.root(xi.T.double()) - self._sites.curvature(offset)

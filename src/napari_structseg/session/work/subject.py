@@ -34,6 +34,8 @@ class Subject:
         What has been delivered, of any subject.
     strokes
         What was said of the image; None: nothing.
+    plain
+        Renders the distribution before that.
     """
 
     def __init__(
@@ -42,13 +44,15 @@ class Subject:
         voxel_volume_ml: float,
         prior: MarkovPrior | None,
         ledger: Ledger,
+        *,
         strokes: Strokes | None = None,
+        plain: Renderer | None = None,
     ) -> None:
         self.distribution = distribution
         self.strokes = strokes
         self._prior = prior
         self._voxel_volume_ml = voxel_volume_ml
-        self.renderer = Renderer(distribution)
+        self.renderer = Renderer(distribution, plain)
         self.plain = PlainWork(self.renderer, voxel_volume_ml, ledger)
         self.maps = MapWork(self.renderer, ledger)
         self.spread = SpreadWork(self.renderer, voxel_volume_ml, ledger)
@@ -147,7 +151,8 @@ class Subjects:
                 self._voxel_volume_ml,
                 self._prior,
                 self._ledger,
-                strokes,
+                strokes=strokes,
+                plain=self.unconditioned.renderer,
             )
         return self._conditioned
 
