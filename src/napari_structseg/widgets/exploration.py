@@ -28,7 +28,7 @@ from napari_structseg.prediction.specs import MapSpec
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.refinement import refinement_bytes
 from napari_structseg.session.engine import Engine
-from napari_structseg.session.messages import Request, Result
+from napari_structseg.session.messages import Request, Result, SliceLabels
 from napari_structseg.session.placement import view_inside
 from napari_structseg.session.resolve import Scene
 from napari_structseg.session.runner import ModelRun, RunOutcome
@@ -278,7 +278,10 @@ class Exploration:
         self._asked = request
         generation = self.engine.request(request)
         self._painter.expect(generation, request)
-        self._results.wait(_PATIENCE_SECONDS)
+        self._results.wait(
+            _PATIENCE_SECONDS,
+            lambda one: isinstance(one, SliceLabels) and one.generation >= generation,
+        )
 
     @property
     def is_unsaved(self) -> bool:

@@ -61,10 +61,18 @@ class Inbox(Generic[Item]):
         with self._arrival:
             return not self._items
 
-    def wait(self, seconds: float) -> None:
-        """Wait for an item, at most so long, and receive it; in the main thread."""
+    def wait(self, seconds: float, is_awaited: Callable[[Item], bool]) -> None:
+        """Wait for a certain item, and receive all that is there; in the main thread.
+
+        Parameters
+        ----------
+        seconds
+            How long, at most.
+        is_awaited
+            Whether an item is the one. What came before it is no reason not to wait.
+        """
         with self._arrival:
-            self._arrival.wait_for(lambda: bool(self._items), seconds)
+            self._arrival.wait_for(lambda: any(map(is_awaited, self._items)), seconds)
         self._deliver()
 
     def close(self) -> None:
