@@ -34,6 +34,7 @@ LAYERS = (
     ("data", "results"),
     ("correction",),
     ("session", "training"),
+    ("finetuning",),
     ("widgets",),
     ("bench", "cohort", "testing"),
     ("calibration", "demo"),
@@ -55,6 +56,7 @@ PURE = (
     "results",
     "correction",
     "session",
+    "finetuning",
     "cohort",
     "calibration",
 )

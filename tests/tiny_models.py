@@ -35,7 +35,9 @@ def tiny_model(path: Path, *, dimensions: int = 3, channels: int = 1, **fields) 
         torch.manual_seed(0)
         network = build_network(spec)
         with torch.no_grad():
-            network.head.mean.weight.mul_(2)
+            for name, weight in network.head.named_parameters():
+                if name.endswith("mean.weight"):
+                    weight.mul_(2)
             if network.prior is not None:
                 # Neither symmetric nor too weak to change a label.
                 for parameter in network.prior.parameters():

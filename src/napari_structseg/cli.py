@@ -13,12 +13,14 @@ from napari_structseg.commands.bench import bench
 from napari_structseg.commands.calibrate import calibrate
 from napari_structseg.commands.demo import demo
 from napari_structseg.commands.evaluate import evaluate
+from napari_structseg.commands.finetune import finetune
 from napari_structseg.commands.info import info
 from napari_structseg.commands.predict import predict
 from napari_structseg.commands.sessions import sessions
 from napari_structseg.commands.train import train
 from napari_structseg.errors import ControlsError, StructSegError
 from napari_structseg.interrupts import Terminated
+from napari_structseg.memory import is_out_of_memory
 
 EXIT_ERROR = 2
 # As shells report a program that SIGINT or SIGTERM ended.
@@ -42,6 +44,7 @@ app.command(bench)
 app.command(calibrate)
 app.command(demo)
 app.command(evaluate)
+app.command(finetune)
 app.command(info)
 app.command(predict)
 app.command(sessions)
@@ -78,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated as stop:
         return _end(f"{stop}" or "Stopped.", EXIT_TERMINATED)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return _end(f"error: {_OUT_OF_MEMORY}", EXIT_ERROR)
     except KeyboardInterrupt as interrupt:
@@ -89,12 +92,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _option_of(field: str) -> str:
     """The option that sets a control."""
     return f"--{_OPTIONS.get(field, field).replace('_', '-')}"
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Torch has a class for a GPU's memory alone; of the processor's it says so in words.
-    words = ("out of memory", "can't allocate memory", "bad_alloc", "not enough memory")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def _end(message: str, exit_code: int) -> int:

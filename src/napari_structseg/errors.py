@@ -61,5 +61,9 @@ class MemoryLimitError(StructSegError):
         super().__init__(message)
 
 
+class Diverged(StructSegError):  # noqa: N818 -- as in "training diverged"
+    """Training came to numbers that are not finite. The weights are those before these steps."""
+
+
 class Cancelled(StructSegError):  # noqa: N818 -- nothing went wrong
     """The user stopped a run. Control flow rather than a failure: nothing is wrong."""

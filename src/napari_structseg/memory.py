@@ -24,6 +24,14 @@ def available_memory() -> int | None:
     return min(limits, default=None)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory: of Python, of torch, of the C++ library."""
+    # Torch has a class for a GPU's memory alone; of the processor's it says so in words.
+    words = ("out of memory", "can't allocate memory", "bad_alloc", "not enough memory")
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(word in said for word in words)
+
+
 def _below_limit() -> int | None:
     """What this process may still map; None where nothing limits it."""
     if not _STATM.exists():

@@ -75,7 +75,7 @@ def train(
     chosen = resolve_device(device)
     check_folder(out, resume=resume)
     console = Console(highlight=False, soft_wrap=True)
-    with _bars(console) as bars:
+    with bars_of(console) as bars:
         spec, source, validator = _read_data(settings, dataset, bars)
         initial = None
         if start is not None:
@@ -103,7 +103,8 @@ def train(
     )
 
 
-def _bars(console: Console) -> Bars:
+def bars_of(console: Console) -> Bars:
+    """Bars of what is done, with a word beside each."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -147,7 +148,7 @@ def _run(trainer: Trainer, bars: Bars) -> Path:
         losses.append(progress.loss)
         said = f"loss {sum(losses) / len(losses):.4f}  {progress.seconds_per_step:.2f} s/step"
         if progress.score is not None:
-            for line in _said(progress.score):
+            for line in score_lines(progress.score):
                 bars.console.print(f"step {progress.step}: {said}  {line}")
             if progress.score.dice:
                 dice = f"  Dice {progress.score.mean_dice:.3f}"
@@ -165,7 +166,7 @@ def _run(trainer: Trainer, bars: Bars) -> Path:
         ) from interrupt
 
 
-def _said(score: ValidationScore) -> Iterator[str]:
+def score_lines(score: ValidationScore) -> Iterator[str]:
     """What a validation found, in lines."""
     sampled = bool(score.sample_dice)
     yield f"Dice{' of the mean' if sampled else ''} {_listed(score.dice, '.3f')}"

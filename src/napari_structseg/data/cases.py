@@ -22,6 +22,9 @@ from napari_structseg.models.spec import IntensitySpec
 from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
 
 _MAX_NAMED = 5
+UNREVIEWED = 255
+"""Label of voxels of which nobody has said the class: they carry no loss and no score. No class has
+it, since there are at most 255, counted from 0."""
 
 
 @dataclass(frozen=True, eq=False)

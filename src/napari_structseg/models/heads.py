@@ -54,6 +54,9 @@ class StochasticHead(nn.Module):
     bound
         Largest standard deviation of the difference between two logits of a voxel; 0: there is no
         bound, as in the paper.
+    rectified
+        Whether features are rectified first, as in the paper. Not in a head that takes over the
+        last layer of a deterministic model, whose mean is then exactly that model's.
     """
 
     def __init__(
@@ -65,12 +68,14 @@ class StochasticHead(nn.Module):
         rank: int,
         epsilon: float = 1e-5,
         bound: float = 0.0,
+        rectified: bool = True,
     ) -> None:
         super().__init__()
         convolution = _CONVOLUTION[dimensions]
         self.n_classes = n_classes
         self.epsilon = epsilon
         self.bound = bound
+        self.rectified = rectified
         self.rank = rank
         self.mean = convolution(n_features, n_classes, 1)
         self.log_diagonal = convolution(n_features, n_classes, 1)
@@ -89,7 +94,8 @@ class StochasticHead(nn.Module):
         The diagonal is computed in float32 even under autocast: ``exp`` in half precision
         overflows at 11.
         """
-        features = functional.relu(features)
+        if self.rectified:
+            features = functional.relu(features)
         log_diagonal = self.log_diagonal(features).float().clamp(max=_LARGEST_LOG_DIAGONAL)
         diagonal = torch.exp(log_diagonal)
         factor = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,7 +179,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def check_same_run(
-    state: CheckpointState, config: TrainConfig, spec: ModelSpec, folder: Path
+    state: CheckpointState,
+    config: TrainConfig,
+    spec: ModelSpec,
+    folder: Path,
+    may_differ: Collection[str] = (),
 ) -> None:
     """Refuse to continue a run with another configuration, or for other channels or classes.
 
@@ -190,6 +195,8 @@ def check_same_run(
         What is to be trained now.
     folder
         Of the run, for the message.
+    may_differ
+        Fields of the configuration that may.
 
     Raises
     ------
@@ -207,7 +214,7 @@ def check_same_run(
     changed = [
         name
         for name in TrainConfig.model_fields
-        if getattr(theirs, name) != getattr(config, name) and name != "workers"
+        if getattr(theirs, name) != getattr(config, name) and name not in {"workers", *may_differ}
     ]
     if changed == ["steps"] and config.steps > theirs.steps:
         # A run may go on for longer; its learning rate then follows the longer schedule.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from napari_structseg.errors import MemoryLimitError, StructSegError
+from napari_structseg.data.cases import UNREVIEWED
+from napari_structseg.errors import Diverged, MemoryLimitError
+from napari_structseg.memory import is_out_of_memory
 from napari_structseg.models import SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.objectives.objective import Objective
 from napari_structseg.training.schedule import learning_rate, weight_decay
+from napari_structseg.training.tuning import Tuning
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +32,8 @@ class Learner:
         The configuration.
     network
         On its device. With a frozen model, only its prior learns.
+    tuning
+        What fine-tuning asks for; None: all of the network learns.
 
     Attributes
     ----------
@@ -37,14 +43,16 @@ class Learner:
         Adam, with its state.
     """
 
-    def __init__(self, config: TrainConfig, network: SegmentationNetwork) -> None:
+    def __init__(
+        self, config: TrainConfig, network: SegmentationNetwork, tuning: Tuning | None = None
+    ) -> None:
         self._config = config
         self._network = network
-        prior = network.prior if config.model_frozen else None
-        self._learning: nn.Module = network if prior is None else prior
+        self._tuning = tuning
+        self._learning = self._chosen()
         self.objective = Objective(config)
         self.optimiser = torch.optim.Adam(
-            self._learning.parameters(),
+            self._learning,
             lr=config.optimiser.learning_rate,
             weight_decay=weight_decay(config),
         )
@@ -68,8 +76,8 @@ class Learner:
         Raises
         ------
         MemoryLimitError
-            If the GPU runs out of memory.
-        StructSegError
+            If the memory of the device runs out; the step was not taken.
+        Diverged
             If training diverged.
         """
         rate = learning_rate(self._config, step)
@@ -78,23 +86,47 @@ class Learner:
         if self.objective.geco is not None:
             self.objective.geco.learning_rate = rate
         # A frozen model keeps the running means of batch normalisation, too.
-        self._network.train(not self._config.model_frozen)
+        self._network.train(self._tuning is None and not self._config.model_frozen)
         self.optimiser.zero_grad(set_to_none=True)
+        total = 0.0
         try:
-            # Per voxel, so that one clipping norm suits every patch size.
-            loss = self.objective(self._network, images, labels, step)
-            loss = loss / labels[0].numel()
-            torch.autograd.backward(loss)
-        except torch.OutOfMemoryError as error:
+            for part in self._parts(images, labels):
+                loss = self._loss(*part, step) * (len(part[0]) / len(images))
+                torch.autograd.backward(loss)
+                total += float(loss.detach())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.optimiser.zero_grad(set_to_none=True)
+            device = "GPU" if images.device.type == "cuda" else "computer"
             raise MemoryLimitError(
-                f"The GPU ran out of memory at step {step}. Lower batch, patch or "
+                f"The {device} ran out of memory at step {step}. Lower batch, patch or "
                 "loss.samples in the configuration, or set mixed_precision = true."
             ) from error
-        norm = torch.nn.utils.clip_grad_norm_(
-            self._learning.parameters(), self._config.optimiser.gradient_clip
-        )
+        norm = torch.nn.utils.clip_grad_norm_(self._learning, self._config.optimiser.gradient_clip)
         self._take_step(step, finite=bool(torch.isfinite(norm)))
-        return float(loss.detach())
+        if self._tuning is not None:
+            self._tuning.hold(self._network, rate / self._config.optimiser.learning_rate)
+        return total
+
+    def _chosen(self) -> list[nn.Parameter]:
+        """What learns."""
+        if self._tuning is not None:
+            return self._tuning.prepare(self._network)
+        prior = self._network.prior if self._config.model_frozen else None
+        return list((self._network if prior is None else prior).parameters())
+
+    def _parts(self, images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """What goes through the network together: a whole batch, or patch by patch."""
+        size = len(images) if self._tuning is None else 1
+        return zip(images.split(size), labels.split(size), strict=True)
+
+    def _loss(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
+        loss = self.objective(self._network, images, labels, step)
+        # Per voxel, so that one clipping norm suits every patch size.
+        if self._tuning is None:
+            return loss / labels[0].numel()
+        return loss / max(1, int((labels != UNREVIEWED).sum()))
 
     def _take_step(self, step: int, *, finite: bool) -> None:
         if finite:
@@ -103,9 +135,10 @@ class Learner:
             return
         self._n_skipped += 1
         logger.warning("step %d skipped: its gradient is not finite", step)
-        if self._n_skipped == _MAX_SKIPPED:
-            raise StructSegError(
-                f"Training diverged: the last {_MAX_SKIPPED} gradients were not finite. Train in "
+        most = _MAX_SKIPPED if self._tuning is None else self._tuning.max_skipped
+        if self._n_skipped == most:
+            raise Diverged(
+                f"Training diverged: the last {most} gradients were not finite. Train in "
                 "a new folder with a lower optimiser.learning_rate, or with "
                 "loss.zero_is_background = true where large parts of the images hold no data."
             )

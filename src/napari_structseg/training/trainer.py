@@ -36,6 +36,7 @@ from napari_structseg.training.learner import Learner
 from napari_structseg.training.log import TrainingLog
 from napari_structseg.training.schedule import learning_rate
 from napari_structseg.training.start import adopt, check_prior, require_start
+from napari_structseg.training.tuning import Tuning
 from napari_structseg.training.validation import Validator
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,10 @@ class Trainer:
         Continue from the checkpoint in ``folder``. On the CPU the continued run equals an
         uninterrupted one with as many threads bit for bit: all randomness derives from
         (seed, step).
+    tuning
+        What fine-tuning asks for: what of the network learns, and what holds it; the MRF of
+        ``spec`` may then be none of the configuration, and stays what it is. None: all of the
+        network learns.
 
     Raises
     ------
@@ -118,6 +123,7 @@ class Trainer:
         validate: Validator | None = None,
         initial: SegmentationNetwork | None = None,
         resume: bool = False,
+        tuning: Tuning | None = None,
     ) -> None:
         self.config = config
         self.spec = spec
@@ -125,8 +131,10 @@ class Trainer:
         self.device = torch.device(device)
         self._source = source
         self._validate = validate
+        self._tuning = tuning
         check_patch(config)
-        check_prior(config, spec)
+        if tuning is None or config.prior is not None:
+            check_prior(config, spec)
         require_start(config, given=initial is not None or resume)
         check_step(config, spec, self.device)
         # The caller's own random numbers are left as they are.
@@ -136,7 +144,7 @@ class Trainer:
         if initial is not None:
             adopt(network, initial)
         self.network = network.to(self.device)
-        self._learner = Learner(config, self.network)
+        self._learner = Learner(config, self.network, tuning)
         self._saved_step: int | None = None
         self._state = CheckpointState(
             step=0,
@@ -211,7 +219,7 @@ class Trainer:
             TrainingLog(self.folder, self.step) as log,
             closing(self._steps()) as steps,
         ):
-            for progress in steps:
+            for progress in self._saved_when_cancelled(steps):
                 try:
                     log.write(
                         progress.step,
@@ -235,6 +243,14 @@ class Trainer:
         save_checkpoint(self.folder / CHECKPOINT_NAME, self._state, self.network, self.optimiser)
         save_weights(self.folder / WEIGHTS_NAME, self.network, self._trained_spec())
         self._saved_step = self.step
+
+    def _saved_when_cancelled(self, steps: Generator[Progress]) -> Generator[Progress]:
+        """The same steps; a validation, which comes between two of them, may be cancelled."""
+        try:
+            yield from steps
+        except Cancelled:
+            self.save()
+            raise
 
     def _steps(self) -> Generator[Progress]:
         config = self.config
@@ -291,7 +307,8 @@ class Trainer:
 
     def _resume(self) -> None:
         checkpoint = read_checkpoint(self.folder / CHECKPOINT_NAME)
-        check_same_run(checkpoint.state, self.config, self.spec, self.folder)
+        may_differ = frozenset() if self._tuning is None else self._tuning.may_differ
+        check_same_run(checkpoint.state, self.config, self.spec, self.folder, may_differ)
         restore(checkpoint, self.network, self.optimiser)
         self._saved_step = checkpoint.state.step
         self._state = checkpoint.state.model_copy(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from napari_structseg.controls import MEAN, Controls
-from napari_structseg.data.cases import ReadCase
+from napari_structseg.data.cases import UNREVIEWED, ReadCase
 from napari_structseg.evaluation.dice import Overlap, mean_dice, overlap
 from napari_structseg.evaluation.energy import energy_distance
 from napari_structseg.evaluation.overlaps import pairwise_overlap
@@ -66,7 +66,12 @@ Validator = Callable[[SegmentationNetwork, int], Validation]
 """Scores a network in evaluation mode, with so many samples; 0: the mean alone."""
 
 
-def open_labeller(network: SegmentationNetwork, spec: ModelSpec, image: Image) -> Labeller:
+def open_labeller(
+    network: SegmentationNetwork,
+    spec: ModelSpec,
+    image: Image,
+    cancelled: Callable[[], bool] | None = None,
+) -> Labeller:
     """Run a network on an image as prediction does.
 
     Parameters
@@ -77,6 +82,8 @@ def open_labeller(network: SegmentationNetwork, spec: ModelSpec, image: Image) -
         Its specification.
     image
         On its own grid.
+    cancelled
+        Asked now and then whether to stop; it may wait.
 
     Returns
     -------
@@ -88,11 +95,13 @@ def open_labeller(network: SegmentationNetwork, spec: ModelSpec, image: Image) -
     ------
     InputError, MemoryLimitError
         If the model cannot take the image.
+    Cancelled
+        When ``cancelled`` said so.
     """
     iterations = 0 if spec.prior is None else spec.prior.iterations
     shown: Refinement | Renderer
     with torch.inference_mode():
-        distribution = Predictor(network, spec).predict(image)
+        distribution = Predictor(network, spec).predict(image, cancelled=cancelled)
         prior = prior_for(network, image) if iterations else None
         shown = Renderer(distribution) if prior is None else Refinement(distribution, prior)
 
@@ -104,9 +113,16 @@ def open_labeller(network: SegmentationNetwork, spec: ModelSpec, image: Image) -
 
 
 def validate_on_cases(
-    cases: Iterable[ReadCase], spec: ModelSpec, *, pooled: bool = False
+    cases: Iterable[ReadCase],
+    spec: ModelSpec,
+    *,
+    pooled: bool = False,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Validator:
     """Scores of each class but the background, over cases and their raters.
+
+    Voxels with the label ``UNREVIEWED`` do not count; for the energy distance, those that any rater
+    of the case has not reviewed.
 
     Parameters
     ----------
@@ -116,6 +132,8 @@ def validate_on_cases(
         Of the network.
     pooled
         Dice of the voxels of all cases together, for patches; otherwise the mean over cases.
+    cancelled
+        As for :func:`open_labeller`.
     """
 
     def validate(network: SegmentationNetwork, n_samples: int) -> Validation:
@@ -123,7 +141,7 @@ def validate_on_cases(
         of_mean, of_samples = [], []
         distances, runaway = [], []
         for seed, case in enumerate(cases):
-            labels = open_labeller(network, spec, case.image)
+            labels = open_labeller(network, spec, case.image, cancelled)
             mean = labels(Controls(seed=seed))
             of_mean += _overlaps(mean, case, spec)
             if not n_drawn:
@@ -132,7 +150,10 @@ def validate_on_cases(
             for sample in samples:
                 of_samples += _overlaps(sample, case, spec)
                 runaway.append(_runaway(sample, mean, spec.n_classes))
-            distances.append(_energy_distance(samples, case.raters, spec.n_classes))
+            counted = (case.raters != UNREVIEWED).all(axis=0)
+            distances.append(
+                _energy_distance(samples[:, counted], case.raters[:, counted], spec.n_classes)
+            )
         dice = _named(_dice(of_mean, pooled=pooled), spec)
         if not distances:
             return Validation(dice)
@@ -172,7 +193,11 @@ def validate_on_patches(patches: Sequence[tuple[Array, LabelArray]], spec: Model
 
 
 def _overlaps(labels: LabelArray, case: ReadCase, spec: ModelSpec) -> list[Overlap]:
-    return [overlap(labels, rater, spec.n_classes) for rater in case.raters]
+    counted = [rater != UNREVIEWED for rater in case.raters]
+    return [
+        overlap(labels[where], rater[where], spec.n_classes)
+        for where, rater in zip(counted, case.raters, strict=True)
+    ]
 
 
 def _dice(counts: Sequence[Overlap], *, pooled: bool) -> npt.NDArray[np.float64]:

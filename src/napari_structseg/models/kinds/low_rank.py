@@ -40,6 +40,11 @@ class LowRankSpec(HeadSpec):
         description="Largest standard deviation of the difference between two logits of a voxel; "
         "0: no bound.",
     )
+    rectified: bool = Field(
+        True,
+        description="Rectify the features first; false in a head that fine-tuning has put on a "
+        "deterministic model, so that its mean is that of the model.",
+    )
 
     @field_validator("bound")
     @classmethod
@@ -78,5 +83,6 @@ class LowRankSpec(HeadSpec):
             rank=self.factor_rank,
             epsilon=self.epsilon,
             bound=self.bound,
+            rectified=self.rectified,
         )
         return SegmentationNetwork(backbone, head, prior)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_structseg.data.cases import PreparedCase
+from napari_structseg.data.cases import UNREVIEWED, PreparedCase
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.input.augmentation import (
     beside_marked,
@@ -27,8 +28,9 @@ class ImagePatches:
 
     Each patch is of a random case and a random rater of it. With the probability
     ``config.foreground`` it is centred on a random voxel that this rater did not call background,
-    where there is one; otherwise it lies anywhere. Patches reach beyond the image only where the
-    image is smaller; there the image is 0 and the label background.
+    where there is one; otherwise it lies anywhere, or, where only a part of the case was reviewed,
+    about a random voxel of that part. Patches reach beyond the image only where the image is
+    smaller; there the image is 0 and the label background, or unreviewed.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ class ImagePatches:
         self.foreground = config.foreground
         self.augmentation = config.augmentation
         self.rater = config.rater
-        self._voxels: dict[tuple[int, int], npt.NDArray[np.integer]] = {}
+        self._voxels: dict[tuple[int, int], _Voxels] = {}
 
     def patch(self, rng: np.random.Generator) -> tuple[Array, Labels]:
         """Draw one patch.
@@ -70,12 +72,13 @@ class ImagePatches:
         if empty is not None:
             return self._turned(*empty, rng)
         if (index, rater) not in self._voxels:
-            self._voxels[index, rater] = _foreground(case.labels[rater])
-        start = self._start(case.labels[rater].shape, self._voxels[index, rater], rng)
+            self._voxels[index, rater] = _Voxels.of(case.labels[rater])
+        voxels = self._voxels[index, rater]
+        start = self._start(case.labels[rater].shape, voxels, rng)
         if moves_voxels(self.augmentation):
-            image, labels = self._interpolated(case, rater, start, rng)
+            image, labels = self._interpolated(case, rater, start, voxels.beyond, rng)
         else:
-            image, labels = self._cut_out(case, rater, start)
+            image, labels = self._cut_out(case, rater, start, voxels.beyond)
         return self._turned(image, labels, rng)
 
     def _turned(
@@ -91,12 +94,15 @@ class ImagePatches:
         return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
     def _start(
-        self, shape: tuple[int, ...], voxels: npt.NDArray[np.integer], rng: np.random.Generator
+        self, shape: tuple[int, ...], voxels: _Voxels, rng: np.random.Generator
     ) -> npt.NDArray[np.int64]:
         """Index of the patch's first voxel; negative where the image is smaller than the patch."""
         room = np.array(shape) - self.size
-        if rng.random() < self.foreground and len(voxels):
-            centre = np.array(np.unravel_index(voxels[rng.integers(len(voxels))], shape))
+        chosen = voxels.reviewed
+        if rng.random() < self.foreground and len(voxels.foreground):
+            chosen = voxels.foreground
+        if chosen is not None:
+            centre = np.array(np.unravel_index(chosen[rng.integers(len(chosen))], shape))
             wanted = centre - np.array(self.size) // 2
         else:
             wanted = rng.integers(0, np.maximum(room, 0) + 1)
@@ -124,10 +130,10 @@ class ImagePatches:
         return image[(slice(None), *cut)], np.zeros(self.size, np.uint8)
 
     def _cut_out(
-        self, case: PreparedCase, rater: int, start: npt.NDArray[np.int64]
+        self, case: PreparedCase, rater: int, start: npt.NDArray[np.int64], beyond_label: int
     ) -> tuple[Array, Labels]:
         image = np.zeros((len(case.image), *self.size), np.float32)
-        labels = np.zeros(self.size, np.uint8)
+        labels = np.full(self.size, beyond_label, np.uint8)
         stop = start + self.size
         source = tuple(
             slice(max(int(a), 0), min(int(b), n))
@@ -146,6 +152,7 @@ class ImagePatches:
         case: PreparedCase,
         rater: int,
         start: npt.NDArray[np.int64],
+        beyond_label: int,
         rng: np.random.Generator,
     ) -> tuple[Array, Labels]:
         centre = start + (np.array(self.size) - 1) / 2
@@ -159,11 +166,40 @@ class ImagePatches:
                 for channel in case.image
             ]
         )
-        labels: Labels = ndimage.map_coordinates(case.labels[rater], points, order=0, mode=beyond)
+        labels: Labels = ndimage.map_coordinates(
+            case.labels[rater], points, order=0, mode=beyond, cval=beyond_label
+        )
         return image, labels
 
 
-def _foreground(labels: Labels) -> npt.NDArray[np.integer]:
-    """Flat indices of voxels that are not background."""
-    voxels = np.flatnonzero(labels)
-    return voxels.astype(np.uint32) if labels.size <= np.iinfo(np.uint32).max else voxels
+@dataclass(frozen=True, slots=True)
+class _Voxels:
+    """Flat indices of voxels that patches are centred on.
+
+    Attributes
+    ----------
+    foreground
+        Those that are not background.
+    reviewed
+        Those of which the class was said; None: all of them.
+    """
+
+    foreground: npt.NDArray[np.integer]
+    reviewed: npt.NDArray[np.integer] | None
+
+    @property
+    def beyond(self) -> int:
+        """The label of what lies beyond the edge of the image."""
+        return 0 if self.reviewed is None else UNREVIEWED
+
+    @classmethod
+    def of(cls, labels: Labels) -> _Voxels:
+        unreviewed = labels == UNREVIEWED
+        if not unreviewed.any():
+            return cls(_indices(labels), None)
+        return cls(_indices((labels != 0) & ~unreviewed), _indices(~unreviewed))
+
+
+def _indices(mask: npt.NDArray[np.uint8] | npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
+    voxels = np.flatnonzero(mask)
+    return voxels.astype(np.uint32) if mask.size <= np.iinfo(np.uint32).max else voxels

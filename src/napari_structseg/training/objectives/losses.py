@@ -179,6 +179,7 @@ def prior_cross_entropy(
     n_iterations: int,
     *,
     mask: Tensor | None = None,
+    reviewed: Tensor | None = None,
     speckle: float = 0.0,
 ) -> Tensor:
     r"""Cross-entropy of the responsibilities after mean field, on the scale of the other losses.
@@ -202,6 +203,9 @@ def prior_cross_entropy(
     mask
         Region of interest ``(B, *spatial)``, boolean: voxels outside it do not count, and to
         their neighbours they are background with certainty.
+    reviewed
+        Voxels of which the target is known, ``(B, *spatial)``, boolean; None: all. The others do
+        not count and pass no gradient on; to their neighbours they are what the model says.
     speckle
         What a voxel costs that stands alone, in nats, see
         :func:`~napari_structseg.training.objectives.speckle.expected_speckle`.
@@ -222,6 +226,9 @@ def prior_cross_entropy(
     with torch.autocast(mean.device.type, enabled=False):
         if mask is not None:
             mean = background_outside(mean, mask)
+        if reviewed is not None and not reviewed.all():
+            target = target.masked_fill(~reviewed, 0)
+            mean = torch.where(reviewed[:, None], mean, mean.detach())
         unary = torch.log_softmax(mean, dim=1)
         # The last update in logarithms: where R underflows, log R and its gradient do not.
         before = refine(prior, unary, n_iterations - 1) if n_iterations > 1 else uniform(unary)
@@ -229,10 +236,12 @@ def prior_cross_entropy(
     voxelwise = functional.nll_loss(log_responsibilities, target.long(), reduction="none")
     if mask is not None:
         voxelwise = voxelwise.masked_fill(~mask, 0)
+    if reviewed is not None:
+        voxelwise = voxelwise.masked_fill(~reviewed, 0)
     loss = voxelwise.flatten(1).sum(dim=1).mean()
     if not speckle:
         return loss
-    return loss + speckle * expected_speckle(log_responsibilities.exp())
+    return loss + speckle * expected_speckle(log_responsibilities.exp(), reviewed)
 
 
 def background_outside(logits: Tensor, mask: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_structseg.data.cases import UNREVIEWED
 from napari_structseg.models import LogitParameters, SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.objectives.geco import Geco
@@ -68,7 +69,8 @@ class Objective:
         network
             The network.
         images, labels
-            ``(B, C, *spatial)`` and ``(B, *spatial)``, on the network's device.
+            ``(B, C, *spatial)`` and ``(B, *spatial)``, on the network's device. Voxels with the
+            label ``UNREVIEWED`` carry no loss: the gradient of their logits is exactly zero.
         step
             Which step, from 0.
 
@@ -79,7 +81,11 @@ class Objective:
         """
         config = self.config
         mask = (images != 0).any(dim=1) if config.loss.zero_is_background else None
+        reviewed = labels != UNREVIEWED
         if config.prior is None or network.prior is None:
+            if not reviewed.all():
+                labels = self._completed(network, images, labels, reviewed)
+                mask = reviewed if mask is None else mask & reviewed
             return self._of_kind(network, images, labels, mask, step)
         with torch.set_grad_enabled(not config.model_frozen), self.half(images):
             parameters = network(images)
@@ -94,11 +100,28 @@ class Objective:
             labels,
             n_iterations,
             mask=mask,
+            reviewed=reviewed,
             speckle=config.prior.speckle,
         )
         if config.model_frozen or not config.head.is_stochastic:
             return loss
-        return loss + self.likelihood(parameters, labels, mask, step)
+        counted = reviewed if mask is None else mask & reviewed
+        labels = labels.masked_fill(~reviewed, 0)
+        return loss + self.likelihood(parameters, labels, counted, step)
+
+    def _completed(
+        self, network: SegmentationNetwork, images: Tensor, labels: Tensor, reviewed: Tensor
+    ) -> Tensor:
+        """Labels with a class everywhere; which one, is of no account to the losses.
+
+        To a posterior net it is: it sees the whole segmentation. There the network's own labels
+        take the place of what nobody has said.
+        """
+        if self.config.head.loss != "evidence":
+            return labels.masked_fill(~reviewed, 0)
+        with torch.no_grad(), self.half(images):
+            own = network(images).mean.argmax(dim=1)
+        return torch.where(reviewed, labels, own.to(labels.dtype))
 
     def _of_kind(
         self,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def expected_speckle(responsibilities: Tensor) -> Tensor:
+def expected_speckle(responsibilities: Tensor, counted: Tensor | None = None) -> Tensor:
     r"""Expected number of voxels none of whose face neighbours has their class.
 
     .. math:: \sum_i \sum_k R_{ik} \prod_{j \in N(i)} (1 - R_{jk})
@@ -18,6 +18,8 @@ def expected_speckle(responsibilities: Tensor) -> Tensor:
     ----------
     responsibilities
         ``(B, K, *spatial)``, each voxel's adding up to one.
+    counted
+        Voxels that count, ``(B, *spatial)``, boolean; None: all.
 
     Returns
     -------
@@ -31,4 +33,6 @@ def expected_speckle(responsibilities: Tensor) -> Tensor:
         size = other.shape[axis]
         alone = alone * torch.cat([edge, other.narrow(axis, 0, size - 1)], dim=axis)
         alone = alone * torch.cat([other.narrow(axis, 1, size - 1), edge], dim=axis)
+    if counted is not None:
+        alone = alone.masked_fill(~counted[:, None], 0)
     return alone.sum() / len(responsibilities)
