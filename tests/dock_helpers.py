@@ -133,6 +133,18 @@ class CorrectDock(Dock):
         """The user's own labels."""
         return self.book.correction.result.labels
 
+    @contextmanager
+    def held_actions(self) -> Iterator[None]:
+        """Corrections that are asked for inside are not done before the end."""
+        may_go_on = threading.Event()
+        self.correct.correcting._actions.do(
+            lambda: may_go_on.wait(TIMEOUT_MS / 1000), lambda _error: None
+        )
+        try:
+            yield
+        finally:
+            may_go_on.set()
+
     def drag(self, layer, *places: tuple[int, ...]) -> None:
         """Paint as a drag of the mouse over places of a layer does."""
         with layer.block_history():

@@ -198,3 +198,18 @@ def test_a_deleted_layer_comes_back_with_the_next_accept(correcting) -> None:
     correcting.correct.result.all_button.click()
     correcting.settle()
     assert np.array_equal(layer_of(correcting), dense(correcting))
+
+
+def test_paint_on_the_result_outlasts_an_undo_that_is_still_computed(correcting) -> None:
+    correcting.correct.result.all_button.click()
+    correcting.settle()
+    layer = correcting.viewer.layers["Result"]
+    layer.selected_label = 2
+    with correcting.held_actions():
+        correcting.correct.history.undo_button.click()
+        correcting.drag(layer, (6, 10, 10), (6, 11, 10))
+    correcting.settle()
+    assert np.array_equal(layer.data, correcting.result)
+    assert layer.data[6, 10, 10] == 2
+    assert np.count_nonzero(layer.data) == np.count_nonzero(correcting.result)
+    assert set(np.unique(layer.data)) == {0, 2}

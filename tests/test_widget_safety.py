@@ -50,13 +50,13 @@ def test_every_action_is_kept_and_closing_says_so(correcting, sessions_folder) -
 def test_work_that_was_left_is_offered_and_restored(left, exploring) -> None:
     made = CorrectDock(exploring)
     made.settle()
-    banner = made.correct.recovery
-    assert not banner.isHidden()
-    assert "never saved" in banner.note.text()
+    panel = made.correct.recovery
+    assert not panel.isHidden()
+    (row,) = panel.rows
     assert not made.result.any()
-    banner.restore_button.click()
+    row.recover_button.click()
     made.settle()
-    assert banner.isHidden()
+    assert panel.isHidden()
     assert np.array_equal(made.result, left)
     assert np.array_equal(made.viewer.layers["Result"].data, left)
     assert made.correct.result.lock_buttons[2].isChecked()
@@ -68,16 +68,6 @@ def test_work_that_was_left_is_offered_and_restored(left, exploring) -> None:
     made.correct.history.undo_button.click()
     made.settle()
     assert np.array_equal(made.result, left)
-    made.correct.shut_down()
-
-
-def test_work_that_was_left_can_be_discarded(left, exploring, sessions_folder) -> None:
-    made = CorrectDock(exploring)
-    made.settle()
-    made.correct.recovery.discard_button.click()
-    made.settle()
-    assert made.correct.recovery.isHidden()
-    assert find_sessions(sessions_folder) == []
     made.correct.shut_down()
 
 

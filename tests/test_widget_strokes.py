@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
+import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
 import napari_structseg as ss
 from dock_helpers import brain, correcting, dock, exploring  # noqa: F401 -- fixtures
 from napari_structseg.distributions import Strokes
+from napari_structseg.errors import InputError
 
 
 def said(made) -> np.ndarray:
@@ -209,3 +213,93 @@ def test_strokes_change_what_the_model_says_and_undo_brings_it_back(correcting) 
     correcting.widget.redo()
     correcting.settle()
     assert np.all(correcting.labels[said] == label)
+
+
+def test_strokes_painted_while_an_undo_is_computed_are_not_lost(correcting) -> None:
+    correcting.correct.strokes.class_buttons[1].click()
+    layer = correcting.viewer.layers["Strokes"]
+    correcting.drag(layer, (4, 8, 8))
+    correcting.drag(layer, (8, 8, 8))
+    correcting.settle()
+    history = correcting.book.correction
+    with correcting.held_actions():
+        correcting.correct.history.undo_button.click()
+        correcting.correct.strokes.class_buttons[2].click()
+        correcting.drag(layer, (6, 14, 10))
+        brush = layer.block_history()
+        # Of this one the mouse is released after the undo is done.
+        brush.__enter__()
+        layer.paint((2, 14, 10), 3)
+        wanted = layer.data.copy()
+        wanted[8] = 0
+    correcting.settle()
+    assert wanted[6].any()
+    assert wanted[2].any()
+    assert np.array_equal(layer.data, wanted)
+    assert np.array_equal(said(correcting), wanted)
+    assert not history.strokes.to_array()[2].any()
+    brush.__exit__(None, None, None)
+    correcting.settle()
+    assert np.array_equal(history.strokes.to_array(), wanted)
+    for left in (2, 6):
+        correcting.correct.history.undo_button.click()
+        correcting.settle()
+        wanted[left] = 0
+        assert np.array_equal(layer.data, wanted)
+        assert np.array_equal(said(correcting), wanted)
+
+
+def test_undo_of_sliders_and_strokes_keeps_its_order_however_fast(correcting) -> None:
+    explorer = ss.explorer(correcting.viewer)
+    explorer.controls.sample = 2
+    correcting.settle()
+    explorer.say("CSF", (4, 8, 8))
+    correcting.settle()
+    with correcting.held_actions():
+        for _ in range(2):
+            correcting.widget.undo()
+        assert explorer.controls.sample == 2
+    correcting.settle()
+    assert correcting.strokes is None
+    assert explorer.controls.sample == 0
+    with correcting.held_actions():
+        for _ in range(2):
+            correcting.widget.redo()
+        correcting.widget.undo()
+    correcting.settle()
+    assert explorer.controls.sample == 2
+    assert correcting.strokes is None
+
+
+def test_a_script_says_and_takes_back_what_the_hand_would(correcting) -> None:
+    explorer = ss.explorer(correcting.viewer)
+    assert not len(explorer.strokes)
+    explorer.say("White matter", [(4, 8, 8), (4, 8, 9)])
+    mask = np.zeros(correcting.book.strokes.shape, bool)
+    mask[7, 3:5, 6] = True
+    explorer.say(1, mask)
+    explorer.controls.sample = 3
+    explorer.wait()
+    labels = explorer.labels()
+    assert labels[4, 8, 8] == labels[4, 8, 9] == 3
+    assert np.all(labels[mask] == 1)
+    assert np.array_equal(correcting.viewer.layers["Strokes"].data, explorer.strokes.to_array())
+    assert correcting.correct.history.undo_button.text() == "Undo: stroke: CSF"
+    assert explorer.undo()
+    assert (explorer.controls.sample, len(explorer.strokes)) == (0, 4)
+    assert explorer.undo()
+    assert len(explorer.strokes) == 2
+    assert explorer.undo()
+    assert not len(explorer.strokes)
+    assert not explorer.undo()
+    assert [explorer.redo() for _ in range(4)] == [True, True, True, False]
+    assert (explorer.controls.sample, len(explorer.strokes)) == (3, 4)
+    for label, voxels, words in (
+        ("bone", (4, 8, 8), "CSF"),
+        (9, (4, 8, 8), "CSF"),
+        (1, (4, 8), "(12, 20, 16)"),
+        (1, (4, 8, 99), "outside"),
+        (1, np.zeros((2, 2, 2), bool), "mask"),
+    ):
+        with pytest.raises(InputError, match=re.escape(words)):
+            explorer.say(label, voxels)

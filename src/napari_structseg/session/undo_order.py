@@ -34,8 +34,9 @@ class UndoOrder:
 
     def __init__(self, history: History, correction: Correction) -> None:
         self._history, self._correction = history, correction
-        self._done: list[History | Correction] = []
-        self._undone: list[History | Correction] = []
+        # A session that goes on has a history.
+        self._done: list[History | Correction] = [correction] * len(correction.past.done)
+        self._undone: list[History | Correction] = [correction] * len(correction.past.undone)
         self._on_moved = partial(self._note, history)
         history.moved.connect(self._on_moved)
         correction.recorded.connect(self._on_recorded)

@@ -28,6 +28,8 @@ from napari_structseg.widgets.viewer.sources import image_layer_of, source_layer
 
 _NOT_SEGMENTED = "This slice was not marked: nothing is segmented here"
 _LOOKS = frozenset({"display.hidden_classes", "display.class_opacity"})
+# Of the display, what belongs to a model and not to the window.
+_SEEN = ("show", "changes", "stop_when_converged", "hidden_classes", "class_opacity", "latent_axes")
 _ASKED_BY = ("controls.", "display.", "correction.")
 
 
@@ -73,6 +75,8 @@ class Controller:
         self._carried = CarriedOver(state)
         self._is_adopting = False
         self._was_outside = False
+        # Of an image, and a model that still has to run on it: what was chosen of it before.
+        self._expected: tuple[ImageLayer, str, ExplorerState] | None = None
         # Told first, before any panel: what was typed for another model or image is forgotten.
         state.source.events.model.connect(self._forget_window)
         state.source.events.image.connect(self._forget_window)
@@ -175,11 +179,16 @@ class Controller:
                 # It is shown again as it was left.
                 self.state.controls.take(exploration.left_with)
                 exploration.left_with = None
+            self._take_expected(exploration)
         self._is_adopting = False
         self._show_looks()
         exploration.start(self._receive, self.failed.emit, self.rested.emit)
         self.adopted.emit(exploration, is_continued)
         self.look(restore=True)
+
+    def expect(self, layer: ImageLayer, model: str, before: ExplorerState) -> None:
+        """When a model has run on an image, choose what was chosen of it before."""
+        self._expected = layer, model, before
 
     def show_nothing(self) -> None:
         """Empty the panels."""
@@ -229,6 +238,14 @@ class Controller:
             self._show_looks()
         if any(name.startswith(_ASKED_BY) for name in touched):
             self.look(restore=True)
+
+    def _take_expected(self, exploration: Exploration) -> None:
+        run, expected = exploration.run, self._expected
+        if expected is None or run is None or expected[:2] != (exploration.layer, run.model):
+            return
+        self._expected, (_, _, before) = None, expected
+        self.state.controls.take(before.controls.frozen())
+        self.state.display.update({name: getattr(before.display, name) for name in _SEEN})
 
     def _show_looks(self) -> None:
         """Draw each class as much as the state says."""

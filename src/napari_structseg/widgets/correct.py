@@ -13,13 +13,13 @@ from napari_structseg.distributions import region_shape
 from napari_structseg.widgets.binding import bind, follow, let_go
 from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.dock_sharing import share_room
-from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.panels.banner import ErrorBanner
 from napari_structseg.widgets.panels.disputed_panel import DisputedPanel
 from napari_structseg.widgets.panels.here_panel import HerePanel
 from napari_structseg.widgets.panels.history_row import HistoryRow
 from napari_structseg.widgets.panels.larger_panel import LargerPanel
-from napari_structseg.widgets.panels.recovery_banner import RecoveryBanner
+from napari_structseg.widgets.panels.recovery_panel import RecoveryPanel
+from napari_structseg.widgets.panels.rerun_row import RerunRow
 from napari_structseg.widgets.panels.result_panel import ResultPanel
 from napari_structseg.widgets.panels.strokes_panel import StrokesPanel
 from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
@@ -34,6 +34,8 @@ _MARGIN = 8
 _SPACING = 6
 _SIZE = QSize(360, 560)
 _NAMES = ("strokes", "result", "disputed", "here", "larger")
+# Strokes and the result are there also where no model has run.
+_WITHOUT_MODEL = ("strokes", "result")
 _NOTHING_SHOWN = (
     "Open an image and run a model in Explore segmentations; what is wrong is put right here."
 )
@@ -61,7 +63,9 @@ class CorrectWidget(SessionDock):
         self.here = HerePanel(correcting, self.state)
         self.larger = LargerPanel(self.state)
         self.history = HistoryRow(correcting)
-        self.recovery = RecoveryBanner(correcting)
+        self.recovery = RecoveryPanel(correcting.recovery)
+        self.rerun = RerunRow(self.state.source)
+        self.rerun.run_button.clicked.connect(self._run)
         self.banner = ErrorBanner()
         self.hint = Caption()
         self.welcome = Note(_NOTHING_SHOWN)
@@ -81,7 +85,8 @@ class CorrectWidget(SessionDock):
         delete_closed_windows_at_exit()
         controller = self._session.controller
         for signal, hear in (
-            (controller.adopted, self._on_adopted),
+            (correcting.opened, self._on_opened),
+            (self._session.runs.changed, self._show_rerun),
             (controller.failed, self._show_error),
             (controller.said, self._say),
             (controller.received, self.larger.receive),
@@ -91,7 +96,7 @@ class CorrectWidget(SessionDock):
         self._viewer.layers.selection.events.active.connect(self._on_active)
         # A bound method would be disconnected before the signal comes.
         self.destroyed.connect(lambda: self.shut_down(leaves_layers=False))
-        self._on_adopted(controller.current, is_continued=False)
+        self._on_opened(is_continued=False)
 
     def is_busy(self) -> bool:
         """Whether anything is still to be computed, painted or saved."""
@@ -154,7 +159,7 @@ class CorrectWidget(SessionDock):
         inside.setSpacing(_SPACING)
         self.keys_section = Section("Keyboard", ShortcutList(KEYS))
         self.keys_section.set_open(False)
-        for widget in (self.welcome, self.recovery, *self.sections, self.keys_section):
+        for widget in (self.recovery, self.welcome, self.rerun, *self.sections, self.keys_section):
             inside.addWidget(widget)
         inside.addStretch(1)
         self.scroll_area = KeylessScrollArea()
@@ -172,23 +177,32 @@ class CorrectWidget(SessionDock):
         layout.addWidget(Hairline())
         layout.addLayout(foot)
 
-    def _on_adopted(self, exploration: Exploration | None, is_continued: bool) -> None:
-        is_shown = exploration is not None
-        self.welcome.setVisible(not is_shown)
-        for section in self.sections:
-            section.setVisible(is_shown)
-        self.history.setVisible(is_shown)
-        if exploration is None or is_continued:
+    def _on_opened(self, is_continued: bool) -> None:
+        book, shown = self.correcting.book, self.correcting.exploration
+        self.welcome.setVisible(book is None)
+        self.history.setVisible(book is not None)
+        for name, section in zip(_NAMES, self.sections, strict=True):
+            is_of_model = name not in _WITHOUT_MODEL
+            section.setVisible(book is not None if not is_of_model else shown is not None)
+        self._show_rerun()
+        if book is None or is_continued:
             return
-        sizes = region_shape(exploration.image.spatial_shape, exploration.region)
-        measure = measure_of(exploration.image, sizes, self.state.source.spacing)
-        self.strokes.set_classes(exploration.spec.classes)
-        self.result.set_classes(
-            exploration.spec.classes, measure, exploration.image.voxel_volume_ml
-        )
-        self.disputed.set_classes(exploration.spec.classes, measure)
-        self.here.set_classes(exploration.spec.classes, measure)
-        self.larger.set_classes(exploration.spec.classes, measure)
+        sizes, classes = book.image.spatial_shape, book.classes
+        if shown is not None:
+            sizes, classes = region_shape(sizes, shown.region), shown.spec.classes
+        measure = measure_of(book.image, sizes, self.state.source.spacing)
+        self.strokes.set_classes(classes)
+        self.result.set_classes(classes, measure, book.image.voxel_volume_ml)
+        for panel in (self.disputed, self.here, self.larger):
+            panel.set_classes(classes, measure)
+
+    def _show_rerun(self, _state: object = None) -> None:
+        is_alone = self.correcting.book is not None and self.correcting.exploration is None
+        self.rerun.setVisible(is_alone and self._session.runs.job is None)
+
+    def _run(self) -> None:
+        self.banner.dismiss()
+        self._session.runs.start()
 
     def _on_active(self, _event: object = None) -> None:
         shown, active = self.correcting.exploration, self._viewer.layers.selection.active

@@ -19,10 +19,12 @@ from napari_structseg.session.messages import (
 )
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind
+from napari_structseg.widgets.correcting.recovery import Recovery
 from napari_structseg.widgets.panels.banner import ErrorBanner
 from napari_structseg.widgets.panels.hypotheses_panel import HypothesesPanel
 from napari_structseg.widgets.panels.latent_panel import LatentPanel
 from napari_structseg.widgets.panels.neighbours_panel import NeighboursPanel
+from napari_structseg.widgets.panels.recovery_panel import RecoveryPanel
 from napari_structseg.widgets.panels.sample_strip import SampleStrip
 from napari_structseg.widgets.panels.show_panel import ShowPanel
 from napari_structseg.widgets.panels.source_panel import SourcePanel
@@ -59,13 +61,20 @@ class DockLayout(SessionDock):
         Whose image layers are offered.
     state
         What was chosen in it; the panels are views of it.
+    recovery
+        Knows what crashed sessions have left.
     """
 
     def __init__(
-        self, viewer: ViewerModel, state: ExplorerState, parent: QWidget | None = None
+        self,
+        viewer: ViewerModel,
+        state: ExplorerState,
+        recovery: Recovery,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.state = state
+        self.recovery = RecoveryPanel(recovery)
         self.source = SourcePanel(viewer, state)
         self.banner = ErrorBanner()
         self.domain_banner = ErrorBanner(is_warning=True)
@@ -185,6 +194,7 @@ class DockLayout(SessionDock):
         layout.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
         layout.setSpacing(_SPACING)
         for widget in (
+            self.recovery,
             self.source,
             self.welcome,
             *self.sections,

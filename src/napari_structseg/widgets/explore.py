@@ -50,7 +50,8 @@ class ExploreWidget(DockLayout):
     def __init__(self, napari_viewer: ViewerModel, parent: QWidget | None = None) -> None:
         # First of all the session, which is told of changes before the panels are.
         self._session = join(napari_viewer, self)
-        super().__init__(napari_viewer, state_of(napari_viewer), parent)
+        recovery = self._session.correcting.recovery
+        super().__init__(napari_viewer, state_of(napari_viewer), recovery, parent)
         self._viewer = napari_viewer
         self._controller = self._session.controller
         self._thumbnails: Thumbnails | None = None
@@ -110,11 +111,11 @@ class ExploreWidget(DockLayout):
 
     def undo(self) -> None:
         """Take back the last action, of sliders or by hand."""
-        self.status.say(self._session.undo())
+        self._session.undoing.step("undo")
 
     def redo(self) -> None:
         """Take back the last undo."""
-        self.status.say(self._session.redo())
+        self._session.undoing.step("redo")
 
     def save(self) -> None:
         """Ask where to save what is chosen, and save it there."""

@@ -14,13 +14,16 @@ import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 
-from napari_structseg.distributions import DomainCheck, LogitDistribution
+from napari_structseg.distributions import DomainCheck, LogitDistribution, Strokes
 from napari_structseg.errors import ConfigError, InputError, StructSegError
 from napari_structseg.image import Image
 from napari_structseg.models import ClassSpec
 from napari_structseg.prediction.intensity_windows import Range
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.session.state import ControlsState, ExplorerState
+from napari_structseg.widgets.correcting.book import Book
+from napari_structseg.widgets.correcting.by_script import label_of, strokes_at
+from napari_structseg.widgets.correcting.undoing import Step
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.explore import ExploreWidget
 from napari_structseg.widgets.sessions import Session, session_of, state_of
@@ -30,6 +33,10 @@ from napari_structseg.widgets.viewer.marking import mark_place
 from napari_structseg.widgets.viewer.sources import image_layer_of, source_layers
 from napari_structseg.widgets.viewer.specs import spec_of
 
+_NOTHING_COMPUTED = (
+    "Nothing was computed for the chosen image yet. Run a model with run(), or show a distribution "
+    "with show_distribution()."
+)
 # As in napari's menu, which then shows and hides this dock instead of opening another.
 DOCK_NAME = "Explore segmentations (StructSeg)"
 
@@ -282,22 +289,70 @@ class Explorer:
         controller = session.controller
         show_distribution(controller, distribution, layer, classes, name, replace=replace)
 
+    @property
+    def strokes(self) -> Strokes:
+        """What was said of the image that is chosen, by hand or with :meth:`say`.
+
+        Raises
+        ------
+        InputError
+            If nothing was computed for it yet.
+        """
+        return self._book.strokes
+
+    def say(self, label: int | str, voxels: npt.ArrayLike) -> None:
+        """Say which class some voxels have, as a stroke of the brush does.
+
+        The distribution is conditioned; see :meth:`wait`. It is one action, which :meth:`undo`
+        takes back.
+
+        Parameters
+        ----------
+        label
+            The class: its number, or its name.
+        voxels
+            One index in the layer's data, ``(ndim,)``, several, ``(n, ndim)``, or a mask
+            ``(*spatial)``.
+
+        Raises
+        ------
+        InputError
+            If nothing was computed for the chosen image yet, there is no such class, or a voxel
+            lies outside the image.
+        """
+        book = self._book
+        strokes = strokes_at(book.strokes.shape, voxels, label_of(book.classes, label))
+        self._open().correcting.strokes.say(strokes)
+
     def undo(self) -> bool:
-        """Bring back the controls before the last action; False if there was none."""
-        return self._open().history.undo()
+        """Take back the last action, of sliders or by hand; False if there was none.
+
+        What was done by hand is taken back when this returns; see :meth:`wait` for the picture.
+        """
+        return self._step("undo")
 
     def redo(self) -> bool:
-        """Take back the last undo; False if there is none."""
-        return self._open().history.redo()
+        """Do again what was undone last; False if there is nothing."""
+        return self._step("redo")
+
+    def _step(self, step: Step) -> bool:
+        undoing = self._open().undoing
+        undoing.step(step)
+        pump_until(lambda: not undoing.is_busy())
+        return undoing.has_done
+
+    @property
+    def _book(self) -> Book:
+        book = self._open().correcting.book
+        if book is None:
+            raise InputError(_NOTHING_COMPUTED)
+        return book
 
     @property
     def _shown(self) -> Exploration:
         shown = self._open().controller.current
         if shown is None:
-            raise InputError(
-                "Nothing was computed for the chosen image yet. Run a model with run(), or show "
-                "a distribution with show_distribution()."
-            )
+            raise InputError(_NOTHING_COMPUTED)
         return shown
 
     def _open(self) -> Session:

@@ -9,9 +9,9 @@ from qtpy.QtWidgets import QWidget
 
 from napari_structseg.session.history import History
 from napari_structseg.session.state import ExplorerState
-from napari_structseg.session.undo_order import SLIDERS
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.correcting.correcting import Correcting
+from napari_structseg.widgets.correcting.undoing import Undoing
 from napari_structseg.widgets.keeping import in_words
 from napari_structseg.widgets.measuring import Measuring
 from napari_structseg.widgets.runs import Runs
@@ -38,6 +38,7 @@ class Session:
         self.controller.adopted.connect(self._on_adopted)
         self.saving = Saving(self.controller)
         self.correcting = Correcting(self.controller, self.history)
+        self.undoing = Undoing(self.history, self.correcting, self.controller.said.emit)
         self.measuring = Measuring(self.controller, self.correcting)
         self.docks: list[QWidget] = []
 
@@ -47,27 +48,10 @@ class Session:
             return True
         if self.controller.keeping.is_busy() or self.correcting.is_busy():
             return True
-        if self.measuring.is_busy():
+        if self.measuring.is_busy() or self.undoing.is_busy():
             return True
         current = self.controller.current
         return current is not None and current.is_busy()
-
-    def undo(self) -> str:
-        """Take back what was done last, with sliders or by hand; what there is to say."""
-        order = self.correcting.order
-        if order is not None and order.undo_name not in (None, SLIDERS):
-            # It is said once it is done, in its own thread.
-            self.correcting.result.undo()
-            return ""
-        return "Undone" if self.history.undo() else "Nothing to undo"
-
-    def redo(self) -> str:
-        """Do again what was undone last; what there is to say."""
-        order = self.correcting.order
-        if order is not None and order.redo_name not in (None, SLIDERS):
-            self.correcting.result.redo()
-            return ""
-        return "Redone" if self.history.redo() else "Nothing to redo"
 
     def unsaved(self) -> list[str]:
         """What would be lost with the viewer, in words."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
+from napari.layers import Layer
 
 from napari_structseg.correction.actions import Correction
+from napari_structseg.correction.said import Said
 from napari_structseg.distributions import Strokes
+from napari_structseg.image import Image
 from napari_structseg.models import ClassSpec
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.parts.colors import display_name
-from napari_structseg.widgets.viewer.painted import Labels
+from napari_structseg.widgets.viewer.layer_making import LayerMaking
+from napari_structseg.widgets.viewer.painted import Labels, Values, Voxels
 
 
 @dataclass(eq=False, slots=True)
@@ -23,12 +28,18 @@ class Book:
     ----------
     image_layer
         Which image.
+    image
+        What the layer shows.
     classes
         What labels mean.
     correction
         The result, the strokes, and their history.
     strokes
         As they are in the layer now, also while the brush still moves.
+    told
+        As they were when an action on them was last told of.
+    strokes_ahead, paint_ahead
+        Actions on the strokes, and paint on the result, that are seen but not done yet.
     strokes_layer, result_layer, region_layer
         None: not made yet, or deleted.
     hidden
@@ -36,28 +47,47 @@ class Book:
     """
 
     image_layer: ImageLayer
+    image: Image
     classes: tuple[ClassSpec, ...]
     correction: Correction
     strokes: Strokes
+    told: Strokes
+    strokes_ahead: deque[Said] = field(default_factory=deque)
+    paint_ahead: deque[tuple[Voxels, Values]] = field(default_factory=deque)
     strokes_layer: Labels | None = None
     result_layer: Labels | None = None
     region_layer: Labels | None = None
     hidden: tuple[Labels, ...] = ()
 
     @classmethod
-    def of(cls, exploration: Exploration) -> Book:
+    def of(cls, image_layer: ImageLayer, image: Image, classes: tuple[ClassSpec, ...]) -> Book:
         """An empty one."""
-        shape, classes = exploration.image.spatial_shape, exploration.spec.classes
-        return cls(exploration.layer, classes, Correction(shape, len(classes)), Strokes.none(shape))
+        shape = image.spatial_shape
+        correction = Correction(shape, len(classes))
+        none = Strokes.none(shape)
+        return cls(image_layer, image, classes, correction, none, none)
 
     def is_for(self, exploration: Exploration) -> bool:
         """Whether it belongs to what is shown: labels mean the same there."""
-        names = [one.name for one in exploration.spec.classes]
-        return (
-            self.image_layer is exploration.layer
-            and self.strokes.shape == exploration.image.spatial_shape
-            and [one.name for one in self.classes] == names
-        )
+        is_as_large = self.strokes.shape == exploration.image.spatial_shape
+        return is_as_large and self.is_of(exploration.layer, exploration.spec.classes)
+
+    def is_of(self, image_layer: ImageLayer, classes: tuple[ClassSpec, ...]) -> bool:
+        """Whether it belongs to an image, and to classes of these names."""
+        names = [one.name for one in classes]
+        return self.image_layer is image_layer and [one.name for one in self.classes] == names
+
+    def like(self, exploration: Exploration | None) -> Layer:
+        """A layer that lies as those of the book have to, and is saved on the grid of the image.
+
+        Parameters
+        ----------
+        exploration
+            What is shown of the image; None: no model was run on it.
+        """
+        if exploration is not None:
+            return exploration.layers.segmentation
+        return LayerMaking(self.image_layer, self.image.geometry).segmentation()
 
     @property
     def layers(self) -> tuple[Labels, ...]:
@@ -86,3 +116,8 @@ class Book:
         for name in ("strokes_layer", "result_layer", "region_layer"):
             if getattr(self, name) is not None and getattr(self, name) not in viewer.layers:
                 setattr(self, name, None)
+
+
+def layers_below(book: Book, exploration: Exploration | None) -> tuple[Layer, ...]:
+    """The image, and what a model has made of it: layers of the book go above these."""
+    return (book.image_layer, *(() if exploration is None else exploration.layers.all))

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from napari.layers import Image as ImageLayer
+from psygnal import Signal
+
+from napari_structseg.correction.folders import look_at
 from napari_structseg.distributions import Strokes
+from napari_structseg.image import Image
 from napari_structseg.session.history import History
 from napari_structseg.session.undo_order import UndoOrder
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.correcting.book import Book
 from napari_structseg.widgets.correcting.places import Places
+from napari_structseg.widgets.correcting.recovery import Recovery
 from napari_structseg.widgets.correcting.regions import Regions
 from napari_structseg.widgets.correcting.resulting import Resulting
 from napari_structseg.widgets.correcting.safety import Safety
 from napari_structseg.widgets.correcting.stroking import Stroking
+from napari_structseg.widgets.correcting.taking_up import take_up
 from napari_structseg.widgets.exploration import Exploration
+from napari_structseg.widgets.parts.colors import display_name
 from napari_structseg.widgets.threads.serial import Serial
 
 
 class Correcting:
     """What is said and kept by hand, shared by all docks of a viewer.
+
+    ``opened(is_continued)`` is emitted when another book is worked on, or something else is shown
+    of its image; continued: what was shown has grown.
 
     Parameters
     ----------
@@ -28,6 +41,8 @@ class Correcting:
     history
         Of the sliders, which are undone in one order with corrections.
     """
+
+    opened = Signal(bool)
 
     def __init__(self, controller: Controller, history: History) -> None:
         self._controller = controller
@@ -42,19 +57,22 @@ class Correcting:
         self.strokes = Stroking(
             controller.viewer, controller.state.correction, say, self.result.undo, self.result.redo
         )
-        self.regions = Regions(controller.viewer)
+        self.regions = Regions(controller.viewer, say)
         self.places = Places(controller.viewer, controller.state, say, fail)
+        self.recovery = Recovery(controller.viewer, fail)
+        self.recovery.wanted.connect(self._on_wanted)
         controller.received.connect(self.places.receive)
         self.strokes.committed.connect(self.result.record_strokes)
         self.result.took_back.connect(self._on_took_back)
         controller.adopted.connect(self._on_adopted)
+        controller.state.settled.connect(self._on_settled)
         controller.viewer.layers.events.removed.connect(self._on_removed)
         if controller.current is not None:
             self._on_adopted(controller.current, is_continued=False)
 
     @property
     def book(self) -> Book | None:
-        """What belongs to the image that is shown; None: nothing is shown."""
+        """What belongs to the image that is worked on; None: nothing is shown of any."""
         return self.result.book
 
     @property
@@ -69,8 +87,15 @@ class Correcting:
 
     def is_busy(self) -> bool:
         """Whether anything that was painted or asked for is not done yet."""
-        parts = (self.result, self.places, self._actions)
+        parts = (self.result, self.places, self.recovery, self._actions)
         return self.strokes.is_reading or any(part.is_busy() for part in parts)
+
+    def after_all(self, call: Callable[[], object]) -> None:
+        """Call something in the main thread when all that was asked for before is done."""
+        if self._actions.is_busy():
+            self._actions.do(lambda: None, lambda _error: call())
+        else:
+            call()
 
     def unsaved(self) -> list[str]:
         """Corrections that are in no file, in words."""
@@ -83,11 +108,14 @@ class Correcting:
     def close(self) -> None:
         """Let go of the viewer; its layers stay."""
         self._controller.adopted.disconnect(self._on_adopted)
+        self._controller.state.settled.disconnect(self._on_settled)
         self._controller.received.disconnect(self.places.receive)
         self._controller.viewer.layers.events.removed.disconnect(self._on_removed)
         self.strokes.close()
+        self.regions.close()
         self.places.close()
         self.result.close()
+        self.recovery.close()
         self.safety.close()
         self._actions.close()
         for book in self._books:
@@ -100,44 +128,85 @@ class Correcting:
 
     def _on_adopted(self, exploration: Exploration | None, is_continued: bool) -> None:
         if exploration is not None and is_continued:
-            self._open(self.book, exploration)
-            return
-        book = None if exploration is None else self._book_of(exploration)
-        if book is not None and exploration is not None:
+            self._open(self.book, exploration, is_continued=True)
+        elif exploration is None:
+            self._open(self._book_on(self._controller.image_layer), None)
+        else:
+            book = self._book_of(exploration)
             self.safety.open(book, exploration)
-        if book is not self.book:
-            if self.book is not None:
-                self.book.hide()
+            self._open(book, exploration)
+
+    def _on_settled(self, touched: frozenset[str]) -> None:
+        """Another image was chosen; where nothing is shown of it, its book is there."""
+        if "source.image" in touched and self.exploration is None:
+            book = self._book_on(self._controller.image_layer)
+            if book is not self.book:
+                self._open(book, None)
+
+    def _open(
+        self, book: Book | None, exploration: Exploration | None, *, is_continued: bool = False
+    ) -> None:
+        before = self.book
+        if book is not before:
+            if before is not None:
+                before.hide()
             if book is not None:
                 book.bring_back()
-        self._open(book, exploration)
-
-    def _open(self, book: Book | None, exploration: Exploration | None) -> None:
-        is_same = book is self.book
+                # The one that was worked on last comes last.
+                self._books.sort(key=lambda one: one is book)
         for part in (self.result, self.regions, self.strokes):
             part.open(book, exploration)
-        self.places.open(exploration, is_same=is_same)
+        self.places.open(exploration, is_same=book is before)
+        self.opened.emit(is_continued)
+
+    def _book_on(self, layer: ImageLayer | None) -> Book | None:
+        """The book of an image that was worked on last."""
+        mine = [one for one in self._books if one.image_layer is layer]
+        return mine[-1] if mine else None
 
     def _book_of(self, exploration: Exploration) -> Book:
         for book in self._books:
             if book.is_for(exploration):
+                book.image = exploration.image
                 return book
-        book = Book.of(exploration)
+        book = Book.of(exploration.layer, exploration.image, exploration.spec.classes)
+        self._add(book)
         self.result.listen_to(book)
-        self._orders[book] = UndoOrder(self._history, book.correction)
-        self._books.append(book)
+        self.recovery.look()
         return book
 
-    def _on_restored(self, book: Book) -> None:
-        self._orders.pop(book).close()
+    def _add(self, book: Book) -> None:
         self._orders[book] = UndoOrder(self._history, book.correction)
+        if book not in self._books:
+            self._books.append(book)
+
+    def _on_wanted(self, folder: Path, layer: ImageLayer, image: Image) -> None:
+        """Go on with a session, whose image is there."""
+        header = look_at(folder).header
+        if header is None:
+            return
+        known = (one for one in self._books if one.is_of(layer, header.classes))
+        book = next(known, None) or Book.of(layer, image, header.classes)
+        self.safety.restore(book, folder)
+
+    def _on_restored(self, book: Book, state: str | None, folder: Path) -> None:
+        self.recovery.take_off(folder)
+        if book in self._orders:
+            self._orders.pop(book).close()
+        self._add(book)
+        self._controller.state.source.image = book.image_layer.name
+        shown = self.exploration
+        is_shown = shown is not None and book.is_for(shown)
+        take_up(self._controller, book.image_layer, state, is_shown=is_shown)
+        if shown is None and book is not self.book:
+            self._open(book, None)
+        elif not is_shown:
+            names = ", ".join(display_name(one) for one in book.classes)
+            self._controller.said.emit(f"Recovered: it is seen with a model of {names}")
         self.result.take_over(book)
 
     def _on_took_back(self, book: Book, strokes: Strokes) -> None:
-        if book is self.book:
-            self.strokes.show(strokes)
-        else:
-            book.strokes = strokes
+        self.strokes.take_back(book, strokes)
 
     def _on_removed(self, event: Any) -> None:  # noqa: ANN401 -- napari's events are untyped
         for book in self._books:

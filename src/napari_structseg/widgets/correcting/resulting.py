@@ -13,11 +13,12 @@ from psygnal import Signal
 
 from napari_structseg.correction.actions import Correction
 from napari_structseg.correction.entries import Changed, Event
-from napari_structseg.distributions import Strokes, whole
+from napari_structseg.correction.said import Said
+from napari_structseg.distributions import whole
 from napari_structseg.errors import Cancelled
 from napari_structseg.session.messages import Request
 from napari_structseg.session.work.whole import WholeLabels
-from napari_structseg.widgets.correcting.book import Book
+from napari_structseg.widgets.correcting.book import Book, layers_below
 from napari_structseg.widgets.correcting.safety import Safety
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.keeping import in_words
@@ -136,9 +137,14 @@ class Resulting:
         name = f"{'lock' if is_locked else 'unlock'} a region"
         self._do(lambda correction: correction.lock_region(region, name=name, is_locked=is_locked))
 
-    def record_strokes(self, book: Book, strokes: Strokes, name: str) -> None:
-        """Make strokes, which are shown already, an entry of the history."""
-        self._do(lambda correction: correction.set_strokes(strokes, name=name), book)
+    def record_strokes(self, book: Book, said: Said, name: str) -> None:
+        """Make what is said, and shown already, an entry of the history."""
+        book.strokes_ahead.append(said)
+        self._do(
+            lambda correction: correction.set_strokes(said.on(correction.strokes), name=name),
+            book,
+            done=book.strokes_ahead.popleft,
+        )
 
     def undo(self) -> None:
         """Take back the last action."""
@@ -151,13 +157,14 @@ class Resulting:
     def show_layer(self) -> None:
         """Have a layer of the result, also where it was deleted."""
         book, shown = self.book, self._exploration
-        if book is None or shown is None or book.result_layer is not None:
+        if book is None or book.result_layer is not None:
             return
-        layer = make_result_layer(shown.layers, book.classes, book.correction.result.labels)
+        labels = book.correction.result.labels
+        layer = make_result_layer(book.like(shown), book.classes, labels)
         layer.painted = partial(self._on_painted, book)
         layer.undone, layer.redone = self.undo, self.redo
         book.result_layer = layer
-        add_above(self._viewer, layer, (book.image_layer, *shown.layers.all))
+        add_above(self._viewer, layer, layers_below(book, shown))
         self.changed.emit()
 
     def close(self) -> None:
@@ -222,8 +229,15 @@ class Resulting:
         if entry is None:
             self._actions.tell(partial(self._say, _NOTHING_NEW))
 
-    def _do(self, action: _Action, book: Book | None = None, *, is_shown: bool = False) -> None:
-        """Do something in the thread."""
+    def _do(
+        self,
+        action: _Action,
+        book: Book | None = None,
+        *,
+        is_shown: bool = False,
+        done: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Do something in the thread; then call `done` in the main thread."""
         on = self.book if book is None else book
         if on is None:
             return
@@ -233,9 +247,10 @@ class Resulting:
             self._is_shown = is_shown
             action(on.correction)
 
-        self._actions.do(act, self._on_done)
+        self._actions.do(act, partial(self._on_done, done))
 
-    def _on_done(self, error: Exception | None) -> None:
+    def _on_done(self, done: Callable[[], object], error: Exception | None) -> None:
+        done()
         if error is not None:
             self._fail(error)
         self.changed.emit()
@@ -250,16 +265,18 @@ class Resulting:
             return
         what = book.class_name(label) if label else "background"
         name = f"paint {what}"
+        # Something else may have been written there while the brush moved.
+        _put(book, voxels, values)
+        book.paint_ahead.append((voxels, values))
         self._do(
-            lambda correction: correction.paint(voxels, values, name=name), book, is_shown=True
+            lambda correction: correction.paint(voxels, values, name=name),
+            book,
+            is_shown=True,
+            done=book.paint_ahead.popleft,
         )
 
     def _take_off(self, book: Book, voxels: Voxels) -> None:
-        layer, labels = book.result_layer, book.correction.result.labels
-        if layer is not None:
-            along = np.unravel_index(voxels, labels.shape)
-            layer.data[along] = labels[along]
-            layer.refresh(extent=False, highlight=False)
+        _put(book, voxels, book.correction.result.labels.reshape(-1)[voxels].astype(np.int64))
 
     def _on_changed_there(self, book: Book, changed: Changed) -> None:
         """Called in the thread."""
@@ -276,6 +293,9 @@ class Resulting:
             elif book.result_layer is not None:
                 labels = book.correction.result.labels[changed.labels]
                 book.result_layer.write(changed.labels, labels)
+                # What the user has painted since it was asked for stands.
+                for voxels, values in book.paint_ahead:
+                    _put(book, voxels, values)
         self.changed.emit()
 
     def take_over(self, book: Book) -> None:
@@ -297,3 +317,14 @@ class Resulting:
         self._say(f"{'Undone' if event.kind == 'undo' else 'Redone'}: {event.entry.name}")
         if event.entry.strokes is not None:
             self.took_back.emit(book, book.correction.strokes)
+
+
+def _put(book: Book, voxels: Voxels, values: Values) -> None:
+    """Have voxels of the layer show some labels."""
+    layer = book.result_layer
+    if layer is None:
+        return
+    along = np.unravel_index(voxels, layer.data.shape)
+    if np.any(layer.data[along] != values):
+        layer.data[along] = values
+        layer.refresh(extent=False, highlight=False)

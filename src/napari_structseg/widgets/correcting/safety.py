@@ -14,7 +14,6 @@ from pydantic import JsonValue
 
 from napari_structseg.correction.autosave import Autosave
 from napari_structseg.correction.export import save_result
-from napari_structseg.correction.folders import Found, find_sessions, remove, sessions_root
 from napari_structseg.correction.identity import ImageIdentity, identify
 from napari_structseg.correction.journal import Work
 from napari_structseg.errors import InputError
@@ -29,8 +28,9 @@ logger = logging.getLogger(__name__)
 class Safety:
     """Keeps corrections on disk, in the thread in which they are made.
 
-    Signals are emitted in the main thread: ``changed()`` when something can be recovered or was
-    saved; ``restored(book)`` when a book has the work of a session.
+    Signals are emitted in the main thread: ``changed()`` when something was saved;
+    ``restored(book, state, folder)`` when a book has the work of a session, with the state that was
+    noted beside it (JSON, or None).
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Safety:
     """
 
     changed = Signal()
-    restored = Signal(object)
+    restored = Signal(object, object, object)
 
     def __init__(
         self,
@@ -56,15 +56,10 @@ class Safety:
         self._origins: dict[Book, _Origin] = {}
         self._identities: dict[Book, ImageIdentity] = {}
         self._kept: dict[Book, Autosave] = {}
-        # What a crash has left of an image.
-        self.found: dict[Book, Found] = {}
 
     def open(self, book: Book, exploration: Exploration) -> None:
-        """Look for what was left of an image, the first time it is worked on."""
-        is_new = book not in self._origins
-        self._origins[book] = _Origin(exploration)
-        if is_new:
-            self._actions.do(partial(self._look, book), self._on_done)
+        """Work on an image, and on what a model has made of it."""
+        self._origins[book] = _Origin(book, exploration)
 
     def prepare(self, book: Book) -> None:
         """Have every action from now on kept; in the thread, before the first of them."""
@@ -77,7 +72,8 @@ class Safety:
         """Keep the state beside the action that was just done."""
         autosave = self._kept.get(book)
         if autosave is not None:
-            recipe = json.dumps(self._origins[book].source())
+            source = self._origins[book].source()
+            recipe = None if source is None else json.dumps(source)
             autosave.note(state=self._state.model_dump_json(), recipe=recipe)
 
     def is_unsaved(self, book: Book) -> bool:
@@ -85,19 +81,10 @@ class Safety:
         autosave = self._kept.get(book)
         return autosave is not None and autosave.is_unsaved
 
-    def restore(self, book: Book) -> None:
+    def restore(self, book: Book, folder: Path) -> None:
         """Go on with what a crash has left."""
-        found = self.found.pop(book, None)
-        if found is not None:
-            self._actions.do(partial(self._reopen, book, found.folder), self._on_done)
-        self.changed.emit()
-
-    def discard(self, book: Book) -> None:
-        """Remove what a crash has left: the user does not want it."""
-        found = self.found.pop(book, None)
-        if found is not None:
-            self._actions.do(partial(remove, found.folder), self._on_done)
-        self.changed.emit()
+        self._origins.setdefault(book, _Origin(book))
+        self._actions.do(partial(self._reopen, book, folder), self._on_done)
 
     def save(self, book: Book, path: str) -> None:
         """Write the result as files, after all that was done before."""
@@ -107,16 +94,6 @@ class Safety:
     def close(self) -> None:
         """Write what is left, after all that was asked for, and end."""
         self._actions.do(self._close, lambda _error: None)
-
-    def _look(self, book: Book) -> None:
-        identity = self._identity(book)
-        for found in find_sessions(sessions_root(), identity):
-            header = found.header
-            is_ours = header is not None and len(header.classes) == len(book.classes)
-            names = [] if header is None else [one.name for one in header.classes]
-            if found.is_recoverable and is_ours and names == [one.name for one in book.classes]:
-                self._actions.tell(partial(self._on_found, book, found))
-                return
 
     def _identity(self, book: Book) -> ImageIdentity:
         """In the thread."""
@@ -128,12 +105,12 @@ class Safety:
     def _reopen(self, book: Book, folder: Path) -> None:
         if book.correction.past.steps:
             raise InputError(
-                "The work of before can be restored before anything is corrected. Undo is not "
-                "enough: close the image, open it again, and restore then."
+                "The work of before can be recovered before anything else is corrected. Undo is "
+                "not enough: close the image, open it again, and recover then."
             )
         autosave, work = Autosave.reopen(folder)
         self._keep(book, autosave)
-        self._actions.tell(partial(self._on_reopened, book, work))
+        self._actions.tell(partial(self._on_reopened, book, work, folder))
 
     def _keep(self, book: Book, autosave: Autosave) -> None:
         self._kept[book] = autosave
@@ -161,17 +138,10 @@ class Safety:
         for autosave in self._kept.values():
             autosave.close()
 
-    def _on_found(self, book: Book, found: Found) -> None:
-        self.found[book] = found
-        self.changed.emit()
-
-    def _on_reopened(self, book: Book, work: Work) -> None:
+    def _on_reopened(self, book: Book, work: Work, folder: Path) -> None:
         book.correction = work.correction
-        self.restored.emit(book)
-        if work.state is not None:
-            # The image is open already, maybe by another name: what was chosen of it comes back.
-            other = ExplorerState.model_validate_json(work.state)
-            self._state.controls.take(other.controls.frozen())
+        self._origins[book].remember(work.recipe)
+        self.restored.emit(book, work.state, folder)
         self.changed.emit()
 
     def _on_done(self, error: Exception | None) -> None:
@@ -185,15 +155,20 @@ class _Origin:
     It does not hold what was computed: an older result can be let go of where memory is short.
     """
 
-    def __init__(self, shown: Exploration) -> None:
-        self.image = shown.image
-        self.file = shown.layer.source.path
-        self._shown = weakref.ref(shown)
-        self._last = _source(shown)
+    def __init__(self, book: Book, shown: Exploration | None = None) -> None:
+        self.image = book.image
+        self.file = book.image_layer.source.path
+        self._shown = None if shown is None else weakref.ref(shown)
+        self._last: dict[str, JsonValue] | None = None if shown is None else _source(shown)
 
-    def source(self) -> dict[str, JsonValue]:
-        """What made it, with the controls as they are, or as they were last."""
-        shown = self._shown()
+    def remember(self, recipe: str | None) -> None:
+        """Take what was noted in a session, where nothing was computed since."""
+        if self._last is None and recipe is not None:
+            self._last = json.loads(recipe)
+
+    def source(self) -> dict[str, JsonValue] | None:
+        """What made it, with the controls as they are, or as they were last; None: nobody knows."""
+        shown = None if self._shown is None else self._shown()
         if shown is not None:
             self._last = _source(shown)
         return self._last

@@ -10,9 +10,10 @@ from napari.components import ViewerModel
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_structseg.correction.said import Said
 from napari_structseg.distributions import Region, Strokes
 from napari_structseg.session.state import CorrectionState
-from napari_structseg.widgets.correcting.book import Book
+from napari_structseg.widgets.correcting.book import Book, layers_below
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.viewer.own_layers import add_above, make_strokes_layer
 from napari_structseg.widgets.viewer.painted import Labels, Values, Voxels, around_all
@@ -29,7 +30,7 @@ class Stroking:
     again, everything else of the strokes stays as it is.
 
     ``changed()`` is emitted when the strokes, the layer or its tool are others; ``committed(book,
-    strokes, name)`` once for every action of the user.
+    said, name)`` once for every action of the user, with what it says (:class:`Said`).
 
     Parameters
     ----------
@@ -101,8 +102,32 @@ class Stroking:
         """Say nothing of any voxel."""
         book = self.book
         if book is not None and len(book.strokes):
+            self._read()
             self.show(Strokes.none(book.strokes.shape))
-            self.committed.emit(book, book.strokes, "clear strokes")
+            self._commit(book, "clear strokes")
+
+    def say(self, strokes: Strokes) -> None:
+        """Say the class of more voxels, as a stroke of the brush does."""
+        book = self.book
+        if book is not None and len(strokes):
+            self._read()
+            self.show(book.strokes.merged(strokes))
+            labels = np.unique(strokes.labels)
+            what = book.class_name(int(labels[0])) if len(labels) == 1 else "several classes"
+            self._commit(book, f"stroke: {what}")
+
+    def take_back(self, book: Book, strokes: Strokes) -> None:
+        """Show what the history says, and what was painted since it was asked."""
+        if book is self.book:
+            self._read()
+        painted = Said.between(book.told, book.strokes)
+        for said in book.strokes_ahead:
+            strokes = said.on(strokes)
+        book.told = strokes
+        if book is self.book:
+            self.show(painted.on(strokes))
+        else:
+            book.strokes = painted.on(strokes)
 
     def show(self, strokes: Strokes) -> None:
         """Make layer and state say something else."""
@@ -127,14 +152,14 @@ class Stroking:
 
     def _layer(self) -> Labels | None:
         """The layer of the strokes; it is made where there is none."""
-        book, exploration = self.book, self._exploration
-        if book is None or exploration is None:
+        book = self.book
+        if book is None:
             return None
         layer = book.strokes_layer
         if layer is not None:
             return layer
-        layers = exploration.layers
-        layer = book.strokes_layer = make_strokes_layer(layers, book.classes)
+        like = book.like(self._exploration)
+        layer = book.strokes_layer = make_strokes_layer(like, book.classes)
         strokes = book.strokes
         layer.data[np.unravel_index(strokes.voxels, strokes.shape)] = strokes.labels + 1
         layer.touched, layer.painted = self._on_touched, self._on_painted
@@ -142,7 +167,8 @@ class Stroking:
         for events in (layer.events.mode, layer.events.selected_label, layer.events.data):
             events.connect(self._on_layer)
         layer.events.data.connect(self._on_data)
-        add_above(self._viewer, layer, (book.image_layer, *layers.all, *book.layers))
+        below = layers_below(book, self._exploration)
+        add_above(self._viewer, layer, (*below, *book.layers))
         return layer
 
     def _on_layer(self, _event: object = None) -> None:
@@ -155,7 +181,7 @@ class Stroking:
             shape = book.strokes_layer.data.shape
             self._pending.append(tuple(slice(0, size) for size in shape))
             self._read()
-            self.committed.emit(book, book.strokes, "strokes")
+            self._commit(book, "strokes")
 
     def _on_touched(self, box: Region) -> None:
         self._pending.append(box)
@@ -175,7 +201,7 @@ class Stroking:
             self._say(_NO_CLASS.format(value=value))
             return
         name = "erase strokes" if not value else f"stroke: {book.class_name(value - 1)}"
-        self.committed.emit(book, book.strokes, name)
+        self._commit(book, name)
 
     def _read(
         self, along: tuple[npt.NDArray[np.intp], ...] = (), told: Values | None = None
@@ -195,6 +221,10 @@ class Stroking:
         book.strokes = book.strokes.repainted(box, known)
         self._tell()
 
+    def _commit(self, book: Book, name: str) -> None:
+        before, book.told = book.told, book.strokes
+        self.committed.emit(book, Said.between(before, book.strokes), name)
+
     def _tell(self) -> None:
         book = self.book
         if book is not None:
@@ -213,4 +243,4 @@ class Stroking:
             self._say(f"The strokes are of an image of the shape {said.shape}, not of this one")
             return
         self.show(said)
-        self.committed.emit(book, said, "strokes")
+        self._commit(book, "strokes")

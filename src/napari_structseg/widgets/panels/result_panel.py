@@ -14,6 +14,7 @@ from napari_structseg.widgets.correcting.correcting import Correcting
 from napari_structseg.widgets.panels.save_dialog import open_save_dialog, result_name
 from napari_structseg.widgets.parts.class_button import ClassButton
 from napari_structseg.widgets.parts.colors import display_name
+from napari_structseg.widgets.parts.fields import NumberField
 from napari_structseg.widgets.parts.measure import Measure
 from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 
@@ -27,6 +28,7 @@ _LOCKED_LAYER = (
 )
 _LOCK_TIP = "Locked, {name} is overwritten by nothing but your own hand."
 _COLUMNS = 2
+_MOST_SLICES = 9999
 
 
 class ResultPanel(QWidget):
@@ -59,6 +61,17 @@ class ResultPanel(QWidget):
         self.polygon_button = SmallButton(
             "Outline", "Mark a region with napari's polygon tool: click its corners, then Enter."
         )
+        self.box_button = SmallButton(
+            "Box", "Mark a box: drag from corner to corner on the slice, or press Escape."
+        )
+        self.box_button.setCheckable(True)
+        self.slices_field = NumberField()
+        self.slices_field.setRange(1, _MOST_SLICES)
+        self.slices_field.setAccessibleName("Slices of a box")
+        self.slices_field.setToolTip(
+            "Through how many slices a box reaches, around the one that is shown."
+        )
+        self.slices_label = Caption("slices")
         self.clear_button = SmallButton("Clear", "Take the region away.")
         self.lock_button = SmallButton(
             "Lock", "In a locked region nothing is overwritten but by your own hand."
@@ -86,11 +99,12 @@ class ResultPanel(QWidget):
                 "Region",
                 self.paint_button,
                 self.polygon_button,
-                self.clear_button,
-                self.lock_button,
-                self.unlock_button,
+                self.box_button,
+                self.slices_field,
+                self.slices_label,
             )
         )
+        layout.addLayout(_row("", self.clear_button, self.lock_button, self.unlock_button))
         layout.addWidget(Caption("Lock classes"))
         layout.addLayout(self._grid)
         follow(self, correcting.result.changed, self.show_result)
@@ -144,14 +158,21 @@ class ResultPanel(QWidget):
         book = correcting.book
         self.note.setVisible(book is not None and book.result_layer is None)
         self.save_button.setEnabled(book is not None and bool(book.correction.past.steps))
-        is_marked = correcting.regions.is_marked
-        for needs_region in (self.region_button, self.lock_button, self.unlock_button):
+        is_marked, is_shown = correcting.regions.is_marked, correcting.exploration is not None
+        for needs_region in (self.lock_button, self.unlock_button):
             needs_region.setEnabled(is_marked)
+        for needs_model in (self.all_button, self.component_button):
+            needs_model.setEnabled(is_shown)
+        self.region_button.setEnabled(is_marked and is_shown)
         self.clear_button.setEnabled(correcting.regions.layer is not None)
         self.component_button.setChecked(correcting.places.is_picking(self))
+        self.box_button.setChecked(correcting.regions.is_drawing)
         if book is None:
             return
         result = book.correction.result
+        for widget in (self.slices_field, self.slices_label):
+            widget.setVisible(len(result.shape) == 3)
+        self.slices_field.setMaximum(max(result.shape))
         for label, button in enumerate(self.lock_buttons):
             is_locked = label in result.locked_classes
             button.setChecked(is_locked)
@@ -171,6 +192,7 @@ class ResultPanel(QWidget):
         self.region_button.clicked.connect(self._on_region)
         self.paint_button.clicked.connect(lambda: regions.begin("paint"))
         self.polygon_button.clicked.connect(lambda: regions.begin("polygon"))
+        self.box_button.clicked.connect(self._on_box)
         self.clear_button.clicked.connect(regions.clear)
         self.lock_button.clicked.connect(partial(self._lock, is_locked=True))
         self.unlock_button.clicked.connect(partial(self._lock, is_locked=False))
@@ -178,9 +200,19 @@ class ResultPanel(QWidget):
     def _on_component(self, is_on: bool) -> None:
         places, result = self._correcting.places, self._correcting.result
         if is_on:
+            self._correcting.regions.stop_drawing()
             places.pick(self, result.accept_component, "the component that you accept")
         else:
             places.stop_picking()
+
+    def _on_box(self, is_on: bool) -> None:
+        regions = self._correcting.regions
+        if is_on:
+            self._correcting.places.stop_picking()
+            regions.begin_box(self.slices_field.value())
+        else:
+            regions.stop_drawing()
+        self.box_button.setChecked(regions.is_drawing)
 
     def _on_region(self) -> None:
         mask = self._correcting.regions.mask()
@@ -197,10 +229,10 @@ class ResultPanel(QWidget):
         self._correcting.result.lock_class(label, is_locked=button.isChecked())
 
 
-def _row(title: str, *buttons: SmallButton) -> QHBoxLayout:
+def _row(title: str, *widgets: QWidget) -> QHBoxLayout:
     row = QHBoxLayout()
     row.setSpacing(4)
     row.addWidget(Caption(title))
-    for button in buttons:
-        row.addWidget(button)
+    for widget in widgets:
+        row.addWidget(widget)
     return row

@@ -21,7 +21,6 @@ from napari_structseg.widgets.parts.colors import (
     stroke_colors,
 )
 from napari_structseg.widgets.viewer.layer_making import RESULT_KEY
-from napari_structseg.widgets.viewer.layers import ResultLayers
 from napari_structseg.widgets.viewer.painted import Labels
 
 _STROKE_OPACITY = 0.9
@@ -32,17 +31,17 @@ _REGION_COLOR = (1.0, 0.82, 0.25, 1.0)
 _REGION_OPACITY = 0.35
 
 
-def make_strokes_layer(layers: ResultLayers, classes: Sequence[ClassSpec]) -> Labels:
+def make_strokes_layer(like: Layer, classes: Sequence[ClassSpec]) -> Labels:
     """An empty layer of strokes: 0 where nothing was said, k + 1 for class k.
 
     Parameters
     ----------
-    layers
-        Of the same image: it lies as they do, and is saved on the same grid.
+    like
+        Of the same image: it lies as this does, and is saved on the same grid.
     classes
         In whose colours is painted.
     """
-    layer = _make(layers, np.zeros(layers.segmentation.data.shape, np.uint8), "Strokes")
+    layer = _make(like, np.zeros(like.data.shape, np.uint8), "Strokes")
     layer.colormap = stroke_colormap(stroke_colors(classes))
     layer.features = {"class": ["", *(display_name(one) for one in classes)]}
     layer.opacity = _STROKE_OPACITY
@@ -52,20 +51,20 @@ def make_strokes_layer(layers: ResultLayers, classes: Sequence[ClassSpec]) -> La
 
 
 def make_result_layer(
-    layers: ResultLayers, classes: Sequence[ClassSpec], labels: npt.NDArray[np.uint8]
+    like: Layer, classes: Sequence[ClassSpec], labels: npt.NDArray[np.uint8]
 ) -> Labels:
     """A layer of the user's own labels, which is painted on with napari's own tools.
 
     Parameters
     ----------
-    layers
-        Of the same image.
+    like
+        As in :func:`make_strokes_layer`.
     classes
         For its colours.
     labels
         ``(*spatial)``. The layer has a copy.
     """
-    layer = _make(layers, labels.copy(), "Result")
+    layer = _make(like, labels.copy(), "Result")
     layer.colormap = label_colormap(label_colors(classes), (1.0,) * len(classes))
     layer.features = {"class": [display_name(one) for one in classes]}
     layer.brush_size = _RESULT_BRUSH
@@ -73,9 +72,9 @@ def make_result_layer(
     return layer
 
 
-def make_region_layer(layers: ResultLayers) -> Labels:
+def make_region_layer(like: Layer) -> Labels:
     """An empty layer in which a region is marked: 1 inside."""
-    layer = _make(layers, np.zeros(layers.segmentation.data.shape, np.uint8), "Region")
+    layer = _make(like, np.zeros(like.data.shape, np.uint8), "Region")
     table: dict[int | None, npt.NDArray[np.float32]] = {
         0: np.zeros(4, np.float32),
         1: np.array(_REGION_COLOR, np.float32),
@@ -101,8 +100,7 @@ def add_above(viewer: ViewerModel, layer: Layer, below: Sequence[Layer]) -> None
     present.selection.active = active
 
 
-def _make(layers: ResultLayers, labels: npt.NDArray[np.uint8], name: str) -> Labels:
-    like = layers.segmentation
+def _make(like: Layer, labels: npt.NDArray[np.uint8], name: str) -> Labels:
     return Labels(
         labels,
         name=name,
