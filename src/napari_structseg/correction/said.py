@@ -22,7 +22,7 @@ class Said:
     voxels
         Index of each in the flattened image, ascending, ``(n,)``.
     values
-        0: nothing is said of it any more; k + 1: it has class k. ``(n,)``.
+        0: nothing is said of it; k + 1: it has class k. ``(n,)``.
     """
 
     voxels: npt.NDArray[np.int64]
