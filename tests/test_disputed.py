@@ -12,7 +12,7 @@ import torch
 from napari_structseg.controls import Controls
 from napari_structseg.distributions import LowRankNormal, Noise
 from napari_structseg.render import disputed
-from napari_structseg.render.disputed import MIN_VOXELS, Disagreement, disputed_regions
+from napari_structseg.render.disputed import MIN_VOXELS, disagreement_of, disputed_regions
 from napari_structseg.render.rendering import render_labels
 
 NOISES = [Noise(3, sample) for sample in range(1, 21)]
@@ -151,7 +151,7 @@ def test_a_long_region_without_a_peak_stays_one() -> None:
 
 
 def test_a_large_image_is_looked_at_on_a_lattice() -> None:
-    disagreement = Disagreement(IMAGE, NOISES, WEIGHTS, VOXEL_ML, max_voxels=3000)
+    disagreement = disagreement_of(IMAGE, NOISES, WEIGHTS, VOXEL_ML, max_voxels=3000)
     assert not disagreement.exact
     for _ in disagreement.steps():
         pass

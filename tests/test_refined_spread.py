@@ -14,7 +14,7 @@ from napari_structseg.priors import NetworkPrior
 from napari_structseg.priors.mean_field import refine
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import (
-    RefinedSpreadProgress,
+    RefinedProgress,
     Request,
     Result,
     View,
@@ -90,7 +90,7 @@ def test_the_range_is_that_of_refined_samples(recorder: Recorder) -> None:
     assert spread.volumes_ml == pytest.approx(expected(CONTROLS))
     alone = expected(CONTROLS.model_copy(update={"iterations": 0}))
     assert not np.allclose(spread.volumes_ml, alone)
-    told = [(one.done, one.total) for one in recorder.of(RefinedSpreadProgress)]
+    told = [(one.done, one.total) for one in recorder.of(RefinedProgress)]
     assert told == [(done, N) for done in range(N + 1)]
 
 
@@ -113,7 +113,7 @@ def test_without_the_mrf_the_range_is_that_of_the_model(recorder: Recorder) -> N
     (spread,) = recorder.of(VolumeSpread)
     assert not spread.refined
     recorder.ask(refined_samples=False)
-    assert not recorder.of(VolumeSpread) + recorder.of(RefinedSpreadProgress)
+    assert not recorder.of(VolumeSpread) + recorder.of(RefinedProgress)
 
 
 def test_counted_samples_outlast_an_interruption() -> None:

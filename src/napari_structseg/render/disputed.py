@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy import ndimage
 from napari_structseg.distributions import LogitDistribution, Noise, Region, region_shape, slabs
 from napari_structseg.render.lattice import lattice_region
 from napari_structseg.render.places import Mask, Place
-from napari_structseg.render.rendering import argmax_labels
+from napari_structseg.render.rendering import LabelArray, argmax_labels
 
 # A voxel is disputed if more samples than this differ from its most frequent label.
 DISPUTED_ABOVE = 0.1
@@ -84,12 +84,14 @@ class Disagreement:
 
     Parameters
     ----------
-    distribution
-        p(eta | x).
-    noises
-        The samples, as the distribution sees them.
-    weights
-        What the offset of each class is multiplied with.
+    shape
+        Spatial shape of the image.
+    n_classes
+        Number of classes.
+    n_samples
+        Number of samples.
+    labels
+        Labels of every sample in a region, which may have steps, each ``(*region)``.
     voxel_volume_ml
         Volume of a voxel in mL.
     max_voxels
@@ -103,15 +105,16 @@ class Disagreement:
 
     def __init__(
         self,
-        distribution: LogitDistribution,
-        noises: Sequence[Noise],
-        weights: Sequence[float],
+        shape: tuple[int, ...],
+        n_classes: int,
+        n_samples: int,
+        labels: Callable[[Region], Iterable[LabelArray]],
         voxel_volume_ml: float,
+        *,
         max_voxels: int = MAX_VOXELS,
     ) -> None:
-        self._distribution = distribution
-        self._noises, self._weights = list(noises), tuple(weights)
-        self._shape = distribution.spatial_shape
+        self._shape, self._n_classes, self._n_samples = shape, n_classes, n_samples
+        self._labels = labels
         self._lattice = lattice_region(self._shape, max_voxels)
         points = region_shape(self._shape, self._lattice)
         self._step = self._lattice[0].step or 1
@@ -131,7 +134,7 @@ class Disagreement:
             stop = first.start + (inner[0].stop - 1) * self._step + 1
             region = (slice(start, stop, self._step), *others)
             counts = self._count(region)
-            n = len(self._noises)
+            n = self._n_samples
             share = ((n - counts.max(axis=0)) / n).astype(np.float32)
             self._share[inner] = share.reshape(self._share[inner].shape)
             disputed = np.flatnonzero(share > DISPUTED_ABOVE)
@@ -161,13 +164,12 @@ class Disagreement:
 
     def _count(self, region: Region) -> npt.NDArray[np.uint16]:
         """How often each label occurs, ``(C, points)``."""
-        mean = self._distribution.mean(region)
-        counts = np.zeros((len(mean), mean[0].numel()), np.uint16)
-        for noise in self._noises:
-            offset = self._distribution.offset(noise, region)
-            labels = argmax_labels(mean, offset, self._weights).cpu().numpy().reshape(-1)
-            for label in range(len(counts)):
-                counts[label] += labels == label
+        n_points = math.prod(region_shape(self._shape, region))
+        counts = np.zeros((self._n_classes, n_points), np.uint16)
+        for labels in self._labels(region):
+            flat = labels.reshape(-1)
+            for label in range(self._n_classes):
+                counts[label] += flat == label
         return counts
 
     def _labelled(self) -> npt.NDArray[np.int32]:
@@ -219,6 +221,43 @@ class Disagreement:
         )
 
 
+def disagreement_of(
+    distribution: LogitDistribution,
+    noises: Sequence[Noise],
+    weights: Sequence[float],
+    voxel_volume_ml: float,
+    max_voxels: int = MAX_VOXELS,
+) -> Disagreement:
+    """Of the samples of a distribution.
+
+    Parameters
+    ----------
+    distribution
+        p(eta | x).
+    noises
+        The samples, as the distribution sees them.
+    weights
+        What the offset of each class is multiplied with.
+    voxel_volume_ml, max_voxels
+        See :class:`Disagreement`.
+    """
+
+    def labels(region: Region) -> Iterator[LabelArray]:
+        mean = distribution.mean(region)
+        for noise in noises:
+            offset = distribution.offset(noise, region)
+            yield argmax_labels(mean, offset, weights).cpu().numpy()
+
+    return Disagreement(
+        distribution.spatial_shape,
+        distribution.n_classes,
+        len(noises),
+        labels,
+        voxel_volume_ml,
+        max_voxels=max_voxels,
+    )
+
+
 def disputed_regions(
     distribution: LogitDistribution,
     noises: Sequence[Noise],
@@ -226,7 +265,7 @@ def disputed_regions(
     voxel_volume_ml: float,
 ) -> list[DisputedRegion]:
     """Disputed regions at once, see :class:`Disagreement`."""
-    disagreement = Disagreement(distribution, noises, weights, voxel_volume_ml)
+    disagreement = disagreement_of(distribution, noises, weights, voxel_volume_ml)
     for _ in disagreement.steps():
         pass
     return disagreement.regions()

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_structseg.controls import Controls
-from napari_structseg.distributions import LogitDistribution
+from napari_structseg.distributions import LogitDistribution, Region
 from napari_structseg.distributions.one_thread import one_thread
 from napari_structseg.render.clusters import FloatArray, find_clusters
 from napari_structseg.render.places import Place
@@ -122,10 +121,34 @@ def local_hypotheses(
     n_samples
         Samples 1 to n of the series are grouped; a distribution without spread has one.
     """
-    region, mask = place.thinned(MAX_VOXELS)
     n_samples = n_samples if distribution.is_stochastic else 1
-    labels = _drawn(distribution, controls, region, mask, n_samples)
-    n_classes, n_voxels = distribution.n_classes, labels.shape[1]
+
+    def drawn(region: Region) -> LabelArray:
+        return _drawn(distribution, controls, region, n_samples)
+
+    return grouped_here(drawn, distribution.n_classes, place, voxel_volume_ml)
+
+
+def grouped_here(
+    labels_in: Callable[[Region], LabelArray],
+    n_classes: int,
+    place: Place,
+    voxel_volume_ml: float,
+) -> LocalHypotheses:
+    """The same of labels that are there already, see :func:`local_hypotheses`.
+
+    Parameters
+    ----------
+    labels_in
+        Labels of samples 1 to N in a box with steps, ``(N, *region)``.
+    n_classes
+        Number of classes C.
+    place, voxel_volume_ml
+        See :func:`local_hypotheses`.
+    """
+    region, mask = place.thinned(MAX_VOXELS)
+    labels = labels_in(region)[:, mask]
+    n_samples, n_voxels = labels.shape
     counts = np.stack([np.bincount(row, minlength=n_classes) for row in labels])
     distances = differing_shares(labels)
     clusters = find_clusters(distances)
@@ -183,23 +206,18 @@ def differing_shares(labels: LabelArray) -> FloatArray:
 
 
 def _drawn(
-    distribution: LogitDistribution,
-    controls: Controls,
-    region: tuple[slice, ...],
-    mask: npt.NDArray[np.bool_],
-    n_samples: int,
+    distribution: LogitDistribution, controls: Controls, region: Region, n_samples: int
 ) -> LabelArray:
-    """Labels of every sample at the voxels that are meant, ``(N, voxels)``."""
+    """Labels of every sample in a box, ``(N, *region)``."""
     cropped = distribution.crop(region)
     mean, weights = cropped.mean(), controls.weights_of(distribution)
     noises = [controls.tempered(one, distribution) for one in noises_of(controls.seed, n_samples)]
-    inside = np.flatnonzero(mask)
-    labels = np.empty((n_samples, len(inside)), np.uint8)
+    labels = np.empty((n_samples, *mean.shape[1:]), np.uint8)
     batch = max(1, _KEPT_VALUES // mean.numel())
     for start in range(0, n_samples, batch):
         offsets = cropped.offsets(noises[start : start + batch])
         for row, offset in zip(labels[start:], offsets, strict=False):
-            row[:] = argmax_labels(mean, offset, weights).cpu().numpy().reshape(-1)[inside]
+            row[...] = argmax_labels(mean, offset, weights).cpu().numpy()
     return labels
 
 

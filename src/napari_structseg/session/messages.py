@@ -239,8 +239,8 @@ class VolumeSpread:
 
 
 @dataclass(frozen=True, slots=True)
-class RefinedSpreadProgress:
-    """How many samples the MRF has refined and counted; ``reason``: why there will be none."""
+class RefinedProgress:
+    """How many samples the MRF has refined, of those wanted; ``reason``: why there are no more."""
 
     generation: int
     done: int
@@ -264,11 +264,15 @@ class Thumbnails:
 
 @dataclass(frozen=True, slots=True)
 class SampleModes:
-    """The modes of the samples, and the controls by which these were drawn."""
+    """The modes of the samples, and the controls by which these were drawn.
+
+    ``refined``: an MRF refined the samples; otherwise they are of the model alone.
+    """
 
     generation: int
     hypotheses: Hypotheses
     controls: Controls
+    refined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +286,7 @@ class ModeThumbnails:
 
 @dataclass(frozen=True, slots=True)
 class HypothesesHere:
-    """What a place could be, by the model alone: they answer ``request.here``.
+    """What a place could be: they answer ``request.here``.
 
     Attributes
     ----------
@@ -290,16 +294,19 @@ class HypothesesHere:
         The most frequent first.
     request
         What they answer.
+    refined
+        Whether an MRF refined the samples; otherwise they are of the model alone.
     """
 
     generation: int
     hypotheses: LocalHypotheses
     request: Request
+    refined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """Disputed regions of the whole image, by the model alone, the most disagreement first.
+    """Disputed regions of the whole image, the most disagreement first.
 
     Attributes
     ----------
@@ -309,12 +316,15 @@ class Disputed:
         Whether every voxel was looked at, or those of a lattice.
     request
         What they answer.
+    refined
+        Whether an MRF refined the samples; otherwise they are of the model alone.
     """
 
     generation: int
     regions: tuple[DisputedRegion, ...]
     exact: bool
     request: Request
+    refined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,11 +398,15 @@ class LineSet:
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Outlines of samples, or confidence contours, on the visible slice."""
+    """Outlines of samples, or confidence contours, on the visible slice.
+
+    ``refined``: an MRF refined the samples; otherwise they are of the model alone.
+    """
 
     generation: int
     show: Show
     sets: tuple[LineSet, ...]
+    refined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,7 +429,7 @@ Result = (
     | SlabLabels
     | ClassVolumes
     | VolumeSpread
-    | RefinedSpreadProgress
+    | RefinedProgress
     | Thumbnails
     | SampleModes
     | ModeThumbnails

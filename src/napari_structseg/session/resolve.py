@@ -8,7 +8,7 @@ delivered last.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from napari_structseg.controls import MEAN, Controls
@@ -145,6 +145,20 @@ def of_all_samples(request: Request) -> Hashable:
     return controls.seed, controls.temperature, controls.class_scale, request.strokes
 
 
+def of_samples(request: Request) -> Hashable:
+    """What the samples depend on, those that an MRF refines included: not which is chosen."""
+    controls = request.controls
+    if not controls.refines:
+        return of_all_samples(request)
+    settings = controls.model_copy(update={"sample": MEAN, "latent": ()})
+    return of_all_samples(request), settings, request.stop_when_converged
+
+
+def alone(request: Request) -> Request:
+    """The same, of the model alone: what is shown until the MRF has refined all samples."""
+    return replace(request, controls=request.controls.unrefined)
+
+
 def of_labels(request: Request) -> Hashable:
     """What the labels that are pictured depend on.
 
@@ -173,17 +187,18 @@ def _changes_key(request: Request) -> Hashable:
 def _overlay_key(request: Request) -> Hashable:
     if request.show is Show.LABELS:
         return None
-    key = (of_all_samples(request), request.view, request.show)
     if request.show is Show.OUTLINES:
         chosen = request.controls.latent or request.controls.sample
-        return (*key, request.n_outlines, chosen)
-    return (*key, request.n_samples)
+        return of_samples(request), request.view, request.show, request.n_outlines, chosen
+    # Maps are of the model alone.
+    samples = of_samples(request) if request.show in LINES else of_all_samples(request)
+    return samples, request.view, request.show, request.n_samples
 
 
 def _thumbnails_key(request: Request) -> Hashable:
     if not request.n_thumbnails:
         return None
-    key = (of_all_samples(request), request.view)
+    key = (of_samples(request), request.view)
     return (*key, request.n_thumbnails, request.thumbnail_size)
 
 
@@ -198,7 +213,7 @@ def _spread_key(request: Request) -> Hashable:
 def _modes_key(request: Request) -> Hashable:
     if request.modes is Modes.NONE:
         return None
-    return of_all_samples(request), request.modes, request.n_grouped
+    return of_samples(request), request.modes, request.n_grouped
 
 
 def _mode_thumbnails_key(request: Request) -> Hashable:
@@ -209,13 +224,13 @@ def _mode_thumbnails_key(request: Request) -> Hashable:
 def _here_key(request: Request) -> Hashable:
     if request.here is None:
         return None
-    return of_all_samples(request), request.n_grouped, request.here
+    return of_samples(request), request.n_grouped, request.here
 
 
 def _disputed_key(request: Request) -> Hashable:
     if not request.disputed:
         return None
-    return of_all_samples(request), request.n_samples
+    return of_samples(request), request.n_samples
 
 
 def _paths_key(request: Request) -> Hashable:
@@ -225,9 +240,8 @@ def _paths_key(request: Request) -> Hashable:
 
 
 def of_refined_samples(request: Request) -> Hashable:
-    """What samples depend on once an MRF has refined them: not which one is shown."""
-    controls = request.controls.model_copy(update={"sample": MEAN, "latent": ()})
-    return of_all_samples(request), request.n_samples, controls, request.stop_when_converged
+    """What the volumes of refined samples depend on."""
+    return of_samples(request), request.n_samples
 
 
 def _refined_spread_key(request: Request) -> Hashable:

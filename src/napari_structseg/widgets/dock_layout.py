@@ -11,7 +11,9 @@ from qtpy.QtWidgets import QScrollBar, QVBoxLayout, QWidget
 from napari_structseg.session.messages import (
     ClassVolumes,
     LatentSpace,
+    Lines,
     MeanFieldProgress,
+    RefinedProgress,
     Result,
     SampleModes,
     SliceLabels,
@@ -155,7 +157,13 @@ class DockLayout(SessionDock):
         elif isinstance(result, LatentSpace):
             self.latent.show_space(result.directions, result.strength)
         elif isinstance(result, SampleModes):
-            self.hypotheses.show_hypotheses(result.hypotheses, result.controls)
+            self.hypotheses.show_hypotheses(
+                result.hypotheses, result.controls, refined=result.refined
+            )
+        elif isinstance(result, Lines):
+            self.show_panel.show_lines(result)
+        elif isinstance(result, RefinedProgress):
+            self.hypotheses.show_progress(result)
         elif isinstance(result, MeanFieldProgress):
             self.neighbours.show_progress(
                 result.reached, result.target, is_converged=result.is_converged

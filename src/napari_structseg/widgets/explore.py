@@ -313,7 +313,10 @@ class ExploreWidget(DockLayout):
         if shown is not None and request is not None:
             is_refined = self._thumbnails is not None and self._thumbnails.refined
             is_alone = request.controls.refines and not is_refined
-            self.strip.say_alone(has_prior=shown.prior is not None, is_alone=is_alone)
+            has_prior = shown.prior is not None
+            self.strip.say_alone(has_prior=has_prior, is_alone=is_alone)
+            self.show_panel.show_request(request, has_prior=has_prior)
+            self.hypotheses.show_request(request)
 
     def _show_thumbnails(self, _event: object = None) -> None:
         shown = self._exploration

@@ -14,12 +14,12 @@ from napari_structseg.errors import InputError
 from napari_structseg.io.checks import file_stem
 from napari_structseg.models import ClassSpec
 from napari_structseg.results.measurements import Measurements, write_measurements
-from napari_structseg.session.messages import RefinedSpreadProgress
 from napari_structseg.widgets.binding import bind, follow, let_go
 from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.panels.banner import ErrorBanner
 from napari_structseg.widgets.panels.measure_table import AgreementTable, MeasureTable
 from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
+from napari_structseg.widgets.parts.refined_words import progress_in_words
 from napari_structseg.widgets.parts.section import Caption, Hairline, Note, Section, SmallButton
 from napari_structseg.widgets.session_dock import SessionDock
 from napari_structseg.widgets.sessions import join, state_of
@@ -212,7 +212,7 @@ class MeasureWidget(SessionDock):
         says = _in_words(known, is_current=is_current)
         progress = self.measuring.progress
         if known.refined and not known.samples_refined and progress is not None:
-            says += f" · {_progress_in_words(progress)}"
+            says += f" · {progress_in_words(progress)}"
         self.caption.setText(says)
         self.caption.setToolTip(says)
         has_result = self.measuring.result_ml is not None
@@ -256,13 +256,6 @@ def _in_words(known: Measurements, *, is_current: bool) -> str:
     if not is_current:
         says.append("updating…")
     return " · ".join(says)
-
-
-def _progress_in_words(progress: RefinedSpreadProgress) -> str:
-    """How far the range of what the MRF refines is."""
-    if progress.reason:
-        return f"none with neighbours: {progress.reason}"
-    return f"with neighbours: {progress.done} of {progress.total}"
 
 
 # As the manifest calls it. napari looks for the viewer among the parameters of a class, not of

@@ -15,7 +15,7 @@ from napari_structseg.errors import Cancelled, InputError
 from napari_structseg.results.measurements import Agreement, Measurements, compared, measured
 from napari_structseg.session.messages import (
     ClassVolumes,
-    RefinedSpreadProgress,
+    RefinedProgress,
     Request,
     Result,
     VolumeSpread,
@@ -69,7 +69,7 @@ class Measuring:
         # Over samples of the model alone, and over those that the MRF refined.
         self._alone: VolumeSpread | None = None
         self._refined: VolumeSpread | None = None
-        self._progress: RefinedSpreadProgress | None = None
+        self._progress: RefinedProgress | None = None
         # Of which labels and which state of the result.
         self._agreement: tuple[object, tuple[Agreement, ...]] | None = None
         self._n_changes = 0
@@ -125,7 +125,7 @@ class Measuring:
         return refined if refined is not None and _is_of(refined, request) else alone
 
     @property
-    def progress(self) -> RefinedSpreadProgress | None:
+    def progress(self) -> RefinedProgress | None:
         """How far the samples are that the MRF refines; None: none of those wanted are counted."""
         request, progress = self._controller.request, self._progress
         if request is None or progress is None:
@@ -230,7 +230,7 @@ class Measuring:
         for one in results:
             if isinstance(one, ClassVolumes):
                 self._volumes = one
-            elif isinstance(one, RefinedSpreadProgress):
+            elif isinstance(one, RefinedProgress):
                 self._progress = one
             elif isinstance(one, VolumeSpread) and one.refined:
                 self._refined = one

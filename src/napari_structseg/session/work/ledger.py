@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 
 from napari_structseg.distributions import Region
 from napari_structseg.session.messages import Request
-from napari_structseg.session.resolve import KEYS, Part
+from napari_structseg.session.resolve import KEYS, Part, alone
 
 
 class Ledger:
@@ -32,8 +32,15 @@ class Ledger:
         key = KEYS[part](request)
         return key is not None and self.done.get(part) != key
 
+    def wants_alone(self, part: Part, request: Request) -> bool:
+        """Whether it is not even there as the model alone gives it.
+
+        Where no MRF refines samples, that is whether it is not there.
+        """
+        return self.wants(part, request) and self.wants(part, alone(request))
+
     def note(self, part: Part, request: Request) -> None:
-        """A part is delivered."""
+        """A part is delivered; with ``alone(request)``, as the model alone gives it."""
         self.done[part] = KEYS[part](request)
 
     def forget(self, *parts: Part) -> None:

@@ -9,7 +9,7 @@ from napari_structseg.distributions import Noise
 from napari_structseg.render.rendering import Renderer
 from napari_structseg.render.summaries import noises_of, summarise
 from napari_structseg.session.messages import Lines, MapRegion, Request, Result, Show
-from napari_structseg.session.resolve import LINES, Part, of_map
+from napari_structseg.session.resolve import LINES, Part, alone, of_map
 from napari_structseg.session.work.ledger import Ledger, size_of
 from napari_structseg.session.work.overlays import (
     contour_sets,
@@ -35,8 +35,8 @@ class MapWork:
         self._ledger = ledger
 
     def visible(self, generation: int, request: Request) -> Iterator[Result]:
-        """What is drawn over the visible slice."""
-        if not self._ledger.wants(Part.OVERLAY, request):
+        """What is drawn over the visible slice, as the model alone gives it."""
+        if not self._ledger.wants_alone(Part.OVERLAY, request):
             return
         region = request.view.region(self._renderer.distribution.spatial_shape)
         overlay: Lines | MapRegion
@@ -48,7 +48,7 @@ class MapWork:
             total = math.prod(self._renderer.distribution.spatial_shape)
             overlay = MapRegion(generation, request.show, region, values, 0, total)
             self._ledger.slabs[Part.MAP].touch(region, of_map(request))
-        self._ledger.note(Part.OVERLAY, request)
+        self._ledger.note(Part.OVERLAY, alone(request))
         yield overlay
 
     def volume(self, generation: int, request: Request) -> Iterator[Result]:

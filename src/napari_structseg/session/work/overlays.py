@@ -43,31 +43,68 @@ def outline_sets(renderer: Renderer, request: Request, region: Region) -> tuple[
     if chosen is not None and chosen not in noises:
         noises.append(chosen)
     samples = renderer.visible_samples(request.controls, noises, region)
-    sets = []
+    sets: list[LineSet] = []
     for noise, logits in zip(noises, samples, strict=True):
-        flat = logits.reshape(logits.shape[0], *_plane_shape(request.view, logits.shape[1:]))
-        for label in range(1, flat.shape[0]):
-            segments = contour_segments(class_margin(flat, label), 0.0)
-            placed = _place(segments, request.view, region)
-            sets.append(LineSet(label, None, noise.sample, placed, is_chosen=noise == chosen))
+        flat = logits.reshape(logits.shape[0], *plane_shape(request.view, logits.shape[1:]))
+        margins = [class_margin(flat, label) for label in range(1, flat.shape[0])]
+        sets += _outlines(margins, request, region, noise.sample, is_chosen=noise == chosen)
     return tuple(sets)
 
 
+def outlines_of_labels(
+    labels: LabelArray, n_classes: int, request: Request, region: Region, sample: int
+) -> list[LineSet]:
+    """Outlines of every class but the background where labels alone are known: between voxels.
+
+    Parameters
+    ----------
+    labels
+        Of a visible slice, ``(*region)``.
+    n_classes
+        Number of classes.
+    request
+        What is visible, and what is chosen.
+    region
+        Where the slice lies.
+    sample
+        Which sample has these labels; 0: the position that is chosen.
+    """
+    flat = labels.reshape(plane_shape(request.view, labels.shape))
+    margins = [np.where(flat == label, 1.0, -1.0) for label in range(1, n_classes)]
+    is_chosen = request.controls.noise is not None and sample == request.controls.noise.sample
+    return _outlines(margins, request, region, sample, is_chosen=is_chosen)
+
+
 def contour_sets(renderer: Renderer, request: Request, region: Region) -> tuple[LineSet, ...]:
+    """Confidence contours of every class but the background, see :func:`contours_of_frequency`."""
+    frequency = summarise_visible(renderer, request, region).frequency
+    return contours_of_frequency(frequency.cpu().numpy(), request, region)
+
+
+def contours_of_frequency(
+    frequency: npt.NDArray[np.float32], request: Request, region: Region
+) -> tuple[LineSet, ...]:
     """Confidence contours of every class but the background.
 
     The contour of level p encloses the pixels that have the label in at least a fraction p of
     the samples: 95 % is the inner contour, 5 % the outer one.
+
+    Parameters
+    ----------
+    frequency
+        Fraction of samples that have each label, ``(C, *region)``.
+    request
+        What is visible, and how many samples there are.
+    region
+        Where the slice lies.
     """
-    frequency = summarise_visible(renderer, request, region).frequency
-    flat = frequency.reshape(frequency.shape[0], *_plane_shape(request.view, frequency.shape[1:]))
+    flat = frequency.reshape(len(frequency), *plane_shape(request.view, frequency.shape[1:]))
     sets = []
-    for label in range(1, flat.shape[0]):
-        field = flat[label].cpu().numpy()
+    for label in range(1, len(flat)):
         for level in CONFIDENCE_LEVELS:
             # Half a sample below the least number of samples that makes up the level.
             least = math.ceil(level * request.n_samples - _ROUNDING)
-            segments = contour_segments(field, (least - 0.5) / request.n_samples)
+            segments = contour_segments(flat[label], (least - 0.5) / request.n_samples)
             sets.append(LineSet(label, level, None, _place(segments, request.view, region)))
     return tuple(sets)
 
@@ -77,14 +114,19 @@ def thumbnails(
 ) -> dict[int, LabelArray]:
     """Labels of samples (0 is the mean) on a thinned-out visible slice."""
     distribution = renderer.visible_distribution(region)
-    step = max(1, -(-max(distribution.spatial_shape) // request.thumbnail_size))
+    step = thinning(distribution.spatial_shape, request)
     thinned = distribution.crop(tuple(slice(0, size, step) for size in distribution.spatial_shape))
-    shape = _plane_shape(request.view, thinned.spatial_shape)
+    shape = plane_shape(request.view, thinned.spatial_shape)
     pictures = {}
     for sample in samples:
         controls = request.controls.model_copy(update={"sample": sample, "latent": ()})
         pictures[sample] = render_labels(thinned, controls.noise, controls).reshape(shape)
     return pictures
+
+
+def thinning(shape: tuple[int, ...], request: Request) -> int:
+    """Of how many pixels of a slice, along each axis, a thumbnail has one."""
+    return max(1, -(-max(shape) // request.thumbnail_size))
 
 
 def latent_space(decoder: LatentDistribution, generation: int) -> LatentSpace:
@@ -94,10 +136,26 @@ def latent_space(decoder: LatentDistribution, generation: int) -> LatentSpace:
     return LatentSpace(generation, directions.cpu().numpy(), strength.cpu().numpy())
 
 
-def _plane_shape(view: View, shape: tuple[int, ...]) -> tuple[int, int]:
+def plane_shape(view: View, shape: tuple[int, ...]) -> tuple[int, int]:
     """The two sizes of a visible slice without its sliced axis."""
     rows, columns = view.plane(len(shape))
     return shape[rows], shape[columns]
+
+
+def _outlines(
+    margins: Iterable[npt.NDArray[np.floating]],
+    request: Request,
+    region: Region,
+    sample: int,
+    *,
+    is_chosen: bool,
+) -> list[LineSet]:
+    """Where the margins of classes 1 to C - 1, each ``(Y, X)``, are zero."""
+    sets = []
+    for label, margin in enumerate(margins, start=1):
+        placed = _place(contour_segments(margin, 0.0), request.view, region)
+        sets.append(LineSet(label, None, sample, placed, is_chosen=is_chosen))
+    return sets
 
 
 def _place(segments: Segments, view: View, region: Region) -> Segments:

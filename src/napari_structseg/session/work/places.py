@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 
-from napari_structseg.render.disputed import Disagreement
+from napari_structseg.render.disputed import Disagreement, disagreement_of
 from napari_structseg.render.local_hypotheses import local_hypotheses
 from napari_structseg.render.volume_paths import VolumePaths
 from napari_structseg.session.messages import (
@@ -14,7 +14,7 @@ from napari_structseg.session.messages import (
     Request,
     Result,
 )
-from napari_structseg.session.resolve import KEYS, Part
+from napari_structseg.session.resolve import KEYS, Part, alone
 from napari_structseg.session.work.counting import CountingWork
 from napari_structseg.session.work.maps import samples_of
 
@@ -27,7 +27,7 @@ class PlaceWork(CountingWork):
 
     def here(self, generation: int, request: Request) -> Iterator[Result]:
         """What the place that is asked for could be: at once, since somebody has clicked."""
-        if request.here is None or not self._ledger.wants(Part.HERE, request):
+        if request.here is None or not self._ledger.wants_alone(Part.HERE, request):
             return
         found = local_hypotheses(
             self._renderer.distribution,
@@ -36,17 +36,17 @@ class PlaceWork(CountingWork):
             self._voxel_volume_ml,
             request.n_grouped,
         )
-        self._ledger.note(Part.HERE, request)
+        self._ledger.note(Part.HERE, alone(request))
         yield HypothesesHere(generation, found, request)
 
     def disputed(self, generation: int, request: Request) -> Iterator[Result | None]:
         """Disputed regions; None stands for a step with nothing to deliver yet."""
-        if not self._ledger.wants(Part.DISPUTED, request):
+        if not self._ledger.wants_alone(Part.DISPUTED, request):
             return
-        key = KEYS[Part.DISPUTED](request)
+        key = KEYS[Part.DISPUTED](alone(request))
         if self._begun is None or self._begun[0] != key:
             distribution = self._renderer.distribution
-            disagreement = Disagreement(
+            disagreement = disagreement_of(
                 distribution,
                 samples_of(request, self._renderer),
                 request.controls.weights_of(distribution),
@@ -56,7 +56,7 @@ class PlaceWork(CountingWork):
         _, disagreement, steps = self._begun
         yield from steps
         self._begun = None
-        self._ledger.note(Part.DISPUTED, request)
+        self._ledger.note(Part.DISPUTED, alone(request))
         regions = tuple(disagreement.regions())
         yield Disputed(generation, regions, disagreement.exact, request)
 

@@ -138,6 +138,11 @@ class RefinedWork:
         yield ClassVolumes(generation, volumes, seconds, request, refined=True)
         yield from self._run(generation, solution, region, is_ahead=True)
 
+    def shown(self, request: Request, region: Region) -> LabelArray | None:
+        """Labels of a region as they are asked for; None: they are not computed yet."""
+        solution = self._solve(request)
+        return solution.labels(region) if solution.is_ready(region) else None
+
     def whole(self, request: Request) -> Iterator[tuple[int, int, LabelArray | None]]:
         """The labels of the whole image alone, step by step.
 

@@ -18,7 +18,7 @@ from napari_structseg.session.messages import (
     StrokesExplained,
     Thumbnails,
 )
-from napari_structseg.session.resolve import KEYS, Part
+from napari_structseg.session.resolve import KEYS, Part, alone
 from napari_structseg.session.work.ledger import Ledger
 from napari_structseg.session.work.overlays import latent_space, thumbnails
 from napari_structseg.session.work.refined import RefinedWork
@@ -138,11 +138,11 @@ class Work:
         distribution = subject.distribution
         if not self._slice_only:
             yield from subject.places.here(generation, request)
-        if self._ledger.wants(Part.THUMBNAILS, request):
+        if self._ledger.wants_alone(Part.THUMBNAILS, request):
             samples = range(1 + request.n_thumbnails * distribution.is_stochastic)
             region = request.view.region(distribution.spatial_shape)
             pictures = thumbnails(subject.renderer, request, region, samples)
-            self._ledger.note(Part.THUMBNAILS, request)
+            self._ledger.note(Part.THUMBNAILS, alone(request))
             yield Thumbnails(generation, pictures, request.view)
         if self._slice_only:
             return
@@ -162,9 +162,9 @@ class Work:
             yield from subject.spread.with_exact(generation, request, subject.plain.volumes_ml())
         yield from subject.maps.volume(generation, request)
         yield from subject.places.disputed(generation, request)
-        if distribution.is_stochastic and self.refines(request) and subject.refined_spread:
-            # Last of all: minutes of work, for volumes of brains.
-            yield from subject.refined_spread.steps(generation, request)
+        if self.refines(request) and subject.refined_views is not None:
+            # Last of all: minutes of work, for all samples of a brain.
+            yield from subject.refined_views.steps(generation, request)
 
     def _noted(self, results: Iterator[Result | None], request: Request) -> Iterator[Result | None]:
         """Results of a refinement, with what they write noted in the ledger."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from napari_structseg.distributions import LogitDistribution, SampledDistribution, Strokes
+from napari_structseg.distributions import (
+    LogitDistribution,
+    Region,
+    SampledDistribution,
+    Strokes,
+)
 from napari_structseg.distributions.conditioning.corrected import Corrected
 from napari_structseg.distributions.conditioning.explanation import Explanation
 from napari_structseg.distributions.conditioning.settings import DEFAULT, Conditioning
 from napari_structseg.errors import InputError
 from napari_structseg.priors import MarkovPrior
-from napari_structseg.render.rendering import Renderer
+from napari_structseg.render.rendering import LabelArray, Renderer
+from napari_structseg.session.messages import Request
 from napari_structseg.session.work.hypotheses import HypothesisWork
 from napari_structseg.session.work.ledger import Ledger
 from napari_structseg.session.work.maps import MapWork
 from napari_structseg.session.work.places import PlaceWork
 from napari_structseg.session.work.plain import PlainWork
 from napari_structseg.session.work.refined import RefinedWork, refined_by_mean_field
-from napari_structseg.session.work.refined_spread import RefinedSpreadWork
+from napari_structseg.session.work.refined_samples import RefinedSamples
+from napari_structseg.session.work.refined_views import RefinedViews
 from napari_structseg.session.work.spread import SpreadWork
 
 
@@ -59,9 +66,13 @@ class Subject:
         self.hypotheses = HypothesisWork(self.renderer, voxel_volume_ml, ledger)
         self.places = PlaceWork(self.renderer, voxel_volume_ml, ledger)
         self._refined: RefinedWork | None = None
-        self.refined_spread: RefinedSpreadWork | None = None
+        self._samples: RefinedSamples | None = None
+        self.refined_views: RefinedViews | None = None
         if prior is not None:
-            self.refined_spread = RefinedSpreadWork(distribution, prior, voxel_volume_ml, ledger)
+            self._samples = RefinedSamples(distribution, prior, self._shown)
+            self.refined_views = RefinedViews(
+                self.renderer, voxel_volume_ml, ledger, self._samples, self.hypotheses
+            )
 
     @property
     def refined(self) -> RefinedWork | None:
@@ -87,13 +98,17 @@ class Subject:
     def drop_refined(self) -> None:
         """Let go of what the MRF has computed, which is as large as several images."""
         self._refined = None
-        if self.refined_spread is not None:
-            self.refined_spread.let_go()
+        if self._samples is not None:
+            self._samples.let_go()
 
     def forget_refined(self) -> None:
         """What the MRF has delivered is no longer there."""
         if self._refined is not None:
             self._refined.forget()
+
+    def _shown(self, request: Request, region: Region) -> LabelArray | None:
+        """Labels of a region as they are shown, if the MRF has refined them."""
+        return None if self._refined is None else self._refined.shown(request, region)
 
 
 class Subjects:

@@ -13,10 +13,11 @@ from psygnal import Signal
 from napari_structseg.errors import InputError
 from napari_structseg.render.disputed import DisputedRegion
 from napari_structseg.render.places import Place, component_at
-from napari_structseg.session.messages import Disputed, HypothesesHere, Result
+from napari_structseg.session.messages import Disputed, HypothesesHere, RefinedProgress, Result
 from napari_structseg.session.placement import placed
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.exploration import Exploration
+from napari_structseg.widgets.parts.refined_words import alone_in_words
 from napari_structseg.widgets.threads.background import Background
 from napari_structseg.widgets.viewer.picking import ClickPicker
 from napari_structseg.widgets.viewer.viewing import current_view
@@ -56,6 +57,7 @@ class Places:
         self._exploration: Exploration | None = None
         self.disputed: Disputed | None = None
         self.here: HypothesesHere | None = None
+        self._progress: RefinedProgress | None = None
         self.chosen: int | None = None
         # One voxel of each region that was reviewed: regions are found again after each change.
         self._reviewed: list[Voxel] = []
@@ -87,6 +89,10 @@ class Places:
         found = [one for one in results if isinstance(one, Disputed | HypothesesHere)]
         if shown is None:
             return
+        progress = [one for one in results if isinstance(one, RefinedProgress)]
+        if progress:
+            self._progress = progress[-1]
+            self.changed.emit()
         for result in (placed(one, shown.region) for one in found):
             if isinstance(result, Disputed):
                 before = self.region
@@ -96,6 +102,13 @@ class Places:
             elif isinstance(result, HypothesesHere):
                 self.here = result
                 self.changed.emit()
+
+    def alone_in_words(self, found: Disputed | HypothesesHere | None) -> str:
+        """Say that what was found is of the model alone while an MRF refines; else empty."""
+        request = None if self._exploration is None else self._exploration.wanted
+        if found is None:
+            return ""
+        return alone_in_words(request, self._progress, is_refined=found.refined)
 
     @property
     def regions(self) -> tuple[DisputedRegion, ...]:

@@ -112,7 +112,9 @@ class DisputedPanel(QWidget):
             self.caption.setText(_LOOKING)
         elif regions:
             about = "" if places.disputed.exact else ", on a lattice"
-            self.caption.setText(f"{len(regions)} regions{about}, {n_reviewed} reviewed")
+            alone = places.alone_in_words(places.disputed)
+            says = f"{len(regions)} regions{about}, {n_reviewed} reviewed"
+            self.caption.setText(f"{says} · {alone}" if alone else says)
         else:
             self.caption.setText(_NONE)
         chosen_one = places.region

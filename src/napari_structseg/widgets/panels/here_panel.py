@@ -16,7 +16,7 @@ from napari_structseg.widgets.correcting.places import Voxel
 from napari_structseg.widgets.panels.history_row import NamedButton
 from napari_structseg.widgets.parts.colors import display_name
 from napari_structseg.widgets.parts.measure import Measure
-from napari_structseg.widgets.parts.section import Note, SmallButton
+from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 
 _HOW = "Press Ask and click on a place: what the samples say there is listed."
 _ASKED = "Asking the samples about this place…"
@@ -71,6 +71,10 @@ class HerePanel(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.note)
         layout.addLayout(self._rows)
+        self.alone_note = Caption()
+        self.alone_note.setVisible(False)
+        layout.addWidget(self.alone_note)
+        follow(self, state.settled, self._say_alone)
         follow(self, correcting.places.changed, self.show_here)
         follow(self, state.correction.events.here, self.show_here)
         bind(self, state.controls, "chosen", self._mark)
@@ -93,6 +97,7 @@ class HerePanel(QWidget):
         else:
             self._say(_ONE if len(answer.found) < 2 else "")
         if answer is self._shown:
+            self._say_alone()
             return
         self._shown = answer
         for row in self.rows:
@@ -107,6 +112,7 @@ class HerePanel(QWidget):
             self._rows.addWidget(row)
             made.append(row)
         self.rows = tuple(made)
+        self._say_alone()
         self._mark()
 
     def ask(self, voxel: Voxel) -> None:
@@ -129,6 +135,14 @@ class HerePanel(QWidget):
         ]
         said = f"{len(one.samples)} of {one.of} samples; the most typical is {one.representative}."
         return f"{percent}  {main}", "\n".join((said, *lines))
+
+    def _say_alone(self, _touched: object = None) -> None:
+        """Say that the rows are of the model alone, where an MRF refines what is shown."""
+        places = self._correcting.places
+        says = places.alone_in_words(places.here if self._shown is not None else None)
+        self.alone_note.setText(says[:1].upper() + says[1:])
+        self.alone_note.setToolTip(self.alone_note.text())
+        self.alone_note.setVisible(bool(says))
 
     def _say(self, text: str) -> None:
         self.note.setText(text)

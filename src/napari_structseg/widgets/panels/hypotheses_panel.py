@@ -16,13 +16,14 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from napari_structseg.controls import Controls
 from napari_structseg.models import ClassSpec
 from napari_structseg.render.hypotheses import Hypotheses
-from napari_structseg.session.messages import Modes
+from napari_structseg.session.messages import Modes, RefinedProgress, Request
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.session.work.hypotheses import samples_key
 from napari_structseg.widgets.binding import bind, follow, quiet
 from napari_structseg.widgets.parts.fields import CalmCombo
 from napari_structseg.widgets.parts.hypothesis_row import HEIGHT, HypothesisRow
 from napari_structseg.widgets.parts.measure import Measure
+from napari_structseg.widgets.parts.refined_words import alone_in_words
 from napari_structseg.widgets.parts.section import Caption, Note, SmallButton
 from napari_structseg.widgets.plots.distance_picture import DistancePicture
 
@@ -64,6 +65,10 @@ class HypothesesPanel(QWidget):
         self._measure = Measure()
         self._doubt = ""
         self._drawn_with: Controls | None = None
+        self._is_refined = False
+        self._request: Request | None = None
+        self._progress: RefinedProgress | None = None
+        self._says: tuple[str, str] = ("", "")
         self._n_samples = 0
         self.note = Note()
         self.caption = Caption()
@@ -129,12 +134,25 @@ class HypothesesPanel(QWidget):
         """Show no modes until new ones come."""
         self._drawn_with = None
         self._set_rows(())
-        self.caption.setText("")
+        self._says = ("", "")
+        self._say_caption()
         self.caption.setVisible(False)
         self.picture.show_hypotheses(None)
         self._say("Drawing samples…")
 
-    def show_hypotheses(self, hypotheses: Hypotheses, controls: Controls) -> None:
+    def show_request(self, request: Request) -> None:
+        """Take note of what is asked for now: whether these modes are still of the model alone."""
+        self._request = request
+        self._say_caption()
+
+    def show_progress(self, progress: RefinedProgress) -> None:
+        """Say how far the samples are that the MRF refines."""
+        self._progress = progress
+        self._say_caption()
+
+    def show_hypotheses(
+        self, hypotheses: Hypotheses, controls: Controls, *, refined: bool = False
+    ) -> None:
         """Show modes.
 
         Parameters
@@ -143,8 +161,10 @@ class HypothesesPanel(QWidget):
             The modes.
         controls
             By which their samples were drawn.
+        refined
+            Whether an MRF refined the samples.
         """
-        self._drawn_with = controls
+        self._drawn_with, self._is_refined = controls, refined
         self._n_samples = len(hypotheses.distances)
         self._set_rows(
             tuple(HypothesisRow(mode, self._classes, self._measure) for mode in hypotheses.modes)
@@ -214,10 +234,18 @@ class HypothesesPanel(QWidget):
             said = f" Here it is {width:.2f}."
         if not hypotheses.exact:
             parts.append("estimated")
-        self.caption.setText(" · ".join(parts))
         estimated = "" if hypotheses.exact else " Distances and sizes are estimated on a lattice."
-        self.caption.setToolTip(_SILHOUETTE + said + estimated)
+        self._says = " · ".join(parts), _SILHOUETTE + said + estimated
+        self._say_caption()
         self.caption.setVisible(True)
+
+    def _say_caption(self) -> None:
+        said, tip = self._says
+        alone = alone_in_words(self._request, self._progress, is_refined=self._is_refined)
+        if said and alone:
+            said, tip = f"{said} · {alone}", f"{tip}\nThese modes are of the {alone}."
+        self.caption.setText(said)
+        self.caption.setToolTip(tip)
 
     def _keep_place(self) -> None:
         """Make room for as many rows as are to come, or as there were; it never shrinks."""
@@ -249,8 +277,9 @@ class HypothesesPanel(QWidget):
     def _mark(self, row: HypothesisRow) -> None:
         """Check the mode of the sample shown; pale are modes of samples drawn otherwise."""
         controls, drawn = self._state.controls.frozen(), self._drawn_with
+        n, refined = self._n_samples, self._is_refined
         is_stale = drawn is not None and (
-            samples_key(drawn, self._n_samples) != samples_key(controls, self._n_samples)
+            samples_key(drawn, n, refined=refined) != samples_key(controls, n, refined=refined)
         )
         row.set_stale(is_stale)
         is_sample = not is_stale and not controls.latent

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_structseg.models import ClassSpec
-from napari_structseg.session.messages import Show
+from napari_structseg.session.messages import Lines, Request, Show
+from napari_structseg.session.resolve import LINES
 from napari_structseg.session.state import ExplorerState, LatentPosition, Sample
 from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.parts.legend import Legend
+from napari_structseg.widgets.parts.section import Caption
 
 EXPLANATIONS = {
     Show.LABELS: "The segmentation: the class with the largest logit at each voxel.",
@@ -22,6 +24,7 @@ EXPLANATIONS = {
     "is certain, ln(number of classes) nats where all are equally probable.",
     Show.AGREEMENT: "The fraction of samples whose label is that of the mean.",
 }
+_ALONE = "Of the model alone, without neighbours."
 # They compare samples, and say nothing where there is but one.
 NEED_SAMPLES = (Show.OUTLINES, Show.CONTOURS, Show.AGREEMENT)
 
@@ -43,6 +46,9 @@ class ShowPanel(QWidget):
         self._group = QButtonGroup(self)
         self._classes: tuple[ClassSpec, ...] = ()
         self._n_outlines = 0
+        self._request: Request | None = None
+        # The lines that were drawn last.
+        self._lines: Lines | None = None
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(2)
@@ -60,6 +66,9 @@ class ShowPanel(QWidget):
         layout.setSpacing(4)
         layout.addLayout(row)
         layout.addWidget(self.legend)
+        self.alone_note = Caption()
+        self.alone_note.setVisible(False)
+        layout.addWidget(self.alone_note)
         bind(self, state.display, "show", self._mark)
         bind(self, state.controls, "chosen", self._explain)
 
@@ -67,6 +76,36 @@ class ShowPanel(QWidget):
         """Show something else, if the model has it."""
         if self.buttons[show].isEnabled():
             self._state.display.show = show
+
+    def show_request(self, request: Request, *, has_prior: bool) -> None:
+        """Take note of what is asked for now: whether lines and maps are of the model alone.
+
+        Parameters
+        ----------
+        request
+            What is asked for.
+        has_prior
+            Whether an MRF can refine the labels: then the line keeps its place.
+        """
+        self._request = request
+        # Also while it is empty: a line that comes and goes would move what is below.
+        self.alone_note.setFixedHeight(self.alone_note.fontMetrics().height())
+        self.alone_note.setVisible(has_prior)
+        self._say_alone()
+
+    def show_lines(self, lines: Lines) -> None:
+        """Take note of lines that were drawn."""
+        self._lines = lines
+        self._say_alone()
+
+    def _say_alone(self) -> None:
+        request, lines = self._request, self._lines
+        is_alone = request is not None and request.controls.refines
+        if request is not None and request.show in LINES and lines is not None:
+            is_alone = is_alone and not (lines.refined and lines.show is request.show)
+        if request is None or request.show is Show.LABELS:
+            is_alone = False
+        self.alone_note.setText(_ALONE if is_alone else "")
 
     def set_classes(
         self, classes: Sequence[ClassSpec], *, n_outlines: int, is_stochastic: bool
