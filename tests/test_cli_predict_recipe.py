@@ -38,6 +38,7 @@ def test_recipe_says_what_was_done(image: Path, model: Path, tmp_path: Path) -> 
         "temperature": 1.0,
         "class_scale": {"Background": 1, "CSF": 0.5, "Grey matter": 1, "White matter": 1},
         "prior": None,
+        "cut": None,
     }
     assert recipe["threads"] == torch.get_num_threads()
     assert set(recipe["versions"]) == {"napari_structseg", "torch", "numpy", "cpu"}

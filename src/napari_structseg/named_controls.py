@@ -98,6 +98,9 @@ def _nudges_by_name(
 def _where(location: tuple[int | str, ...], names: Mapping[str, Sequence[str]]) -> tuple[str, str]:
     """The name of a field, and the class or the pair of classes that it is about."""
     field, *rest = map(str, location)
+    if field == "crf" and rest:
+        # As the options of a prediction call them.
+        return f"cut_{rest[0]}", ""
     known = names.get(field, ())
     if rest and rest[0].isdecimal() and int(rest[0]) < len(known):
         return field, f" of {known[int(rest[0])]}"

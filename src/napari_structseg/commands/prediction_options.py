@@ -30,6 +30,7 @@ _WITHOUT_CHECKS: dict[str, object] = {
     "precision": str | None,
     "overwrite": bool | None,
     "save_probabilities": bool | None,
+    "cut": bool | None,
 }
 _BOX_HELP = "Only this part of the slices, as START:STOP,START:STOP along their two axes."
 

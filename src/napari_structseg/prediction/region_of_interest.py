@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -166,6 +167,20 @@ def _cut_out(image: Image, region: Sequence[slice], beyond: float) -> npt.NDArra
     if not any(map(any, padding)):
         return data
     return np.pad(data.astype(np.float32), [(0, 0), *padding], constant_values=beyond)
+
+
+def image_inside(image: Image, region: Region | None) -> Image:
+    """The part of an image that was segmented; None: all of it."""
+    if region is None or image.ndim == 2:
+        return image
+    ranges = [range(*one.indices(n)) for one, n in zip(region, image.spatial_shape, strict=True)]
+    bounds = tuple(slice(one.start, one.stop) for one in ranges)
+    return replace(
+        image,
+        data=image.data[(slice(None), *bounds)],
+        geometry=image.geometry.cropped(bounds),
+        checked=True,
+    )
 
 
 def embedded(

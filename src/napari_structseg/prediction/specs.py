@@ -53,6 +53,10 @@ class MapSpec:
         """None: maps have no prior of their own."""
 
     @property
+    def crf(self) -> None:
+        """None: no weights of a CRF were learned for maps."""
+
+    @property
     def n_classes(self) -> int:
         """Number of classes, background included."""
         return len(self.classes)

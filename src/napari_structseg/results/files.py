@@ -18,6 +18,7 @@ from napari_structseg.controls import MEAN, Controls
 from napari_structseg.distributions import LogitDistribution, slabs
 from napari_structseg.errors import InputError
 from napari_structseg.priors import MarkovPrior
+from napari_structseg.refine.graph_cut.labels import CutLabels
 from napari_structseg.refine.refinement import Refinement
 from napari_structseg.render.rendering import SLAB_VOXELS, argmax_labels, combine
 from napari_structseg.results.recipe_files import RECIPE_NAME
@@ -100,6 +101,7 @@ def render_results(
     n_samples: int,
     prior: MarkovPrior | None = None,
     *,
+    cut: CutLabels | None = None,
     first_number: int = 1,
     with_probabilities: bool = False,
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
@@ -115,6 +117,9 @@ def render_results(
         How many samples of the series.
     prior
         What labels, probabilities and their entropy are refined with, if the controls say so.
+    cut
+        What labels are cut by, if the controls say so. Probabilities and entropy are the model's
+        own then: a minimum has none.
     first_number
         What the file of the first sample, ``Noise(seed, 1)``, is called: 1, as in the viewer; 0
         in recipes of the first format.
@@ -141,6 +146,7 @@ def render_results(
     refinement = None
     if prior is not None and controls.refines:
         refinement = Refinement(distribution, prior)
+    cut = cut if controls.cuts else None
     # Mean field gives its probabilities as arrays, wherever it is computed.
     where = distribution.device if refinement is None else torch.device("cpu")
     total = torch.zeros((distribution.n_classes, *shape), device=where)
@@ -156,6 +162,8 @@ def render_results(
             warning = refinement.trajectory(shown).convergence().warning
             if warning and sample == MEAN:
                 logger.warning("%s", warning)
+        elif cut is not None:
+            labels = cut.render_volume(shown)
         counts = sample != MEAN or n_samples == 0
         for region in regions:
             part = total[(slice(None), *region)]
@@ -165,7 +173,8 @@ def render_results(
                 continue
             mean = distribution.mean(region)
             offset = None if noise is None else distribution.offset(noise, region)
-            labels[region] = argmax_labels(mean, offset, weights).cpu().numpy()
+            if cut is None:
+                labels[region] = argmax_labels(mean, offset, weights).cpu().numpy()
             if counts:
                 part += combine(mean, offset, weights).softmax(dim=0)
         number = first_number + sample - 1

@@ -35,7 +35,7 @@ from napari_structseg.models import ClassSpec
 from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.results.recipe import installed_versions
-from napari_structseg.results.request import PredictionRequest
+from napari_structseg.results.request import CUT, PredictionRequest
 
 _RANGE_PERCENT = (5, 95)
 
@@ -280,9 +280,11 @@ def _command(
     names = [one.name for one in classes]
     is_map = is_nifti_path(origin.model)
     mrf: dict[str, object] = {}
-    if origin.has_prior:
+    if controls.cuts:
+        mrf = {"cut": True, **{CUT + name: value for name, value in controls.crf}}
+    elif origin.has_prior:
         mrf = {
-            "iterations": controls.iterations,
+            "iterations": controls.iterations if controls.coupling == "mrf" else 0,
             "mrf_strength": controls.mrf_strength,
             "damping": controls.damping,
             "update": controls.update_rule,

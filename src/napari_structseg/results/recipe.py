@@ -13,7 +13,9 @@ from napari_structseg.distributions import DomainCheck
 from napari_structseg.io.references import FileReference, ModelReference, Sha256
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.priors import Update
+from napari_structseg.priors.contrast import CRFSpec
 from napari_structseg.results.request import (
+    CUT,
     SAMPLES_MAX,
     THREADS_MAX,
     FilePath,
@@ -54,6 +56,15 @@ class RecipeControls(_Part):
     temperature: float
     class_scale: dict[str, float] = Field(description="Scale of every class of the model.")
     prior: RecipePrior | None = Field(None, description="None: there was no prior.")
+    cut: CRFSpec | None = Field(
+        None, description="The CRF of a graph cut, in place of mean field; None: there was no cut."
+    )
+
+    def of_cut(self) -> dict[str, Any]:
+        """Fields of a :class:`PredictionRequest`; none without a graph cut."""
+        if self.cut is None:
+            return {}
+        return {"cut": True, **{CUT + name: value for name, value in self.cut}}
 
     def of_prior(self) -> dict[str, Any]:
         """Fields of a :class:`PredictionRequest`; none without an MRF."""
@@ -185,6 +196,7 @@ class Recipe(_Part):
             temperature=self.controls.temperature,
             class_scale=self.controls.class_scale,
             **self.controls.of_prior(),
+            **self.controls.of_cut(),
             device=self.device if device is None else device,
             precision=self.precision,
             threads=self.threads,
@@ -250,6 +262,7 @@ def make_recipe(
             temperature=request.temperature,
             class_scale=request.class_scale or {},
             prior=_prior_of(request, prior_source),
+            cut=CRFSpec(**request.of_cut) if request.cut else None,
         ),
         device=request.device,
         precision=request.precision,

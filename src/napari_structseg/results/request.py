@@ -32,6 +32,10 @@ SAMPLES_MAX = 100_000
 # Far beyond what helps; the operating system refuses so many more, and torch then ends the process.
 THREADS_MAX = 1024
 
+# Fields of a CRF and, with this before them, of a request. Naming the class would load torch.
+CUT = "cut_"
+_OF_CUT = ("unary", "smooth", "contrast", "scale", "neighbours")
+
 FilePath = str | os.PathLike[str]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -154,6 +158,36 @@ class PredictionRequest(BaseModel):
             "NAME,NAME=VALUE. May be given several times.",
         )
     )
+    cut: bool = Field(
+        False,
+        description="Label by the graph cut of a CRF, whose pairs see the edges of the image, in "
+        "place of mean field; strokes are kept. Probabilities and entropy stay the model's own. "
+        "The next five options need it; each is as learned with the model, else as said, if not "
+        "given.",
+    )
+    cut_unary: float | None = Field(
+        None, description="How much the model counts, from 0 to 100; 1 if not given."
+    )
+    cut_smooth: float | None = Field(
+        None,
+        description="What two neighbours of different classes cost, from 0 to 100; 0.3 if not "
+        "given.",
+    )
+    cut_contrast: float | None = Field(
+        None,
+        description="What they cost besides where the image is the same at both, from 0 to 100; "
+        "0.7 if not given.",
+    )
+    cut_scale: float | None = Field(
+        None,
+        description="Which difference of intensities counts as an edge, from 0.01 to 1000, in "
+        "units of the typical difference of neighbouring voxels of the image; 1 if not given.",
+    )
+    cut_neighbours: Literal["faces", "all"] | None = Field(
+        None,
+        description="Which voxels are neighbours: faces (4 in 2-D, 6 in 3-D) or all (8 and 26); "
+        "faces if not given.",
+    )
     # devices.AUTO, which loads torch.
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda:0, ...")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -181,6 +215,12 @@ class PredictionRequest(BaseModel):
         """The controls of an MRF that were given."""
         names = ("iterations", "mrf_strength", "damping", "update", "nudges")
         values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def of_cut(self) -> dict[str, Any]:
+        """The weights of a CRF that were given, by their names in it."""
+        values = {name: getattr(self, f"{CUT}{name}") for name in _OF_CUT}
         return {name: value for name, value in values.items() if value is not None}
 
     def arguments(self) -> list[str]:
@@ -227,6 +267,15 @@ def make_request(**fields: object) -> PredictionRequest:
         ]
         raise ConfigError(f"Invalid options. {'; '.join(lines)}.") from error
     check_numbers(request.samples, request.threads)
+    if request.of_cut and not request.cut:
+        name = _dashed(CUT + next(iter(request.of_cut)))
+        raise ConfigError(f"--{name} is about a graph cut. Add --cut, or leave it out.")
+    if request.cut and request.of_mrf:
+        name = _dashed(next(iter(request.of_mrf)))
+        raise ConfigError(
+            f"Either a graph cut or mean field was expected, but --cut and --{name} came. Leave "
+            "one of them out."
+        )
     if request.stroke_labels is not None and request.strokes is None:
         raise ConfigError("--stroke-labels is about strokes. Give a file of them with --strokes.")
     return request

@@ -20,6 +20,8 @@ from napari_structseg.distributions import (
     Region,
     SampledDistribution,
     Strokes,
+    region_shape,
+    whole,
 )
 from napari_structseg.distributions.conditioning.corrected import (
     Corrected,
@@ -33,8 +35,11 @@ from napari_structseg.io.nifti import write_volume
 from napari_structseg.io.references import FileReference, refer_to, voxel_hash
 from napari_structseg.named_controls import make_controls
 from napari_structseg.prediction.precision import resolve_precision
-from napari_structseg.prediction.region_of_interest import embedded
+from napari_structseg.prediction.region_of_interest import embedded, image_inside
 from napari_structseg.prediction.source import Source, open_source
+from napari_structseg.priors.contrast import CRFSpec, offsets_of
+from napari_structseg.refine.graph_cut.labels import CutLabels
+from napari_structseg.refine.graph_cut.memory import check_cut_memory
 from napari_structseg.results.files import (
     VOLUMES_NAME,
     check_disk,
@@ -50,7 +55,7 @@ from napari_structseg.results.recipe_files import (
     check_strokes,
     write_recipe,
 )
-from napari_structseg.results.request import PredictionRequest
+from napari_structseg.results.request import CUT, PredictionRequest
 from napari_structseg.results.stroke_files import read_strokes
 
 logger = logging.getLogger(__name__)
@@ -113,6 +118,7 @@ class Task:
                 self.controls,
                 request.samples,
                 source.prior(self.image),
+                cut=self._cut(distribution),
                 first_number=self.format_version - 1,
                 with_probabilities=request.save_probabilities,
             )
@@ -147,6 +153,13 @@ class Task:
         )
         write_recipe(request.out, recipe)
         return recipe
+
+    def _cut(self, distribution: LogitDistribution) -> CutLabels | None:
+        """What labels are cut by; None: nothing asked for it."""
+        if not self.controls.cuts:
+            return None
+        seen = image_inside(self.image, self.source.region(self.image))
+        return CutLabels(distribution, seen, self.strokes)
 
     def _volumes(self, counts: Sequence[npt.NDArray[np.int64]], domain: DomainCheck | None) -> str:
         """The table of volumes: of the mean, and the range of the samples, all as written."""
@@ -188,7 +201,7 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
     has_prior = source.iterations is not None
     if wanted is not None:
         _check_source(source, wanted)
-        check_prior(wanted, source.spec.name, has_prior=has_prior)
+        check_prior(wanted, source.spec.name, has_prior=has_prior and not request.cut)
     controls = controls_of(request, source)
     image = read_channels(request.images)
     images = tuple(refer_to(path) for path in request.images)
@@ -197,6 +210,12 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
         check_same("image", images, wanted.images)
     strokes = _strokes_of(request, source, image, wanted)
     source.predictor.check(image, refined=has_prior and controls.refines)
+    if controls.cuts:
+        sizes = region_shape(
+            image.spatial_shape, source.region(image) or whole(image.spatial_shape)
+        )
+        offsets = offsets_of(len(sizes), controls.crf.neighbours)
+        check_cut_memory(source.spec.n_classes, sizes, len(offsets))
     drawn = () if request.strokes is None else (request.strokes,)
     inputs = (*request.images, *request.probabilities, *drawn)
     prepare_folder(request.out, inputs, overwrite=request.overwrite)
@@ -248,7 +267,10 @@ def controls_of(request: PredictionRequest, source: Source) -> Controls:
         is none.
     """
     of_mrf: dict[str, Any] = request.of_mrf
-    if source.iterations is not None:
+    if request.cut:
+        learned = (source.spec.crf or CRFSpec()).model_dump()
+        of_mrf = {"coupling": "crf", "crf": {**learned, **request.of_cut}}
+    elif source.iterations is not None:
         of_mrf = {"iterations": source.iterations, **of_mrf}
     elif of_mrf:
         raise ConfigError(
@@ -298,7 +320,9 @@ def _resolved(request: PredictionRequest, source: Source, controls: Controls) ->
         "threads": request.threads or torch.get_num_threads(),
         "overwrite": False,
     }
-    if source.iterations is not None:
+    if controls.cuts:
+        settled |= {CUT + name: value for name, value in controls.crf}
+    elif source.iterations is not None:
         settled |= {
             "iterations": controls.iterations,
             "mrf_strength": controls.mrf_strength,
