@@ -91,7 +91,7 @@ def examples() -> list[str]:
     return [block.partition("```")[0] for block in blocks]
 
 
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("index", range(5))
 def test_example_configurations_are_valid(index: int) -> None:
     config = TrainConfig.model_validate(tomllib.loads(examples()[index]))
-    assert config.dimensions == (3, 2, 3, 2)[index]
+    assert config.dimensions == (3, 2, 3, 3, 2)[index]

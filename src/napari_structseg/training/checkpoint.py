@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -73,6 +76,22 @@ class GecoState(BaseModel):
     n_steps: int = Field(ge=0)
 
 
+class MarginState(BaseModel):
+    """What :class:`~napari_structseg.training.max_margin.learning.MaxMargin` has learned."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    weights: tuple[float, float, float] | None = None
+    guess: tuple[float, float, float] | None = None
+
+    @classmethod
+    def of(
+        cls, weights: npt.NDArray[np.float64] | None, guess: npt.NDArray[np.float64] | None
+    ) -> MarginState:
+        """Weights as they are computed with."""
+        numbers = [None if one is None else one.tolist() for one in (weights, guess)]
+        return cls.model_validate({"weights": numbers[0], "guess": numbers[1]})
+
+
 class CheckpointState(BaseModel):
     """What a checkpoint knows apart from tensors.
 
@@ -88,6 +107,9 @@ class CheckpointState(BaseModel):
         Validation scores so far.
     geco
         Of :class:`~napari_structseg.training.objectives.geco.Geco`; None without.
+    margin
+        The weights of a CRF that is learned; None without. The labellings of an epoch that has
+        not ended are tensors.
     channels, classes
         Names from the data; None in a checkpoint that does not record them.
     """
@@ -98,6 +120,7 @@ class CheckpointState(BaseModel):
     seconds: float = 0.0
     history: list[ValidationScore] = Field(default_factory=list)
     geco: GecoState | None = None
+    margin: MarginState | None = None
     channels: tuple[str, ...] | None = None
     classes: tuple[str, ...] | None = None
 
@@ -114,11 +137,14 @@ class Checkpoint:
         The network's state by name.
     optimiser
         The optimiser's state; names are ``PARAMETER_INDEX/KEY``.
+    margin
+        Labellings of the epoch, as bits ``(K, bytes)``; names are ``STEP/PLACE``.
     """
 
     state: CheckpointState
     network: dict[str, torch.Tensor]
     optimiser: dict[str, torch.Tensor]
+    margin: dict[str, torch.Tensor]
 
 
 def save_checkpoint(
@@ -126,6 +152,7 @@ def save_checkpoint(
     state: CheckpointState,
     network: SegmentationNetwork,
     optimiser: torch.optim.Optimizer,
+    found: Mapping[tuple[int, int], npt.NDArray[np.uint8]] | None = None,
 ) -> None:
     """Write a checkpoint atomically: a crash leaves the previous one intact.
 
@@ -137,6 +164,8 @@ def save_checkpoint(
         What is known apart from tensors.
     network, optimiser
         Whose tensors to store.
+    found
+        Labellings of the epoch, of a CRF that is learned; None: none.
 
     Raises
     ------
@@ -146,6 +175,8 @@ def save_checkpoint(
     tensors = {f"network/{k}": v.detach().cpu() for k, v in network.state_dict().items()}
     for index, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{k}": v.detach().cpu() for k, v in values.items()}
+    for (step, place), packed in (found or {}).items():
+        tensors[f"margin/{step}/{place}"] = torch.from_numpy(packed)
     write_tensors(path, tensors, {_METADATA_KEY: state.model_dump_json()})
 
 
@@ -162,7 +193,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"There is no checkpoint at {path} to resume from. Start without --resume, or name "
             "the folder of the run to continue."
         )
-    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimiser": {}}
+    parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "optimiser": {}, "margin": {}}
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -175,7 +206,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path} is not a readable checkpoint of a training run ({error}). Train again in a "
             "new folder."
         ) from error
-    return Checkpoint(state, parts["network"], parts["optimiser"])
+    return Checkpoint(state, **parts)
 
 
 def check_same_run(
@@ -273,6 +304,29 @@ def restore(
     moments = _moments(checkpoint.optimiser, optimiser)
     network.load_state_dict(checkpoint.network)
     optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+
+
+def labellings_of(
+    checkpoint: Checkpoint, config: TrainConfig
+) -> dict[tuple[int, int], npt.NDArray[np.uint8]]:
+    """The labellings of the epoch in which a checkpoint was written, patch by patch.
+
+    Raises
+    ------
+    WeightsError
+        If they are not those of patches of this configuration.
+    """
+    found = {}
+    n_bytes = -(-math.prod(config.patch) // 8)
+    for name, tensor in checkpoint.margin.items():
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", name)
+        if match is None or tensor.dtype != torch.uint8 or tensor.shape[1:] != (n_bytes,):
+            raise _foreign(f"it has labellings {name!r} of shape {tuple(tensor.shape)}")
+        step, place = int(match[1]), int(match[2])
+        if step >= checkpoint.state.step or place >= config.batch:
+            raise _foreign(f"it has labellings {name!r}, which no step has found")
+        found[step, place] = tensor.numpy()
+    return dict(sorted(found.items()))
 
 
 def _moments(

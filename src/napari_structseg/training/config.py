@@ -25,6 +25,7 @@ from napari_structseg.priors import PriorSpec
 from napari_structseg.training.sections import (
     AugmentationConfig,
     LossConfig,
+    MaxMarginConfig,
     OptimiserConfig,
     Positive,
     PriorConfig,
@@ -81,6 +82,11 @@ class TrainConfig(Section):
     head: AnyHead = LowRankSpec(bound=DEFAULT_BOUND)
     prior: PriorConfig | None = Field(
         default=None, description="A Markov random field over the labels; none: without."
+    )
+    max_margin: MaxMarginConfig | None = Field(
+        default=None,
+        description="A contrast-sensitive CRF, learned with a margin, for two classes; none: "
+        "without.",
     )
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -180,11 +186,26 @@ class TrainConfig(Section):
                 f"a model with head.kind {self.head.kind!r} cannot be trained together with a "
                 "prior: train it first, then the prior with prior.freeze_model = true and --start"
             )
+        self._check_max_margin()
         if self.loss.mean_only_steps > self.steps:
             raise ValueError(
                 f"loss.mean_only_steps ({self.loss.mean_only_steps}) exceeds steps ({self.steps})"
             )
         return self
+
+    def _check_max_margin(self) -> None:
+        if self.max_margin is None:
+            return
+        if self.prior is not None:
+            raise ValueError("a model has an MRF (prior) or a CRF (max_margin), not both")
+        if self.source != "images":
+            raise ValueError("max_margin learns from images: source must be 'images'")
+        joint = self.max_margin.mode == "joint"
+        if self.head.loss != "likelihood" or (joint and self.head.is_stochastic):
+            raise ValueError(
+                f"max_margin learns from the logits of a mean, but head.kind is "
+                f"{self.head.kind!r}; point has one, and in mode piecewise low_rank, too"
+            )
 
     @property
     def prior_spec(self) -> PriorSpec | None:
@@ -193,7 +214,9 @@ class TrainConfig(Section):
 
     @property
     def model_frozen(self) -> bool:
-        """Whether only the prior is trained."""
+        """Whether only the prior, or only a CRF, is trained."""
+        if self.max_margin is not None:
+            return self.max_margin.mode == "piecewise"
         return self.prior is not None and self.prior.freeze_model
 
 

@@ -92,6 +92,9 @@ class Learner:
         try:
             for part in self._parts(images, labels):
                 loss = self._loss(*part, step) * (len(part[0]) / len(images))
+                if not loss.requires_grad:
+                    # Of a network that stays as it is only a CRF is learned, at an epoch's end.
+                    return float(loss)
                 torch.autograd.backward(loss)
                 total += float(loss.detach())
         except (RuntimeError, MemoryError) as error:

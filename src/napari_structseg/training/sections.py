@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from napari_structseg.priors import AnyPrior, NetworkSpec, PriorSpec
+from napari_structseg.priors.contrast import SCALE_MAX, SCALE_MIN, Neighbours
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -163,6 +164,44 @@ class PriorConfig(Section):
     def spec(self) -> PriorSpec:
         """What the trained model says about its prior."""
         return self.mrf.for_training()
+
+
+class MaxMarginConfig(Section):
+    """A CRF that is learned with a margin, together with the network or after it."""
+
+    mode: Literal["joint", "piecewise"] = Field(
+        default="joint",
+        description="joint: the network learns with the CRF; piecewise: only the CRF does. Both on "
+        "top of a trained network given with --start.",
+    )
+    cost: Positive = Field(
+        default=1.0, description="C: what a voxel of slack costs, beside half the squared weights."
+    )
+    tolerance: Annotated[float, Field(ge=1e-6, lt=1)] = Field(
+        default=1e-3,
+        description="By how much the margin of any labelling may be missed, as a share of the "
+        "voxels of a patch.",
+    )
+    epoch_steps: Annotated[int, Field(gt=0)] | None = Field(
+        default=None,
+        description="Steps of an epoch, at whose end the CRF is that of all its patches; none: all "
+        "steps are one.",
+    )
+    rounds: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Rounds of cutting planes after the merged problem of an epoch; 0: none, as in "
+        "the paper; none: until every margin is kept.",
+    )
+    scale: float = Field(
+        default=1.0,
+        ge=SCALE_MIN,
+        le=SCALE_MAX,
+        description="Which difference of intensities counts as an edge, in units of the noise of "
+        "the patch.",
+    )
+    neighbours: Neighbours = Field(
+        default="faces", description="faces: 4 in 2-D and 6 in 3-D; all: 8 and 26."
+    )
 
 
 class AugmentationConfig(Section):

@@ -31,6 +31,7 @@ from napari_structseg.training.input.patches import ImagePatches
 from napari_structseg.training.input.synthesis import BrainSynthesis
 from napari_structseg.training.input.synthesis_settings import SynthesisSettings
 from napari_structseg.training.palette import palette
+from napari_structseg.training.start import check_two_classes
 from napari_structseg.training.validation import (
     Validator,
     validate_on_cases,
@@ -228,6 +229,7 @@ def _n_training(config: TrainConfig, n_cases: int, folder: Path) -> int:
 
 
 def _spec(config: TrainConfig, channels: Sequence[str], classes: Sequence[str]) -> ModelSpec:
+    check_two_classes(config, classes)
     check_patches(config, len(channels))
     colors = config.colors or palette(len(classes))
     if len(colors) != len(classes):

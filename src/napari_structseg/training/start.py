@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
+
 from napari_structseg.errors import ConfigError
 from napari_structseg.io.model_files import find_model
 from napari_structseg.io.weights import load_weights, weights_hash
@@ -95,7 +98,7 @@ def adopt(network: SegmentationNetwork, initial: SegmentationNetwork) -> None:
 
 
 def require_start(config: TrainConfig, *, given: bool) -> None:
-    """Refuse to train only the prior of a model that knows nothing.
+    """Refuse to train only the prior, or a CRF, of a model that knows nothing.
 
     Parameters
     ----------
@@ -107,13 +110,39 @@ def require_start(config: TrainConfig, *, given: bool) -> None:
     Raises
     ------
     ConfigError
-        If there is none and the model is to be frozen.
+        If there is none and the model is to be frozen, or what learns a CRF is not installed.
     """
+    if config.max_margin is not None and find_spec("osqp") is None:
+        raise ConfigError(
+            "[max_margin] solves quadratic programs with OSQP, which is not installed. Install it: "
+            "pip install 'napari-structseg[max-margin]'."
+        )
+    if config.max_margin is not None and not given:
+        raise ConfigError(
+            "[max_margin] learns on top of a trained network, but there is none. Train one with "
+            "the same configuration without [max_margin], and name it with --start MODEL."
+        )
     if config.model_frozen and not given:
         raise ConfigError(
             "prior.freeze_model = true trains only the prior, on top of a trained model, but "
             "there is none. Name it with --start MODEL, or remove freeze_model from the "
             "configuration."
+        )
+
+
+def check_two_classes(config: TrainConfig, class_names: Sequence[str]) -> None:
+    """Refuse to learn a CRF of other than two classes.
+
+    Raises
+    ------
+    ConfigError
+        Naming the classes.
+    """
+    if config.max_margin is not None and len(class_names) != 2:
+        raise ConfigError(
+            "[max_margin] needs the exact minimum of a CRF, which there is for 2 classes, but "
+            f"there are {len(class_names)}: {', '.join(class_names)}. Merge classes in the labels, "
+            "or train with [prior]."
         )
 
 

@@ -14,28 +14,37 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from napari_structseg.errors import Cancelled, InputError
 from napari_structseg.interrupts import deferred_stop
 from napari_structseg.io.weights import save_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
+from napari_structseg.priors.contrast import CRFSpec
 from napari_structseg.training.checkpoint import (
     CheckpointState,
     GecoState,
+    MarginState,
     ValidationScore,
     check_same_run,
+    labellings_of,
     read_checkpoint,
     restore,
     save_checkpoint,
 )
 from napari_structseg.training.config import TrainConfig, check_patch
 from napari_structseg.training.footprint import check_step
-from napari_structseg.training.input.batches import PatchSource, batches
+from napari_structseg.training.input.batches import PatchSource, batches, drawn
 from napari_structseg.training.learner import Learner
 from napari_structseg.training.log import TrainingLog
 from napari_structseg.training.schedule import learning_rate
-from napari_structseg.training.start import adopt, check_prior, require_start
+from napari_structseg.training.start import (
+    adopt,
+    check_prior,
+    check_two_classes,
+    require_start,
+)
 from napari_structseg.training.tuning import Tuning
 from napari_structseg.training.validation import Validator
 
@@ -135,6 +144,7 @@ class Trainer:
         check_patch(config)
         if tuning is None or config.prior is not None:
             check_prior(config, spec)
+        check_two_classes(config, spec.class_names)
         require_start(config, given=initial is not None or resume)
         check_step(config, spec, self.device)
         # The caller's own random numbers are left as they are.
@@ -240,7 +250,14 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint and the weights."""
-        save_checkpoint(self.folder / CHECKPOINT_NAME, self._state, self.network, self.optimiser)
+        margin = self._learner.objective.margin
+        save_checkpoint(
+            self.folder / CHECKPOINT_NAME,
+            self._state,
+            self.network,
+            self.optimiser,
+            None if margin is None else margin.found,
+        )
         save_weights(self.folder / WEIGHTS_NAME, self.network, self._trained_spec())
         self._saved_step = self.step
 
@@ -262,6 +279,7 @@ class Trainer:
                 loss = self._learner.update(
                     images.to(self.device), labels.to(self.device), self.step
                 )
+                self._end_epoch()
                 elapsed = time.perf_counter() - started
                 taken.append(elapsed)
                 self._advance(elapsed)
@@ -272,12 +290,25 @@ class Trainer:
                     self.save()
                 yield Progress(self.step, config.steps, loss, sum(taken) / len(taken), score)
 
+    def _end_epoch(self) -> None:
+        """Learn the CRF of an epoch whose last step was just taken."""
+        margin = self._learner.objective.margin
+        done = self.step + 1
+        if margin is None:
+            return
+        if done % (margin.config.epoch_steps or self.config.steps) and done < self.config.steps:
+            return
+        self.network.eval()
+        patches = (drawn(self._source, self.config, *place) for place in margin.found)
+        margin.end_epoch(lambda images: self.network(images.to(self.device)).mean, patches)
+
     def _advance(self, seconds: float) -> None:
-        geco = self._learner.objective.geco
+        geco, margin = self._learner.objective.geco, self._learner.objective.margin
         progress = {
             "step": self.step + 1,
             "seconds": self._state.seconds + seconds,
             "geco": geco and GecoState(**{k: getattr(geco, k) for k in GecoState.model_fields}),
+            "margin": margin and MarginState.of(margin.weights, margin.guess),
         }
         self._state = self._state.model_copy(update=progress)
 
@@ -287,7 +318,11 @@ class Trainer:
         self.network.eval()
         # Until its likelihood is trained, samples of a model say nothing.
         counts = self._counts(self.step)
-        found = self._validate(self.network, self.config.validation_samples if counts else 0)
+        n_samples = self.config.validation_samples if counts else 0
+        if self.crf is None:
+            found = self._validate(self.network, n_samples)
+        else:
+            found = self._validate(self.network, n_samples, self.crf)
         score = ValidationScore(step=self.step, loss=loss, **asdict(found))
         earlier = [one for one in self.history if self._counts(one.step)]
         if counts and all(score.better_than(one) for one in earlier):
@@ -296,14 +331,35 @@ class Trainer:
         return score
 
     def _counts(self, step: int) -> bool:
-        """Whether the weights of a step can be the best: its likelihood was trained, if any is."""
+        """Whether the weights of a step can be the best: its likelihood was trained, if any is.
+
+        Where a CRF is learned, once there is one.
+        """
+        if self.config.max_margin is not None and step < self._first_epoch:
+            return False
         head, first = self.config.head, self.config.loss.mean_only_steps
         has_likelihood = head.loss == "likelihood" and head.is_stochastic
         return not has_likelihood or step > first or first == self.config.steps
 
     def _trained_spec(self) -> ModelSpec:
         record = self.spec.training.model_copy(update={"steps": self.step})
-        return self.spec.model_copy(update={"training": record})
+        update: dict[str, object] = {"training": record}
+        if self.crf is not None:
+            update["crf"] = self.crf
+        return self.spec.model_copy(update=update)
+
+    @property
+    def crf(self) -> CRFSpec | None:
+        """The CRF that was learned so far; None without."""
+        margin = self._learner.objective.margin
+        return None if margin is None else margin.crf
+
+    @property
+    def _first_epoch(self) -> int:
+        """Steps after which there is a CRF."""
+        margin = self.config.max_margin
+        length = None if margin is None else margin.epoch_steps
+        return min(length or self.config.steps, self.config.steps)
 
     def _resume(self) -> None:
         checkpoint = read_checkpoint(self.folder / CHECKPOINT_NAME)
@@ -322,3 +378,8 @@ class Trainer:
         if geco is not None and learned is not None:
             for name, value in learned:
                 setattr(geco, name, value)
+        margin, kept = self._learner.objective.margin, checkpoint.state.margin
+        if margin is not None and kept is not None:
+            margin.weights = None if kept.weights is None else np.array(kept.weights)
+            margin.guess = None if kept.guess is None else np.array(kept.guess)
+            margin.found = labellings_of(checkpoint, self.config)

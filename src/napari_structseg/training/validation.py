@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ from napari_structseg.evaluation.overlaps import pairwise_overlap
 from napari_structseg.image import Image
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.prediction.predictor import Predictor, prior_for
+from napari_structseg.priors.contrast import CRFSpec, costs_of_logits, edges_of
+from napari_structseg.refine.graph_cut.minimum import minimum
 from napari_structseg.refine.refinement import Refinement
 from napari_structseg.render.rendering import Renderer
 
@@ -62,8 +65,14 @@ class Validation:
     runaway: dict[str, float] = field(default_factory=dict)
 
 
-Validator = Callable[[SegmentationNetwork, int], Validation]
-"""Scores a network in evaluation mode, with so many samples; 0: the mean alone."""
+class Validator(Protocol):
+    """Scores a network in evaluation mode."""
+
+    def __call__(
+        self, network: SegmentationNetwork, n_samples: int, crf: CRFSpec | None = None, /
+    ) -> Validation:
+        """With so many samples, 0: the mean alone; and a CRF that was learned for it, if any."""
+        ...
 
 
 def open_labeller(
@@ -89,7 +98,7 @@ def open_labeller(
     -------
     callable
         Labels of the whole image, ``(*spatial)`` uint8, for a seed and a sample number; after
-        the iterations of the MRF that are in use.
+        the iterations of the MRF that are in use, or of least energy under the CRF.
 
     Raises
     ------
@@ -98,6 +107,8 @@ def open_labeller(
     Cancelled
         When ``cancelled`` said so.
     """
+    if spec.crf is not None:
+        return _open_cuts(network, spec, spec.crf, image, cancelled)
     iterations = 0 if spec.prior is None else spec.prior.iterations
     shown: Refinement | Renderer
     with torch.inference_mode():
@@ -108,6 +119,26 @@ def open_labeller(
     def labels(controls: Controls) -> LabelArray:
         with torch.inference_mode():
             return shown.render_volume(controls.model_copy(update={"iterations": iterations}))
+
+    return labels
+
+
+def _open_cuts(
+    network: SegmentationNetwork,
+    spec: ModelSpec,
+    crf: CRFSpec,
+    image: Image,
+    cancelled: Callable[[], bool] | None,
+) -> Labeller:
+    with torch.inference_mode():
+        renderer = Renderer(Predictor(network, spec).predict(image, cancelled=cancelled))
+    edges = edges_of(image.data, spacing=image.spacing, neighbours=crf.neighbours)
+    everywhere = (slice(None),) * image.ndim
+
+    def labels(controls: Controls) -> LabelArray:
+        with torch.inference_mode():
+            logits = renderer.visible_logits(controls, everywhere).cpu().numpy()
+        return minimum(costs_of_logits(logits), edges, crf)
 
     return labels
 
@@ -136,12 +167,15 @@ def validate_on_cases(
         As for :func:`open_labeller`.
     """
 
-    def validate(network: SegmentationNetwork, n_samples: int) -> Validation:
+    def validate(
+        network: SegmentationNetwork, n_samples: int, crf: CRFSpec | None = None, /
+    ) -> Validation:
+        model = spec if crf is None else spec.model_copy(update={"crf": crf})
         n_drawn = 0 if not spec.head.is_stochastic else n_samples
         of_mean, of_samples = [], []
         distances, runaway = [], []
         for seed, case in enumerate(cases):
-            labels = open_labeller(network, spec, case.image, cancelled)
+            labels = open_labeller(network, model, case.image, cancelled)
             mean = labels(Controls(seed=seed))
             of_mean += _overlaps(mean, case, spec)
             if not n_drawn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,15 @@ class PatchSource(Protocol):
 
     def patch(self, rng: np.random.Generator) -> Patch:
         """Draw an image ``(C, *patch)`` and its labels ``(*patch)``, from ``rng`` alone."""
+        ...
+
+
+@runtime_checkable
+class CasesInTurn(Protocol):
+    """A source that can go through its cases one after the other."""
+
+    def patch_in_turn(self, rng: np.random.Generator, number: int) -> Patch:
+        """As :meth:`PatchSource.patch`, of the case whose turn it is with this number."""
         ...
 
 
@@ -59,7 +68,7 @@ def batches(
                 for later in range(step + len(pending), last):
                     pending.append(
                         [
-                            executor.submit(_drawn, source, config.seed, later, place)
+                            executor.submit(drawn, source, config, later, place)
                             for place in range(config.batch)
                         ]
                     )
@@ -71,5 +80,10 @@ def batches(
             executor.shutdown(cancel_futures=True)
 
 
-def _drawn(source: PatchSource, seed: int, step: int, place: int) -> Patch:
-    return source.patch(np.random.default_rng((seed, PATCH_STREAM, step, place)))
+def drawn(source: PatchSource, config: TrainConfig, step: int, place: int) -> Patch:
+    """One patch of a batch, the same whenever it is drawn."""
+    rng = np.random.default_rng((config.seed, PATCH_STREAM, step, place))
+    if config.max_margin is not None and isinstance(source, CasesInTurn):
+        # A CRF is that of all cases.
+        return source.patch_in_turn(rng, step * config.batch + place)
+    return source.patch(rng)

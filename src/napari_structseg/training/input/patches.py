@@ -23,6 +23,10 @@ Array = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 
 
+# Apart from the streams of random numbers of the objective.
+ORDER_STREAM = 4
+
+
 class ImagePatches:
     """A source of training patches: ``patch(rng)`` gives an image and one rater's labels.
 
@@ -48,6 +52,7 @@ class ImagePatches:
         self.foreground = config.foreground
         self.augmentation = config.augmentation
         self.rater = config.rater
+        self.seed = config.seed
         self._voxels: dict[tuple[int, int], _Voxels] = {}
 
     def patch(self, rng: np.random.Generator) -> tuple[Array, Labels]:
@@ -65,7 +70,23 @@ class ImagePatches:
         labels
             ``(*patch)`` uint8.
         """
-        index = int(rng.integers(len(self.cases)))
+        return self._patch(int(rng.integers(len(self.cases))), rng)
+
+    def patch_in_turn(self, rng: np.random.Generator, number: int) -> tuple[Array, Labels]:
+        """Draw one patch of the case whose turn it is.
+
+        Parameters
+        ----------
+        rng
+            Source of what is random apart from the case.
+        number
+            Of the patch, from 0: each case comes once, then each once more in another order.
+        """
+        turn, place = divmod(number, len(self.cases))
+        order = np.random.default_rng((self.seed, ORDER_STREAM, turn))
+        return self._patch(int(order.permutation(len(self.cases))[place]), rng)
+
+    def _patch(self, index: int, rng: np.random.Generator) -> tuple[Array, Labels]:
         case = self.cases[index]
         rater = int(rng.integers(len(case.labels))) if self.rater is None else self.rater
         empty = self._without(case, rng)

@@ -53,15 +53,22 @@ class WorkingSet:
         self._packed[image][key] = None
         return True
 
+    def add_packed(self, image: int, packed: npt.NDArray[np.uint8]) -> None:
+        """Add what :meth:`packed` gave for the same image."""
+        for row in packed:
+            self.add(image, self._unpacked(image, row))
+
     def labellings(self, image: int) -> Iterator[BoolArray]:
         """Those of an image, in the order in which they came."""
-        truth = self._truths[image]
         for key in self._packed[image]:
-            bits = np.unpackbits(np.frombuffer(key, np.uint8), count=truth.size)
-            yield bits.astype(bool).reshape(truth.shape)
+            yield self._unpacked(image, np.frombuffer(key, np.uint8))
 
     def packed(self, image: int) -> npt.NDArray[np.uint8]:
         """Those of an image as bits, ``(K, bytes)``."""
         n_bytes = -(-self._truths[image].size // 8)
         rows = [np.frombuffer(key, np.uint8) for key in self._packed[image]]
         return np.stack(rows) if rows else np.empty((0, n_bytes), np.uint8)
+
+    def _unpacked(self, image: int, packed: npt.NDArray[np.uint8]) -> BoolArray:
+        truth = self._truths[image]
+        return np.unpackbits(packed, count=truth.size).astype(bool).reshape(truth.shape)

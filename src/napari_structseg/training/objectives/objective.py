@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from napari_structseg.training.objectives.losses import (
 )
 from napari_structseg.training.sections import PriorConfig
 
+if TYPE_CHECKING:
+    from napari_structseg.training.max_margin.learning import MaxMargin
+
 # Streams of random numbers that must not overlap.
 PATCH_STREAM, LOSS_STREAM, ITERATION_STREAM = 1, 2, 3
 
@@ -50,6 +53,8 @@ class Objective:
     ----------
     geco
         The weight of a latent model's reconstruction, which moves on with each step; None: 1.
+    margin
+        The CRF that is learned with the network or after it; None: without.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -58,6 +63,16 @@ class Objective:
         loss = config.loss
         if loss.geco_target is not None:
             self.geco = Geco(loss.geco_target, loss.geco_decay, loss.geco_rate)
+        self.margin: MaxMargin | None = None
+        if config.max_margin is not None:
+            # OSQP, which it needs, is an extra.
+            from napari_structseg.training.max_margin.learning import MaxMargin
+
+            self.margin = MaxMargin(
+                config.max_margin,
+                spacing=config.spacing,
+                zero_is_background=loss.zero_is_background,
+            )
 
     def __call__(
         self, network: SegmentationNetwork, images: Tensor, labels: Tensor, step: int
@@ -77,9 +92,13 @@ class Objective:
         Returns
         -------
         Tensor
-            Scalar, in nats per image.
+            Scalar, in nats per image; with a margin, in voxels per image.
         """
         config = self.config
+        if self.margin is not None:
+            with torch.set_grad_enabled(not config.model_frozen), self.half(images):
+                mean = network(images).mean
+            return self.margin.loss(mean, images, labels, step)
         mask = (images != 0).any(dim=1) if config.loss.zero_is_background else None
         reviewed = labels != UNREVIEWED
         if config.prior is None or network.prior is None:
