@@ -81,7 +81,7 @@ def _horses(folder: Path, size: tuple[int, int]) -> Arrays:
             share = np.asarray(mask.convert("L").resize(size[::-1], Pillow.Resampling.BOX))
         labels.append((share > 127).astype(np.uint8))
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(files))
-    split = np.full(len(files), SPLITS[2])
+    split = np.full(len(files), SPLITS[2], dtype=object)
     split[order[:_N_TRAINING]] = SPLITS[0]
     split[order[_N_TRAINING : _N_TRAINING + _N_VALIDATION]] = SPLITS[1]
     rows = [(path.stem, path.stem, str(one)) for path, one in zip(files, split, strict=True)]

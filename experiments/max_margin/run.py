@@ -91,6 +91,7 @@ def quick(config: dict[str, Any]) -> dict[str, Any]:
         config[name] = config[name] | of_splits
     config["cnn"]["steps"] = few["cnn_steps"]
     config["cnn"]["validate_every"] = few["cnn_steps"]
+    config["cnn"]["learning_rate"] = few["learning_rate"]
     config["joint"]["epochs"] = few["joint_epochs"]
     config["crf"]["scales"] = config["crf"]["scales"][:1]
     config["network"]["widths"] = [4, 8, 8, 16]
@@ -102,7 +103,8 @@ def _report(work: Path | None) -> int:
 
     if work is not None:
         shutil.copyfile(work / "results.json", RESULTS)
-    write_report(json.loads(RESULTS.read_text(encoding="utf-8")))
+    pictures = None if work is None else work / "pictures"
+    write_report(json.loads(RESULTS.read_text(encoding="utf-8")), pictures)
     return 0
 
 
