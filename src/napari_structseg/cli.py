@@ -18,6 +18,7 @@ from napari_structseg.commands.info import info
 from napari_structseg.commands.predict import predict
 from napari_structseg.commands.sessions import sessions
 from napari_structseg.commands.train import train
+from napari_structseg.commands.versions import versions
 from napari_structseg.errors import ControlsError, StructSegError
 from napari_structseg.interrupts import Terminated
 from napari_structseg.memory import is_out_of_memory
@@ -49,6 +50,7 @@ app.command(info)
 app.command(predict)
 app.command(sessions)
 app.command(train)
+app.command(versions)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -36,6 +36,7 @@ from napari_structseg.finetuning.start import (
     load_start,
     training_config,
 )
+from napari_structseg.io.atomic import atomic_path
 from napari_structseg.io.weights import load_weights, save_weights, weights_hash
 from napari_structseg.memory import is_out_of_memory
 from napari_structseg.models import SegmentationNetwork
@@ -55,7 +56,7 @@ from napari_structseg.training.validation import Validator, validate_on_cases
 
 logger = logging.getLogger(__name__)
 
-START_NAME = "start.safetensors"
+PARENT_NAME = "parent.safetensors"
 TUNED_NAME = "tuned.safetensors"
 _SAMPLES_OF_SEVERAL_RATERS = 8
 
@@ -119,13 +120,14 @@ class _Run:
         self._device = resolve_device(settings.device)
         check_folder(folder, resume=resume)
         self._tell(Doing(what="Reading the model and the corrections"))
-        start = load_start(settings)
+        start = load_start(settings, folder / PARENT_NAME if resume else None)
         config = training_config(settings, start.spec)
         parts = split(read_cases(settings, start.spec), settings.held_out)
         own, n_samples = self._validator(parts, start)
         config = config.model_copy(update={"validation_samples": n_samples})
         replay = None if settings.replay is None else settings.replay.absolute()
         other = None if replay is None else replay_run(config, start.spec, replay)
+        first_patch = config.patch
         cases = prepared(parts.training, start.spec)
         self._go_on()
         report = self._report(start, parts, resume=resume)
@@ -134,17 +136,17 @@ class _Run:
             folder.mkdir(parents=True, exist_ok=True)
             settings.write(folder)
             report.write(folder)
-            if start.is_converted:
-                save_weights(folder / START_NAME, start.network, start.spec)
-            else:
-                shutil.copyfile(start.path, folder / START_NAME)
+            # The file of the user may change or go, and the run is to go on.
+            with atomic_path(folder / PARENT_NAME) as temporary:
+                shutil.copyfile(start.path, temporary)
 
         def source(config: TrainConfig) -> PatchSource:
             patches = ImagePatches(cases, config)
             if replay is None:
                 return patches
-            there = replay_run(config, start.spec, replay)[1]
-            return Mixed(patches, there, settings.replay_share)
+            there = other if config.patch == first_patch else None
+            run = there or replay_run(config, start.spec, replay)
+            return Mixed(patches, run[1], settings.replay_share)
 
         trainer = self._trained(config, start, source, own, report, resume=resume)
         return self._finished(report, trainer, other and other[2])
@@ -198,7 +200,7 @@ class _Run:
         step: int = 0,
     ) -> ValidationScore:
         found = validator(network, n_samples)
-        score = ValidationScore(step=step, loss=float("nan"), **asdict(found))
+        score = ValidationScore(step=step, **asdict(found))
         self._tell(Scored(score=score, of="replay" if of == "replay" else "corrections"))
         return score
 

@@ -41,19 +41,23 @@ class Start:
         File of the model, and its hash.
     network, spec
         On the CPU. With a new head, its factor and diagonal are new and its mean is the model's.
-    is_converted
-        Whether the head is a new one.
     """
 
     path: Path
     sha256: str
     network: SegmentationNetwork
     spec: ModelSpec
-    is_converted: bool
 
 
-def load_start(settings: FinetuneSettings) -> Start:
+def load_start(settings: FinetuneSettings, copy: Path | None = None) -> Start:
     """Load the model of the settings.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    copy
+        The model's file as the run has kept it; None: the run begins.
 
     Raises
     ------
@@ -62,13 +66,13 @@ def load_start(settings: FinetuneSettings) -> Start:
     WeightsError
         If the file cannot be used.
     """
-    path = find_model(settings.model)
+    path = find_model(settings.model) if copy is None else copy
     sha256 = weights_hash(path)
     network, spec = load_weights(path)
     rank = settings.stochastic_rank
     if rank:
         network, spec = with_stochastic_head(network, spec, rank, settings.seed)
-    return Start(path, sha256, network, _described(spec, settings, sha256), rank > 0)
+    return Start(path, sha256, network, _described(spec, settings, sha256))
 
 
 def with_stochastic_head(

@@ -32,7 +32,8 @@ class ValidationScore(BaseModel):
     step
         Steps taken by then.
     loss
-        Training loss of that step, in nats per voxel. It may be infinite or NaN.
+        Training loss of that step, in nats per voxel. It may be infinite or NaN; None: the
+        network is scored as it is, without a step.
     dice
         Of the labels of the mean: class name to Dice in [0, 1], without classes whose Dice is
         not defined.
@@ -47,7 +48,7 @@ class ValidationScore(BaseModel):
     # A diverged loss must not make the checkpoint unreadable: JSON's own null is no number.
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
     step: int
-    loss: float
+    loss: float | None = None
     dice: dict[str, float]
     sample_dice: dict[str, float] = Field(default_factory=dict)
     ged: float | None = None
