@@ -34,7 +34,7 @@ PAGES = sorted(
     )
 )
 # Opens a window, takes minutes, or trains for hours: only the options are checked.
-ONLY_PARSED = ("bench", "demo", "train")
+ONLY_PARSED = ("bench", "demo", "finetune", "train", "versions")
 
 
 def blocks(page: str, *languages: str) -> list[str]:

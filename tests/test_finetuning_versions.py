@@ -39,7 +39,7 @@ def test_each_adopted_version_is_kept_with_where_it_comes_from(tmp_path: Path, r
     original = model.read_bytes()
     first = adopt_run(tuned(tmp_path, "one", model), note="one case")
     second = adopt_run(tuned(tmp_path, "two", first.weights, seed=1))
-    # The user's own file is not needed any more.
+    # The user's own file is no longer needed.
     model.unlink()
     (family,) = families()
     kept = family.all()

@@ -114,7 +114,7 @@ class _Teller:
                 self._stream.write(event.model_dump_json().encode() + b"\n")
                 self._stream.flush()
             except OSError:
-                # Nobody listens any more.
+                # Nobody listens.
                 self._gate.cancel(ORPHANED)
 
 

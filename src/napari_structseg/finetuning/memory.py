@@ -25,7 +25,7 @@ def shrunk(config: TrainConfig) -> TrainConfig | None:
         smaller = config.model_copy(
             update={
                 "patch": patch,
-                # Its last two sizes may not be equal any more.
+                # Its last two sizes may now differ.
                 "augmentation": config.augmentation.model_copy(update={"quarter_turns": False}),
             }
         )

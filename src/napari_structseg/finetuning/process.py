@@ -173,7 +173,7 @@ class FinetuneProcess:
                 if process.stdin is not None:
                     process.stdin.close()
             except OSError:
-                # What was not written is not wanted any more.
+                # What was not written is no longer wanted.
                 logger.debug("the process has gone already")
 
     def _say(self, command: dict[str, object]) -> None:
@@ -186,7 +186,7 @@ class FinetuneProcess:
                 process.stdin.flush()
             except (OSError, ValueError):
                 # It has ended; the reader tells so.
-                logger.debug("the process does not listen any more")
+                logger.debug("the process no longer listens")
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         ended: Ended | None = None
@@ -213,7 +213,7 @@ class FinetuneProcess:
     def _emit(self, event: Event) -> None:
         try:
             self.told.emit(event)
-        # Whatever a listener does: the process must be read on, or it would wait for ever.
+        # Whatever a listener does: the process must be read on, or it would never end.
         except Exception:
             logger.exception("a listener failed")
 

@@ -94,7 +94,7 @@ def finetune(
         If settings, model, cases or folder do not fit, before the first step; MemoryLimitError
         also later, when nothing is left to make smaller.
     Diverged
-        If the numbers were not finite any more; the weights before that were written.
+        If the numbers were no longer finite; the weights before that were written.
     Cancelled
         By the gate; a checkpoint was written.
     """
@@ -264,7 +264,7 @@ class _Run:
                 if trainer is not None:
                     trainer.save()
                 raise Diverged(
-                    f"The loss is not a finite number any more after step "
+                    f"The loss is no longer a finite number after step "
                     f"{trainer.step if trainer else 0}. Fine-tune again with a lower learning "
                     "rate. The weights before that were kept."
                 ) from error

@@ -220,7 +220,7 @@ def _recorded(kind: type[_Section], table: object) -> _Section | None:
 
 
 def _described(spec: ModelSpec, settings: FinetuneSettings, sha256: str) -> ModelSpec:
-    """With the record of this run. What was fitted to other weights does not hold any more."""
+    """With the record of this run. What was fitted to other weights no longer holds."""
     said = spec.training.data
     tuned = "fine-tuned on corrections of the user"
     record = spec.training.model_copy(
