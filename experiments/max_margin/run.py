@@ -301,7 +301,8 @@ class Experiment:
 
 
 def _rate(settings: dict[str, Any]) -> dict[str, OptimiserConfig]:
-    return {"optimiser": OptimiserConfig(learning_rate=settings["learning_rate"])}
+    fields = {name: settings[name] for name in ("learning_rate", "warmup_steps")}
+    return {"optimiser": OptimiserConfig(**fields)}
 
 
 def _read(path: Path, missing: Any) -> Any:

@@ -24,8 +24,8 @@ from napari_structseg.evaluation.overlaps import pairwise_overlap
 from napari_structseg.image import Image
 from napari_structseg.models import ModelSpec, SegmentationNetwork
 from napari_structseg.prediction.predictor import Predictor, prior_for
-from napari_structseg.priors.contrast import CRFSpec, costs_of_logits, edges_of
-from napari_structseg.refine.graph_cut.minimum import minimum
+from napari_structseg.priors.contrast import CRFSpec
+from napari_structseg.refine.graph_cut.labels import CutLabels
 from napari_structseg.refine.refinement import Refinement
 from napari_structseg.render.rendering import Renderer
 
@@ -107,38 +107,21 @@ def open_labeller(
     Cancelled
         When ``cancelled`` said so.
     """
-    if spec.crf is not None:
-        return _open_cuts(network, spec, spec.crf, image, cancelled)
     iterations = 0 if spec.prior is None else spec.prior.iterations
-    shown: Refinement | Renderer
+    update: dict[str, object] = {"iterations": iterations}
+    shown: Refinement | Renderer | CutLabels
     with torch.inference_mode():
         distribution = Predictor(network, spec).predict(image, cancelled=cancelled)
         prior = prior_for(network, image) if iterations else None
-        shown = Renderer(distribution) if prior is None else Refinement(distribution, prior)
+        if spec.crf is not None:
+            update |= {"coupling": "crf", "crf": spec.crf}
+            shown = CutLabels(distribution, image)
+        else:
+            shown = Renderer(distribution) if prior is None else Refinement(distribution, prior)
 
     def labels(controls: Controls) -> LabelArray:
         with torch.inference_mode():
-            return shown.render_volume(controls.model_copy(update={"iterations": iterations}))
-
-    return labels
-
-
-def _open_cuts(
-    network: SegmentationNetwork,
-    spec: ModelSpec,
-    crf: CRFSpec,
-    image: Image,
-    cancelled: Callable[[], bool] | None,
-) -> Labeller:
-    with torch.inference_mode():
-        renderer = Renderer(Predictor(network, spec).predict(image, cancelled=cancelled))
-    edges = edges_of(image.data, spacing=image.spacing, neighbours=crf.neighbours)
-    everywhere = (slice(None),) * image.ndim
-
-    def labels(controls: Controls) -> LabelArray:
-        with torch.inference_mode():
-            logits = renderer.visible_logits(controls, everywhere).cpu().numpy()
-        return minimum(costs_of_logits(logits), edges, crf)
+            return shown.render_volume(controls.model_copy(update=update))
 
     return labels
 
