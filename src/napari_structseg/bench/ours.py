@@ -57,7 +57,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     before = resident_bytes()
     device = resolve_device(settings.device)
     engine = Engine(random_distribution(settings.shape, device), VOXEL_ML)
-    viewer = _Viewer(engine, settings.shape)
+    viewer = EngineViewer(engine, settings.shape)
     visible, new = {}, {}
     # What torch sets up on first use is not counted.
     viewer.wait_for_slice(Controls(sample=1), View())
@@ -106,7 +106,7 @@ def random_distribution(
     )
 
 
-class _Viewer:
+class EngineViewer:
     """What the dock is to the engine: it asks, and keeps the labels of the layer."""
 
     def __init__(self, engine: Engine, shape: tuple[int, ...]) -> None:

@@ -214,6 +214,61 @@ def correct(
 
 
 @bench.command
+def finetune(
+    *,
+    json: Path,
+    shape: tuple[int, int, int] = (155, 240, 240),
+    moves: int = 100,
+    seconds: float = 20.0,
+    patch: int = 32,
+    device: str = "cpu",
+    no_window: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Time slider moves while a model learns in the background, in turn with moves while it rests.
+
+    brain-tissue learns from random labels in a process of its own. A drag is ten moves, and a
+    second passes between two drags. The default shape needs about 4 GB of memory and some minutes.
+
+    Parameters
+    ----------
+    json
+        File for the result.
+    shape
+        Z Y X of the image.
+    moves
+        Slider moves behind each percentile.
+    seconds
+        For how long steps of training are counted while no slider moves.
+    patch
+        Voxels along each side of a training patch.
+    device
+        Where the model learns.
+    no_window
+        Measure the engine alone, without painted frames, which need a screen.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from napari_structseg.bench.finetune import FinetuneSettings, bench_finetune, rows
+
+    if min(shape) < 2 or moves < 1 or seconds <= 0 or patch < 16:
+        raise ConfigError(
+            "--shape needs three sizes of at least 2, --moves at least 1, --seconds more than 0, "
+            f"--patch at least 16, but they are {shape}, {moves}, {seconds:g} and {patch}."
+        )
+    _check(json, window=not no_window)
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as status:
+        settings = FinetuneSettings(shape, moves, seconds, patch, not no_window, device)
+        result = bench_finetune(settings, lambda what: status.update(f"Measuring {what}…"))
+    _write(json, result)
+    table = Table("", "alone", "together", "ratio")
+    for row in rows(result):
+        table.add_row(*row)
+    Console(highlight=False).print(table)
+
+
+@bench.command
 def sampling(
     *,
     json: Path,
