@@ -15,7 +15,9 @@ import napari_structseg
 
 ROOT = Path(napari_structseg.__file__).parent
 PACKAGE = "napari_structseg"
-DOCKS = {f"{PACKAGE}.widgets.{name}" for name in ("explore", "correct", "measure_dock")}
+DOCKS = {
+    f"{PACKAGE}.widgets.{name}" for name in ("explore", "correct", "measure_dock", "finetune_dock")
+}
 COMMANDS = PluginManifest.from_file(ROOT / "napari.yaml").contributions.commands
 
 # From the ground up. A module imports from lower layers, and from its own package.

@@ -86,7 +86,10 @@ widgets = [w.display_name for w in manager.iter_widgets() if w.plugin_name == "{
 items = [item.command for menu in manager.menus() for item in manager.iter_menu(menu)]
 print(*widgets, "torch" in sys.modules, "{DISTRIBUTION}.explore" in items, sep="|")
 """
-    names = "Explore segmentations|Correct the segmentation|Measure the segmentation"
+    names = (
+        "Explore segmentations|Correct the segmentation|Measure the segmentation"
+        "|Fine-tune the model"
+    )
     assert run_in_fresh_interpreter(code).strip() == f"{names}|False|True"
 
 

@@ -288,6 +288,36 @@ class CorrectionState(_Evented):
     ] = None
 
 
+class FinetuningState(_Evented):
+    """What the next fine-tuning is asked for, see `finetuning.settings.FinetuneSettings`."""
+
+    learns_from_shown: Annotated[
+        bool, Field(description="Whether the corrections of the image that is shown count.")
+    ] = True
+    sessions: Annotated[
+        frozenset[str],
+        Field(description="Folders of sessions of other images, whose corrections count, too."),
+    ] = frozenset()
+    learn_from: Annotated[
+        Literal["result", "locked", "strokes"], Field(description="Which voxels carry loss.")
+    ] = "result"
+    what: Annotated[Literal["all", "last", "head"], Field(description="Which weights learn.")] = (
+        "all"
+    )
+    steps: Annotated[int, Field(ge=1, le=100_000, description="Steps of the optimiser.")] = 200
+    weights_every: Annotated[
+        int, Field(ge=1, le=100_000, description="Steps from one look at the weights to the next.")
+    ] = 50
+    is_held: Annotated[
+        bool, Field(description="Whether weights are held near the start, against forgetting.")
+    ] = True
+
+    @field_serializer("sessions")
+    def _in_order(self, members: frozenset[str]) -> list[str]:
+        # The same state gives the same JSON.
+        return sorted(members)
+
+
 class ExplorerState(BaseModel):
     """Everything the user has chosen about one viewer. It round-trips through JSON.
 
@@ -309,6 +339,7 @@ class ExplorerState(BaseModel):
     controls: ControlsState = Field(default_factory=ControlsState)
     display: DisplayState = Field(default_factory=DisplayState)
     correction: CorrectionState = Field(default_factory=CorrectionState)
+    finetuning: FinetuningState = Field(default_factory=FinetuningState)
 
     _changed: SignalInstance = PrivateAttr(
         default_factory=lambda: SignalInstance((str, object), name="changed")

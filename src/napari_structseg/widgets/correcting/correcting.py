@@ -97,6 +97,18 @@ class Correcting:
         else:
             call()
 
+    def read(self, work: Callable[[], object], done: Callable[[Exception | None], object]) -> None:
+        """Look at corrections in the thread that changes them, after all that was asked for.
+
+        Parameters
+        ----------
+        work
+            Called in that thread.
+        done
+            Called in the main thread afterwards, with the error that it has raised.
+        """
+        self._actions.do(work, done)
+
     def unsaved(self) -> list[str]:
         """Corrections that are in no file, in words."""
         return [

@@ -1,0 +1,139 @@
+"""The Fine-tune dock: the model learns from what was corrected while exploring goes on."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from napari.components import ViewerModel
+from qtpy.QtCore import QSize, QTimer
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_structseg.widgets.binding import bind, follow, let_go
+from napari_structseg.widgets.close_guard import CloseGuard
+from napari_structseg.widgets.dock_sharing import share_room
+from napari_structseg.widgets.finetuning.tuning import Tuning
+from napari_structseg.widgets.panels.banner import ErrorBanner
+from napari_structseg.widgets.panels.learn_panel import LearnPanel
+from napari_structseg.widgets.panels.training_panel import TrainingPanel
+from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
+from napari_structseg.widgets.parts.section import Caption, Hairline, Section
+from napari_structseg.widgets.session_dock import SessionDock
+from napari_structseg.widgets.sessions import join, state_of
+from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
+
+_MARGIN = 8
+_SPACING = 6
+_SIZE = QSize(360, 560)
+_NAMES = ("learn", "training")
+
+
+class FinetuneWidget(SessionDock):
+    """The dock: what learns, the run, what it brings, and the versions that were taken over.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer it is docked in. napari's menus go by this name.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        self._session = join(napari_viewer, self)
+        super().__init__(parent)
+        self.state = state_of(napari_viewer)
+        self._is_closed, self._is_new = False, True
+        controller = self._session.controller
+        self.tuning = Tuning(controller, self._session.correcting)
+        self.banner = ErrorBanner()
+        self.hint = Caption()
+        self.learn = LearnPanel(self.tuning)
+        self.training = TrainingPanel(self.tuning, self._show_error)
+        self.sections = (
+            Section("Learn from corrections", self.learn),
+            Section("Training", self.training),
+        )
+        for name, section in zip(_NAMES, self.sections, strict=True):
+            section.header.toggled.connect(partial(self._on_fold, name))
+        self._lay_out()
+        with self.state.together():
+            for name in _NAMES:
+                self.state.display.fold(name, is_open=True)
+        bind(self, self.state.display, "open_sections", self._show_folds)
+        self._guard = CloseGuard(self, self._session.unsaved, self._save_unsaved)
+        delete_closed_windows_at_exit()
+        follow(self, controller.failed, self._show_error)
+        follow(self, controller.said, self._say)
+        # A bound method would be disconnected before the signal comes.
+        self.destroyed.connect(lambda: self.shut_down(leaves_layers=False))
+
+    def is_busy(self) -> bool:
+        """Whether a run is on, or anything is still to be computed, painted or saved."""
+        return not self._is_closed and (self.tuning.is_busy() or self._session.is_busy())
+
+    def sizeHint(self) -> QSize:
+        """As wide as the choices need."""
+        return _SIZE
+
+    def shut_down(self, *, leaves_layers: bool = True) -> None:
+        """Let go of the viewer, for good; a run writes a checkpoint and ends by itself."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.tuning.close()
+        let_go(self)
+        if leaves_layers:
+            self._guard.let_go()
+        self._session.leave(self, leaves_layers=leaves_layers)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Take half of a high window, the first time."""
+        super().showEvent(event)
+        if self._is_new and not self._is_closed:
+            self._is_new = False
+            # Qt lays the window out after this.
+            QTimer.singleShot(0, self._share_room)
+
+    def _share_room(self) -> None:
+        others = [one for one in self._session.docks if one is not self and one.isVisible()]
+        if others and not self._is_closed:
+            share_room(self, others[0])
+
+    def _lay_out(self) -> None:
+        page = QWidget()
+        inside = QVBoxLayout(page)
+        inside.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
+        inside.setSpacing(_SPACING)
+        for section in self.sections:
+            inside.addWidget(section)
+        inside.addStretch(1)
+        self.scroll_area = KeylessScrollArea()
+        self.scroll_area.setWidget(page)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(_MARGIN, 4, _MARGIN, 4)
+        foot.addWidget(self.hint)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.scroll_area, 1)
+        layout.addWidget(self.banner)
+        layout.addWidget(Hairline())
+        layout.addLayout(foot)
+
+    def _say(self, text: str) -> None:
+        self.hint.setText(text)
+        self.hint.setToolTip(text)
+
+    def _save_unsaved(self) -> None:
+        self._say("Save the result in Correct, or the segmentation in Explore segmentations")
+
+    def _on_fold(self, name: str, is_open: bool) -> None:
+        self.state.display.fold(name, is_open=is_open)
+
+    def _show_folds(self, open_sections: frozenset[str]) -> None:
+        for name, section in zip(_NAMES, self.sections, strict=True):
+            section.set_open(name in open_sections)
+
+
+# As the manifest calls it. napari looks for the viewer among the parameters of a class, not of
+# a function.
+make_finetune_widget = FinetuneWidget

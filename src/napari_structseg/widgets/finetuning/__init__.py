@@ -1,0 +1,1 @@
+"""Fine-tuning as a person sees it: a run, what it brings, and taking it over."""

@@ -1,0 +1,248 @@
+"""The Fine-tune dock, in a real window, with a real process that trains a tiny model."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from dock_helpers import TIMEOUT_MS, CorrectDock, dock  # noqa: F401 -- fixtures
+from finetune_helpers import ball, ball_model
+from napari_structseg.finetuning.course import Course
+from napari_structseg.finetuning.events import Ended, Paused, Scored, Started, Stepped
+from napari_structseg.finetuning.folders import runs_root, unfinished_runs
+from napari_structseg.finetuning.settings import read_settings
+from napari_structseg.finetuning.snapshot import write_case
+from napari_structseg.training.checkpoint import ValidationScore
+from napari_structseg.widgets.finetune_dock import FinetuneWidget
+from napari_structseg.widgets.finetuning.tuning import Status
+from napari_structseg.widgets.panels.training_panel import clock, in_words
+
+# So many steps that no run ends before it is told to.
+ENDLESS = 100_000
+
+
+class FinetuneDock(CorrectDock):
+    """The Fine-tune dock beside the others, the result painted right."""
+
+    def __init__(self, dock) -> None:
+        super().__init__(dock)
+        self.finetune = FinetuneWidget(dock.viewer)
+        self.docked_finetune = dock.viewer.window.add_dock_widget(
+            self.finetune, name="Fine-tune the model"
+        )
+
+    @property
+    def tuning(self):
+        return self.finetune.tuning
+
+    @property
+    def choices(self):
+        return self.finetune.state.finetuning
+
+    @property
+    def course(self) -> Course:
+        return self.tuning.course
+
+    def correct_all(self) -> None:
+        """The user's own result is right everywhere."""
+        self.correct.correcting.result.accept_all()
+        self.settle()
+        right, layer = ball()[1], self.book.result_layer
+        with layer.block_history():
+            for label in (0, 1):
+                layer.data_setitem(np.nonzero(right == label), label)
+        self.settle()
+        assert np.array_equal(self.result, right)
+
+    def begin(self, **choices) -> None:
+        """Choose, press the button, and wait until it takes steps."""
+        self.choices.update({"steps": ENDLESS, "weights_every": ENDLESS, **choices})
+        self.finetune.training.start_button.click()
+        banner = self.finetune.banner
+        self.wait(lambda: bool(banner.message) or bool(self.course.losses))
+        assert not banner.message
+
+    def finish(self) -> None:
+        self.wait(lambda: not self.finetune.is_busy())
+
+    def give_up(self) -> None:
+        """End whatever runs."""
+        process = self.tuning.process
+        self.finetune.shut_down()
+        if process is not None:
+            assert process.wait(TIMEOUT_MS / 1000) is not None
+
+
+@contextmanager
+def finetune_dock(dock):
+    made = FinetuneDock(dock)
+    try:
+        yield made
+    finally:
+        made.give_up()
+        made.correct.shut_down()
+
+
+@pytest.fixture
+def tuning(dock):
+    """All docks after a run of a model that has never seen a ball."""
+    dock.add_image(ball()[0], name="T1", scale=(2, 1, 1))
+    dock.widget.source.choose_model(ball_model(dock.folder))
+    dock.run()
+    with finetune_dock(dock) as made:
+        yield made
+
+
+def test_a_run_from_the_dock_learns_what_was_corrected(tuning) -> None:
+    tuning.correct_all()
+    tuning.begin(steps=4, weights_every=2)
+    tuning.finish()
+    assert tuning.course.ended.reason == "finished", tuning.finetune.banner.message
+    assert tuning.course.step == 4
+    assert Path(tuning.course.ended.weights).is_file()
+    # The image of the test came from no file: one was written for the run.
+    settings = read_settings(tuning.tuning.folder)
+    assert settings.steps == 4
+    assert settings.cases[0].image[0].parent == tuning.tuning.folder / "case"
+    assert settings.pull > 0
+    plot = tuning.finetune.training.plot
+    assert len(plot.curves["Loss"]) == 4
+    assert len(plot.curves["Dice"]) == 2
+    assert "was" in plot.readout["Dice"]
+    assert "Finished 4 steps" in tuning.finetune.training.caption.text()
+    assert tuning.tuning.unfinished == ()
+
+
+def test_it_is_paused_goes_on_is_cancelled_and_goes_on_later(tuning) -> None:
+    tuning.correct_all()
+    tuning.begin(what="head", is_held=False)
+    panel = tuning.finetune.training
+    assert not panel.start_button.isVisible()
+    panel.pause_button.click()
+    tuning.wait(lambda: tuning.course.is_paused)
+    assert panel.pause_button.text() == "Go on"
+    assert "paused" in panel.caption.text()
+    step = tuning.course.step
+    panel.pause_button.click()
+    tuning.wait(lambda: tuning.course.step > step + 1)
+    assert panel.pause_button.text() == "Pause"
+    settings = read_settings(tuning.tuning.folder)
+    assert (settings.what, settings.pull) == ("head", 0)
+    folder = tuning.tuning.folder
+    panel.cancel_button.click()
+    tuning.finish()
+    assert tuning.course.ended.reason == "cancelled"
+    assert panel.start_button.isVisibleTo(panel)
+    assert [one.folder for one in tuning.tuning.unfinished] == [folder]
+    reached = tuning.course.step
+    panel.resume_button.click()
+    tuning.wait(lambda: tuning.course.ended is None and bool(tuning.course.losses))
+    assert tuning.course.losses[0][0] > reached
+    panel.cancel_button.click()
+    tuning.finish()
+    panel.discard_button.click()
+    tuning.finish()
+    assert not folder.exists()
+    assert tuning.tuning.unfinished == ()
+
+
+def test_a_slider_makes_the_training_step_aside(tuning) -> None:
+    tuning.correct_all()
+    tuning.begin()
+    told = []
+    process = tuning.tuning.process
+    say = process._say
+    process._say = lambda command: (told.append(command["do"]), say(command))
+    tuning.widget.state.controls.temperature = 1.7
+    assert told == ["step aside"]
+    # It goes on by itself.
+    step = tuning.course.step
+    tuning.wait(lambda: tuning.course.step > step)
+
+
+def test_a_dock_that_is_closed_leaves_a_run_that_can_go_on(tuning) -> None:
+    tuning.correct_all()
+    tuning.begin()
+    process, folder = tuning.tuning.process, tuning.tuning.folder
+    tuning.viewer.window.remove_dock_widget(tuning.docked_finetune)
+    assert process.wait(TIMEOUT_MS / 1000).reason == "orphaned"
+    assert [one.folder for one in unfinished_runs(runs_root())] == [folder]
+    # What was explored and corrected is untouched.
+    assert np.array_equal(tuning.result, ball()[1])
+    again = FinetuneWidget(tuning.viewer)
+    tuning.viewer.window.add_dock_widget(again, name="again")
+    tuning.wait(lambda: bool(again.tuning.unfinished))
+    assert again.tuning.unfinished[0].folder == folder
+    assert not again.training.resume_note.isHidden()
+    again.shut_down()
+
+
+def test_there_must_be_something_to_learn_from(tuning) -> None:
+    finetune = tuning.finetune
+    finetune.training.start_button.click()
+    tuning.wait(lambda: bool(finetune.banner.message))
+    assert "result is empty" in finetune.banner.message
+    assert tuning.tuning.status is Status.READY
+    assert not list(runs_root().glob("*"))
+    tuning.choices.learn_from = "strokes"
+    finetune.training.start_button.click()
+    tuning.wait(lambda: "no strokes" in finetune.banner.message)
+    finetune.learn.shown_box.click()
+    finetune.training.start_button.click()
+    assert "No corrected image is chosen" in finetune.banner.message
+
+
+def test_strokes_and_locked_parts_are_marked_for_the_run(tuning, tmp_path: Path) -> None:
+    tuning.correct_all()
+    correcting = tuning.correct.correcting
+    correcting.strokes.begin(1)
+    tuning.drag(tuning.book.strokes_layer, (5, 5, 5))
+    correcting.result.lock_class(1, is_locked=True)
+    tuning.settle()
+    image = tuning.tuning.shown.image
+
+    def stored(path: Path) -> np.ndarray:
+        return np.asarray(nibabel.load(path).dataobj)
+
+    def marked(learn_from: str) -> np.ndarray:
+        files = write_case(
+            tmp_path / learn_from, image, tuning.book.correction, learn_from, image_file=None
+        )
+        assert np.array_equal(stored(files.labels), image.to_file_order(tuning.result))
+        return stored(files.reviewed)
+
+    assert np.array_equal(marked("locked"), image.to_file_order(tuning.result == 1))
+    assert np.array_equal(marked("strokes"), image.to_file_order(tuning.strokes.to_array()))
+
+
+def test_the_dock_says_what_to_do_first(dock) -> None:
+    with finetune_dock(dock) as made:
+        panel = made.finetune.training
+        assert not panel.start_button.isEnabled()
+        assert "Explore segmentations" in panel.note.text()
+        made.finish()
+
+
+def test_a_course_follows_events_and_says_so() -> None:
+    course = Course()
+    score = ValidationScore(step=0, loss=float("nan"), dice={"ball": 0.5})
+    course.take(Scored(score=score))
+    course.take(Started(step=0, steps=2000, n_learning=1, n_weights=2, held_out="a case"))
+    for step in range(1, 1001):
+        course.take(
+            Stepped(step=step, steps=2000, loss=1 / step, elapsed=step / 10, remaining=100.0)
+        )
+    assert course.before == score
+    assert len(course.losses) <= 600
+    assert course.losses[-1] == (1000, 1 / 1000)
+    assert [step for step, _ in course.losses] == sorted(step for step, _ in course.losses)
+    assert in_words(course, Status.RUNNING) == "Step 1,000 of 2,000 · 1:40 · 1:40 left"
+    course.take(Paused(is_paused=True))
+    assert "paused" in in_words(course, Status.RUNNING)
+    course.take(Ended(reason="diverged", message="The loss is not a finite number."))
+    assert "diverged" in in_words(course, Status.READY)
+    assert clock(3725) == "1:02:05"
