@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_structseg import Image
 from napari_structseg.session.messages import Lines, LineSet, Show
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.panels.class_looks import ClassLooks
+from napari_structseg.widgets.parts.class_button import ClassButton
 from napari_structseg.widgets.parts.class_columns import Columns
 from napari_structseg.widgets.parts.class_row import ClassRow
 from napari_structseg.widgets.parts.measure import Measure
@@ -187,3 +189,16 @@ def test_the_pointer_names_the_class() -> None:
     layers.segmentation.data[1, 2, 3] = 2
     status = layers.segmentation.get_status((1, 2, 3), world=True)
     assert "class: Organ 2" in status["value"]
+
+
+def test_the_size_on_a_button_is_whole_where_the_name_is_not(qtbot) -> None:
+    button = ClassButton("Left hippocampus (posterior)", QColor("#4477aa"), "A class.")
+    qtbot.addWidget(button)
+    button.resize(130, 24)
+    pictures = []
+    for size in ("24.6 mL", "24.7 mL", "24.7 mL"):
+        button.set_words("Left hippocampus (posterior)", size)
+        assert button.text() == f"Left hippocampus (posterior)  {size}"
+        pictures.append(button.grab().toImage())
+    assert pictures[0] != pictures[1]
+    assert pictures[1] == pictures[2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 import napari_structseg as ss
@@ -119,3 +121,13 @@ def test_a_handle_makes_a_class_larger_and_says_its_percentile(correcting) -> No
     assert volumes[0] < volumes[1] < volumes[2]
     correcting.widget.strip.select(3)
     assert panel.words[0].text() == ""
+
+
+def test_the_list_says_when_there_are_more(correcting) -> None:
+    look_for_disputed(correcting)
+    places, panel = correcting.correct.correcting.places, correcting.correct.disputed
+    known = places.disputed
+    for n, words in ((1, "1 region,"), (2, "2 regions,"), (200, "The 200 most disputed regions,")):
+        regions = (known.regions[0],) * n
+        correcting.widget._controller.received.emit((replace(known, regions=regions),))
+        assert panel.caption.text().startswith(words)

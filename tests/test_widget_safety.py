@@ -125,3 +125,29 @@ def test_a_window_with_two_docks_asks_once(make_napari_viewer, qtbot, tmp_path) 
     assert all(one.question is None for one in guards)
     both.correct.shut_down()
     made.widget.shut_down()
+
+
+def test_a_saved_result_holds_the_labellings_that_were_accepted_into_it(correcting) -> None:
+    session = correcting.correct._session
+    correcting.widget.strip.select(3)
+    correcting.settle()
+    assert session.unsaved() == ["sample 3 of T1"]
+    correcting.correct.result.all_button.click()
+    correcting.settle()
+    # What was painted over it is in the file, too.
+    layer = correcting.viewer.layers["Result"]
+    layer.selected_label = 2
+    correcting.drag(layer, (6, 10, 10))
+    correcting.settle()
+    correcting.correct.correcting.safety.save(correcting.book, str(correcting.folder / "a.nii.gz"))
+    correcting.settle()
+    assert session.unsaved() == []
+    # One that was taken back again is in no file.
+    correcting.widget.strip.select(4)
+    correcting.correct.result.all_button.click()
+    correcting.settle()
+    correcting.correct.history.undo_button.click()
+    correcting.settle()
+    correcting.correct.correcting.safety.save(correcting.book, str(correcting.folder / "b.nii.gz"))
+    correcting.settle()
+    assert session.unsaved() == ["sample 4 of T1"]

@@ -21,6 +21,7 @@ from napari_structseg.widgets.panels.larger_panel import LargerPanel
 from napari_structseg.widgets.panels.recovery_panel import RecoveryPanel
 from napari_structseg.widgets.panels.rerun_row import RerunRow
 from napari_structseg.widgets.panels.result_panel import ResultPanel
+from napari_structseg.widgets.panels.sides_row import SidesRow
 from napari_structseg.widgets.panels.strokes_panel import StrokesPanel
 from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
 from napari_structseg.widgets.parts.measure import measure_of
@@ -63,6 +64,7 @@ class CorrectWidget(SessionDock):
         self.here = HerePanel(correcting, self.state)
         self.larger = LargerPanel(self.state)
         self.history = HistoryRow(correcting)
+        self.sides = SidesRow(correcting.sides)
         self.recovery = RecoveryPanel(correcting.recovery)
         self.rerun = RerunRow(self.state.source)
         self.rerun.run_button.clicked.connect(self._run)
@@ -167,6 +169,7 @@ class CorrectWidget(SessionDock):
         foot = QVBoxLayout()
         foot.setContentsMargins(_MARGIN, 4, _MARGIN, 4)
         foot.setSpacing(4)
+        foot.addWidget(self.sides)
         foot.addWidget(self.history)
         foot.addWidget(self.hint)
         layout = QVBoxLayout(self)
@@ -232,6 +235,7 @@ KEYS: tuple[Shortcut[CorrectWidget], ...] = (
         "Shift-A", "⇧ A", "Accept the component under the mouse", lambda dock: dock.accept_here()
     ),
     Shortcut("Shift-K", "⇧ K", "Accept all", lambda dock: dock.correcting.result.accept_all()),
+    Shortcut("Shift-T", "⇧ T", "Model or result", lambda dock: dock.correcting.sides.toggle()),
     Shortcut(
         "Shift-W", "⇧ W", "What else could it be, under the mouse", lambda dock: dock.ask_here()
     ),

@@ -333,6 +333,10 @@ class Exploration:
         if self._results is not None:
             self._results.put(None)
 
+    def note_saved(self, request: Request, prior_model: str | None) -> None:
+        """Remember that a file holds the labels of a request; see :class:`Unsaved`."""
+        self.unsaved.note_saved(request, prior_model)
+
     def _on_saved(self) -> None:
         if self._handed is not None:
-            self.unsaved.note_saved(self._handed, self.prior_model)
+            self.note_saved(self._handed, self.prior_model)

@@ -10,14 +10,18 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
 from napari_structseg.correction.actions import Correction
+from napari_structseg.correction.entries import Entry
 from napari_structseg.correction.said import Said
 from napari_structseg.distributions import Strokes
 from napari_structseg.image import Image
 from napari_structseg.models import ClassSpec
+from napari_structseg.session.messages import Request
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.parts.colors import display_name
 from napari_structseg.widgets.viewer.layer_making import LayerMaking
 from napari_structseg.widgets.viewer.painted import Labels, Values, Voxels
+
+Accepted = tuple[Entry | None, Request, str | None]
 
 
 @dataclass(eq=False, slots=True)
@@ -40,6 +44,9 @@ class Book:
         As they were when an action on them was last told of.
     strokes_ahead, paint_ahead
         Actions on the strokes, and paint on the result, that are seen but not done yet.
+    accepted
+        Labellings that were accepted as a whole: which action that was (None: the result was so
+        already), what was asked for, and the other model whose MRF refined it.
     strokes_layer, result_layer, region_layer
         None: not made yet, or deleted.
     hidden
@@ -54,6 +61,7 @@ class Book:
     told: Strokes
     strokes_ahead: deque[Said] = field(default_factory=deque)
     paint_ahead: deque[tuple[Voxels, Values]] = field(default_factory=deque)
+    accepted: list[Accepted] = field(default_factory=list)
     strokes_layer: Labels | None = None
     result_layer: Labels | None = None
     region_layer: Labels | None = None

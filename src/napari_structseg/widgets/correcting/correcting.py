@@ -13,6 +13,7 @@ from napari_structseg.correction.folders import look_at
 from napari_structseg.distributions import Strokes
 from napari_structseg.image import Image
 from napari_structseg.session.history import History
+from napari_structseg.session.messages import Request
 from napari_structseg.session.undo_order import UndoOrder
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.correcting.book import Book
@@ -21,6 +22,7 @@ from napari_structseg.widgets.correcting.recovery import Recovery
 from napari_structseg.widgets.correcting.regions import Regions
 from napari_structseg.widgets.correcting.resulting import Resulting
 from napari_structseg.widgets.correcting.safety import Safety
+from napari_structseg.widgets.correcting.sides import Sides
 from napari_structseg.widgets.correcting.stroking import Stroking
 from napari_structseg.widgets.correcting.taking_up import take_up
 from napari_structseg.widgets.exploration import Exploration
@@ -59,6 +61,9 @@ class Correcting:
         )
         self.regions = Regions(controller.viewer, say)
         self.places = Places(controller.viewer, controller.state, say, fail)
+        self.sides = Sides()
+        self.result.changed.connect(self.sides.watch)
+        controller.asked.connect(self._on_asked)
         self.recovery = Recovery(controller.viewer, fail)
         self.recovery.wanted.connect(self._on_wanted)
         controller.received.connect(self.places.receive)
@@ -121,10 +126,12 @@ class Correcting:
         """Let go of the viewer; its layers stay."""
         self._controller.adopted.disconnect(self._on_adopted)
         self._controller.state.settled.disconnect(self._on_settled)
+        self._controller.asked.disconnect(self._on_asked)
         self._controller.received.disconnect(self.places.receive)
         self._controller.viewer.layers.events.removed.disconnect(self._on_removed)
         self.strokes.close()
         self.regions.close()
+        self.sides.close()
         self.places.close()
         self.result.close()
         self.recovery.close()
@@ -148,6 +155,10 @@ class Correcting:
             self.safety.open(book, exploration)
             self._open(book, exploration)
 
+    def _on_asked(self, _request: Request) -> None:
+        # Another layer may show the model now.
+        self.sides.watch()
+
     def _on_settled(self, touched: frozenset[str]) -> None:
         """Another image was chosen; where nothing is shown of it, its book is there."""
         if "source.image" in touched and self.exploration is None:
@@ -166,7 +177,7 @@ class Correcting:
                 book.bring_back()
                 # The one that was worked on last comes last.
                 self._books.sort(key=lambda one: one is book)
-        for part in (self.result, self.regions, self.strokes):
+        for part in (self.result, self.regions, self.strokes, self.sides):
             part.open(book, exploration)
         self.places.open(exploration, is_same=book is before)
         self.opened.emit(is_continued)

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from psygnal import Signal
 
 from napari_structseg.correction.actions import Correction
-from napari_structseg.correction.entries import Changed, Event
+from napari_structseg.correction.entries import Changed, Entry, Event
 from napari_structseg.correction.said import Said
 from napari_structseg.distributions import whole
 from napari_structseg.errors import Cancelled
@@ -31,6 +31,7 @@ Mask = npt.NDArray[np.bool_]
 _Action = Callable[[Correction], object]
 _Accept = Callable[[Correction, Labelling, str], object]
 
+_NO_MODEL = "Run a model on the image first: then what it shows can be accepted"
 _UNFINISHED = "The model still runs: accept when the whole image is segmented"
 _NOTHING_NEW = "Nothing has changed: the result is so already, or locked there"
 
@@ -90,11 +91,18 @@ class Resulting:
 
     def accept_all(self) -> None:
         """Take over the whole labelling that is chosen; what is locked stays."""
-        region = self._part()
-        self._accept(
-            "accept {what}",
-            lambda correction, labels, name: correction.accept(labels, name=name, region=region),
-        )
+        region, book, shown = self._part(), self.book, self._exploration
+        if book is None or shown is None or shown.wanted is None:
+            self._say(_NO_MODEL)
+            return
+        request, prior_model = shown.wanted, shown.prior_model
+
+        def accept(correction: Correction, labels: Labelling, name: str) -> Entry | None:
+            entry = correction.accept(labels, name=name, region=region)
+            book.accepted.append((entry, request, prior_model))
+            return entry
+
+        self._accept("accept {what}", accept)
 
     def accept_component(self, voxel: Sequence[int]) -> None:
         """Take over the component at a voxel, of what is chosen."""

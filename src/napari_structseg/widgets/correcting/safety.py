@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from napari_structseg.correction.export import save_result
 from napari_structseg.correction.identity import ImageIdentity, identify
 from napari_structseg.correction.journal import Work
 from napari_structseg.errors import InputError
+from napari_structseg.session.messages import Request
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.correcting.book import Book
 from napari_structseg.widgets.exploration import Exploration
@@ -130,6 +131,11 @@ class Safety:
         )
         if autosave is not None:
             autosave.note_saved()
+        done = {id(entry) for entry in book.correction.past.done}
+        kept = [
+            (what, by) for entry, what, by in book.accepted if entry is None or id(entry) in done
+        ]
+        self._actions.tell(partial(origin.note_saved, kept))
         names = ", ".join(one.name for one in paths)
         self._actions.tell(partial(self._say, f"Saved {names}"))
         self._actions.tell(self.changed.emit)
@@ -165,6 +171,13 @@ class _Origin:
         """Take what was noted in a session, where nothing was computed since."""
         if self._last is None and recipe is not None:
             self._last = json.loads(recipe)
+
+    def note_saved(self, kept: Sequence[tuple[Request, str | None]]) -> None:
+        """Labellings are in a file, within the result that they were accepted into."""
+        shown = None if self._shown is None else self._shown()
+        if shown is not None:
+            for request, prior_model in kept:
+                shown.note_saved(request, prior_model)
 
     def source(self) -> dict[str, JsonValue] | None:
         """What made it, with the controls as they are, or as they were last; None: nobody knows."""

@@ -8,7 +8,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from napari_structseg.models import ClassSpec
-from napari_structseg.render.disputed import DisputedRegion
+from napari_structseg.render.disputed import MAX_REGIONS, DisputedRegion
 from napari_structseg.widgets.binding import follow, quiet
 from napari_structseg.widgets.correcting.places import Places
 from napari_structseg.widgets.parts.colors import display_name
@@ -56,6 +56,8 @@ class DisputedPanel(QWidget):
         self.caption.setToolTip(_HEIGHT_TIP)
         self.list = RegionList()
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        # What is too long is elided; all of it is in the tooltip.
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setMaximumHeight(self.list.sizeHint().height())
         self.list.itemClicked.connect(self._on_click)
         self.previous_button = SmallButton("Previous", "Jump to the one before it (Shift S)")
@@ -105,6 +107,7 @@ class DisputedPanel(QWidget):
                 if item is not None:
                     mark = "✓" if places.is_reviewed(region) else " "
                     item.setText(f"{mark} {index + 1}  {self._words(region)}")
+                    item.setToolTip(self._words(region))
             chosen = -1 if places.chosen is None else places.chosen
             self.list.setCurrentRow(chosen)
         n_reviewed = sum(places.is_reviewed(one) for one in regions)
@@ -113,7 +116,9 @@ class DisputedPanel(QWidget):
         elif regions:
             about = "" if places.disputed.exact else ", on a lattice"
             alone = places.alone_in_words(places.disputed)
-            says = f"{len(regions)} regions{about}, {n_reviewed} reviewed"
+            most = "most disputed " if len(regions) == MAX_REGIONS else ""
+            what = f"{'The ' if most else ''}{len(regions)} {most}region{'s' * (len(regions) != 1)}"
+            says = f"{what}{about}, {n_reviewed} reviewed"
             self.caption.setText(f"{says} · {alone}" if alone else says)
         else:
             self.caption.setText(_NONE)
@@ -131,7 +136,7 @@ class DisputedPanel(QWidget):
             for label in region.classes[:3]
             if label < len(self._classes)
         )
-        return f"{names}  {self._measure.write(region.disagreement_ml)}"
+        return f"{self._measure.write(region.disagreement_ml)}  {names}"
 
     def _on_click(self, item: QListWidgetItem) -> None:
         self._places.choose(self.list.row(item))

@@ -28,7 +28,6 @@ _LOCKED_LAYER = (
 )
 _LOCK_TIP = "Locked, {name} is overwritten by nothing but your own hand."
 _COLUMNS = 2
-_MOST_SLICES = 9999
 
 
 class ResultPanel(QWidget):
@@ -66,12 +65,13 @@ class ResultPanel(QWidget):
         )
         self.box_button.setCheckable(True)
         self.slices_field = NumberField()
-        self.slices_field.setRange(1, _MOST_SLICES)
+        self.slices_field.setRange(1, 1)
+        self.slices_field.valueChanged.connect(self._show_n_slices)
+        self._show_n_slices(1)
         self.slices_field.setAccessibleName("Slices of a box")
         self.slices_field.setToolTip(
             "Through how many slices a box reaches, around the one that is shown."
         )
-        self.slices_label = Caption("slices")
         self.clear_button = SmallButton("Clear", "Take the region away.")
         self.lock_button = SmallButton(
             "Lock", "In a locked region nothing is overwritten but by your own hand."
@@ -99,12 +99,12 @@ class ResultPanel(QWidget):
                 "Region",
                 self.paint_button,
                 self.polygon_button,
-                self.box_button,
-                self.slices_field,
-                self.slices_label,
+                self.clear_button,
+                self.lock_button,
+                self.unlock_button,
             )
         )
-        layout.addLayout(_row("", self.clear_button, self.lock_button, self.unlock_button))
+        layout.addLayout(_row("", self.box_button, self.slices_field))
         layout.addWidget(Caption("Lock classes"))
         layout.addLayout(self._grid)
         follow(self, correcting.result.changed, self.show_result)
@@ -170,19 +170,19 @@ class ResultPanel(QWidget):
         if book is None:
             return
         result = book.correction.result
-        for widget in (self.slices_field, self.slices_label):
-            widget.setVisible(len(result.shape) == 3)
-        self.slices_field.setMaximum(max(result.shape))
+        self.slices_field.setVisible(len(result.shape) == 3)
+        if self.slices_field.maximum() != max(result.shape):
+            self.slices_field.setMaximum(max(result.shape))
+            self.slices_field.fit()
         for label, button in enumerate(self.lock_buttons):
             is_locked = label in result.locked_classes
             button.setChecked(is_locked)
-            text = display_name(self._classes[label])
+            name, size = display_name(self._classes[label]), ""
             if label:
-                text += f"  {self._measure.write(float(result.counts[label]) * self._voxel_ml)}"
-            button.setText(f"\N{LOCK} {text}" if is_locked else text)
+                size = self._measure.write(float(result.counts[label]) * self._voxel_ml)
+            button.set_words(f"\N{LOCK} {name}" if is_locked else name, size)
             # Where there is no room for all of it.
-            name = display_name(self._classes[label])
-            button.setToolTip(f"{text}\n{_LOCK_TIP.format(name=name)}")
+            button.setToolTip(f"{name}  {size}".strip() + f"\n{_LOCK_TIP.format(name=name)}")
 
     def _connect(self) -> None:
         result, regions = self._correcting.result, self._correcting.regions
@@ -204,6 +204,9 @@ class ResultPanel(QWidget):
             places.pick(self, result.accept_component, "the component that you accept")
         else:
             places.stop_picking()
+
+    def _show_n_slices(self, n: int) -> None:
+        self.slices_field.setSuffix(" slice" if n == 1 else " slices")
 
     def _on_box(self, is_on: bool) -> None:
         regions = self._correcting.regions

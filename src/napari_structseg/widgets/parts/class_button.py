@@ -33,6 +33,7 @@ class ClassButton(QPushButton):
 
     def __init__(self, name: str, color: QColor, tip: str, parent: QWidget | None = None) -> None:
         super().__init__(_swatch(color), name, parent)
+        self._name, self._size = name, ""
         self.setCheckable(True)
         self.setToolTip(tip)
         self.setIconSize(QSize(_SIDE, _SIDE))
@@ -41,15 +42,24 @@ class ClassButton(QPushButton):
         self.setMinimumWidth(60)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
+    def set_words(self, name: str, size: str) -> None:
+        """Write a name and, behind it, a size; the name is elided where there is no room."""
+        self._size = f"  {size}" if size else ""
+        self._name = name
+        self.setText(f"{name}{self._size}")
+
     def paintEvent(self, _event: QPaintEvent | None) -> None:
-        """Draw the swatch, and as much of the text as there is room for."""
+        """Draw the swatch, as much of the name as there is room for, and the size."""
         option = QStyleOptionButton()
         self.initStyleOption(option)
         style = self.style()
         assert style is not None
         inside = style.subElementRect(QStyle.SubElement.SE_PushButtonContents, option, self)
         room = inside.width() - self.iconSize().width() - _GAP
-        option.text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, room)
+        metrics = self.fontMetrics()
+        room -= metrics.horizontalAdvance(self._size)
+        name = metrics.elidedText(self._name, Qt.TextElideMode.ElideRight, room)
+        option.text = f"{name}{self._size}"
         QStylePainter(self).drawControl(QStyle.ControlElement.CE_PushButton, option)
 
 

@@ -87,6 +87,12 @@ class ResultLayers:
         marks = () if self.changes is None else (self.changes,)
         return (self.uncertainty, self.segmentation, *marks, self.lines)
 
+    @property
+    def pictured(self) -> tuple[Layer, ...]:
+        """Those that are shown by what is chosen, whether the user has hidden them or not."""
+        marks = (self.changes,) if self.changes is not None and self._is_marking else ()
+        return (() if self._showing is None else (self._layer_of(self._showing),)) + marks
+
     def fit(self, layer: Layer, image: Image) -> bool:
         """Whether they can show another result on a layer."""
         known = self._geometry
