@@ -152,9 +152,8 @@ def test_with_the_mrf_there_is_a_value_and_no_range_of_something_else() -> None:
         assert panel.value.refined == controls.refines
         assert panel.value.request.controls == controls
         assert (panel.range is None) == controls.refines
-        # Samples of the strip are those of the model alone, and say so.
         assert panel.thumbnails is not None
-        assert not panel.thumbnails.refined
+        assert panel.thumbnails.refined == controls.refines
     assert panel.range is not None
     assert (panel.range.refined, panel.range.request.n_samples) == (False, 5)
 

@@ -11,11 +11,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_structseg.data.sources import open_source
-from napari_structseg.distributions import Region, SampledDistribution
+from napari_structseg.distributions import Region, SampledDistribution, Strokes
 from napari_structseg.image import Image
 from napari_structseg.io.nifti import read_image
 from napari_structseg.prediction.source import Source
 
+# As acdc.py writes them.
+SCRIBBLES_NAME = "scribbles.npy"
 # Cases that settings are chosen on come before those that figures are of.
 _TEST_OF_HIPPOCAMPUS = 50
 IBSR_GROUPS = ("0.94mm", "1.0mm")
@@ -48,6 +50,8 @@ class CorrectionCase:
         Part of the image that is corrected; None: all of it. ``truth`` and the masks are of it.
     radius
         Of the user's brush, in voxels.
+    scribbles
+        What the user says, one after the other, whatever is shown; empty: he looks for mistakes.
     """
 
     name: str
@@ -59,6 +63,7 @@ class CorrectionCase:
     reviewed: npt.NDArray[np.bool_] | None = None
     region: Region | None = None
     radius: float = 2.0
+    scribbles: tuple[Strokes, ...] = ()
 
     def distribution(self, source: Source) -> SampledDistribution:
         """What a model gives for the image."""
@@ -132,7 +137,34 @@ def lidc(data: Path, n_cases: int, is_sweep: bool) -> list[CorrectionCase]:
     return cases
 
 
+def acdc(data: Path, n_cases: int, is_sweep: bool) -> list[CorrectionCase]:
+    """Slices of the patients that were not trained on, with the scribbles of a real person.
+
+    He has drawn a line into every structure, whatever a model says of it: a stroke is all that he
+    has said of one class, the background last.
+    """
+    if is_sweep:
+        raise SystemExit("No settings were chosen on acdc: it has no sweep.")
+    source, drawn = open_source(data), np.load(data / SCRIBBLES_NAME)
+    cases = []
+    for entry, scribble in zip(source.entries, drawn, strict=True):
+        if entry.split != "test" or len(cases) == n_cases:
+            continue
+        read = source.read(entry)
+        said = [
+            Strokes.from_array(np.where(scribble == label, label + 1, 0).astype(np.uint16), 4)
+            for label in (1, 2, 3, 0)
+        ]
+        scribbles = tuple(one for one in said if len(one))
+        case = CorrectionCase(
+            entry.name, read.image, read.raters[0], 4, (1, 2, 3), scribbles=scribbles
+        )
+        cases.append(case)
+    return cases
+
+
 READERS: dict[str, Callable[[Path, int, bool], list[CorrectionCase]]] = {
+    "acdc": acdc,
     "hippocampus": hippocampus,
     "ibsr": ibsr,
     "lidc": lidc,

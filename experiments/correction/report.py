@@ -47,7 +47,7 @@ def table(name: str, result: dict[str, Any]) -> Iterator[str]:
     """Dice after some strokes, the mean over cases and its interval, for each way."""
     steps = [step for step in SHOWN if step <= result["strokes"]]
     first = next(iter(result["ways"].values()))
-    yield f"**{name}**: {result['model']}, {len(first)} cases"
+    yield f"**{name}**: {result['model']}, {len(curve(first))} cases"
     yield ""
     yield "| Way | " + " | ".join(f"{step} strokes" for step in steps) + " | one stroke |"
     yield "|---" * (len(steps) + 2) + "|"
@@ -75,8 +75,11 @@ def table(name: str, result: dict[str, Any]) -> Iterator[str]:
 
 
 def curve(rows: list[dict[str, Any]]) -> npt.NDArray[np.float64]:
-    """Dice of each case after each stroke, ``(cases, strokes + 1)``."""
-    return np.array([row["dice"] for row in rows])
+    """Dice of each case after each stroke, averaged over users, ``(cases, strokes + 1)``."""
+    of_case: dict[str, list[list[float]]] = {}
+    for row in rows:
+        of_case.setdefault(row["case"], []).append(row["dice"])
+    return np.array([np.mean(one, axis=0) for one in of_case.values()])
 
 
 def interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:

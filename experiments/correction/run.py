@@ -3,13 +3,17 @@
     python experiments/correction/run.py hippocampus --data DATA --model MODEL.safetensors
     python experiments/correction/run.py ibsr --data DATA --model brain-tissue
     python experiments/correction/run.py lidc --data LIDC --model lung-nodule
+    python experiments/correction/run.py acdc --data ACDC --model RUN/model.safetensors --strokes 4
+    python experiments/correction/run.py hippocampus --data DATA --model MODEL --users 3
     python experiments/correction/run.py hippocampus --data DATA --model MODEL --sweep
     python experiments/correction/run.py --report
 
 DATA holds ``images`` and ``labels`` of Task04 of the Medical Segmentation Decathlon, or
-``0.94mm`` and ``1.0mm`` of IBSR; LIDC is what ``experiments/lidc/prepare.py`` writes. The strokes
-of each way answer its own mistakes. ``--sweep`` tries settings of the conditioning, on cases that
-the figures are not of. Results are added to results.json; the page and its figure are made of them.
+``0.94mm`` and ``1.0mm`` of IBSR; LIDC is what ``experiments/lidc/prepare.py`` writes, ACDC and its
+model what ``acdc.py`` says. The strokes of each way answer its own mistakes, but for ACDC, where a
+person has scribbled. ``--users`` has so many users who take mistakes by chance. ``--sweep`` tries
+settings of the conditioning, on cases that the figures are not of. Results are added to
+results.json; the page and its figure are made of them.
 """
 
 from __future__ import annotations
@@ -57,6 +61,7 @@ def main() -> int:
     parser.add_argument("--model")
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--strokes", type=int, default=12, help="how many at most, for each case")
+    parser.add_argument("--users", type=int, default=0, help="so many who correct by chance")
     parser.add_argument("--sweep", action="store_true")
     parser.add_argument("--report", action="store_true", help="use the results as they are")
     options = parser.parse_args()
@@ -90,9 +95,11 @@ def run(options: argparse.Namespace) -> None:
     for case in cases:
         distribution = case.distribution(source)
         for name, way in ways(distribution, source, case, options.sweep):
-            row = {"case": case.name, **corrected(way, case, options.strokes)}
-            rows.setdefault(name, []).append(row)
-            logger.info("%s, %s: %s", case.name, name, row["dice"])
+            for user in range(1, options.users + 1) if options.users else (None,):
+                chance = None if user is None else np.random.default_rng(user)
+                row = {"case": case.name, **corrected(way, case, options.strokes, chance)}
+                rows.setdefault(name, []).append(row)
+                logger.info("%s, %s: %s", case.name, name, row["dice"])
     result = {
         "model": source.spec.name,
         "strokes": options.strokes,
@@ -101,6 +108,8 @@ def run(options: argparse.Namespace) -> None:
         "ways": rows,
     }
     key = f"{options.dataset} sweep" if options.sweep else options.dataset
+    if options.users:
+        key += f", {options.users} users"
     with atomic_path(RESULTS) as temporary:
         text = json.dumps(read_results() | {key: result}, indent=1)
         # A curve is one line.
@@ -130,13 +139,25 @@ def ways(
     yield "conditioning", conditioning(distribution)
 
 
-def corrected(way: Way, case: CorrectionCase, n_strokes: int) -> dict[str, Any]:
+def corrected(
+    way: Way, case: CorrectionCase, n_strokes: int, chance: np.random.Generator | None = None
+) -> dict[str, Any]:
     """Dice after each stroke, and the milliseconds that a way took for one."""
     said = Strokes.none(case.truth.shape)
     labels = way(said)
     dice, seconds = [score(labels, case)], []
-    for _ in range(n_strokes):
-        dab = next_dab(labels, case.truth, said, radius=case.radius, reviewed=case.reviewed)
+    for step in range(n_strokes):
+        if case.scribbles:
+            dab = case.scribbles[step] if step < len(case.scribbles) else None
+        else:
+            dab = next_dab(
+                labels,
+                case.truth,
+                said,
+                radius=case.radius,
+                reviewed=case.reviewed,
+                chance=chance,
+            )
         if dab is None:
             # Nothing is left to say.
             dice.append(dice[-1])

@@ -1,4 +1,4 @@
-"""A simulated user: looks for the largest mistake, and dabs the right class into its middle."""
+"""A simulated user: looks for a large mistake, and dabs the right class into its middle."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ def next_dab(
     *,
     radius: float,
     reviewed: npt.NDArray[np.bool_] | None = None,
+    chance: np.random.Generator | None = None,
 ) -> Strokes | None:
     """What the user would say next.
 
     The mistake is the largest connected group of voxels that should have one class and have
-    another; the dab covers what lies within the radius around its deepest point, in the slice
-    along the first axis that shows most of it, and only what should have that class. It does not
-    depend on chance.
+    another, or any of them, by chance; the dab covers what lies within the radius around its
+    deepest point, in the slice along the first axis that shows most of it, and only what should
+    have that class.
 
     Parameters
     ----------
@@ -34,6 +35,8 @@ def next_dab(
         Of the brush, in voxels.
     reviewed
         Voxels that the user looks at; None: all.
+    chance
+        Chooses the mistake, a larger one more often, in proportion to its size; None: the largest.
 
     Returns
     -------
@@ -44,18 +47,20 @@ def next_dab(
     if reviewed is not None:
         wrong &= reviewed
     wrong.reshape(-1)[said.voxels] = False
-    best: tuple[int, int, npt.NDArray[np.bool_]] | None = None
+    mistakes: list[tuple[int, int]] = []
+    sizes: list[int] = []
     for label in np.unique(truth[wrong]):
         groups, n_groups = ndimage.label(wrong & (truth == label))
-        if not n_groups:
-            continue
-        sizes = np.bincount(groups.reshape(-1))[1:]
-        largest = int(sizes.argmax())
-        if best is None or sizes[largest] > best[0]:
-            best = int(sizes[largest]), int(label), groups == largest + 1
-    if best is None:
+        mistakes += [(int(label), number) for number in range(1, n_groups + 1)]
+        sizes += np.bincount(groups.reshape(-1))[1:].tolist()
+    if not mistakes:
         return None
-    _, label, group = best
+    if chance is None:
+        index = int(np.argmax(sizes))
+    else:
+        index = int(chance.choice(len(sizes), p=np.divide(sizes, sum(sizes))))
+    label, number = mistakes[index]
+    group = ndimage.label(wrong & (truth == label))[0] == number
     place = 0
     plane = group
     if group.ndim == 3:

@@ -16,7 +16,7 @@ def alone_in_words(
     request
         What is asked for; None: nothing is.
     progress
-        What was heard last of samples that the MRF refines; None: nothing was.
+        What was told last of samples that the MRF refines; None: nothing was.
     is_refined
         Whether the MRF refined the samples that are seen.
     """
