@@ -187,7 +187,7 @@ def test_weights_are_not_negative() -> None:
     # Each asks for a negative weight.
     program = Constraints(-np.eye(3), np.ones(3), np.zeros(3, int), 1)
     found = solve(program, 10.0)
-    np.testing.assert_allclose(found.weights, 0, atol=1e-8)
+    np.testing.assert_array_equal(found.weights, 0)
     np.testing.assert_allclose(found.slacks, 1, atol=1e-8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from napari_structseg.cli import main
 from napari_structseg.controls import Controls
 from napari_structseg.data.cases import PreparedCase, ReadCase
 from napari_structseg.errors import ConfigError, WeightsError
@@ -312,7 +314,7 @@ def test_a_crf_is_trained_from_a_file_of_settings(dataset, tmp_path: Path, capsy
     plain.write_text(text)
     assert train(dataset, plain, tmp_path / "plain") == 0
     settings = tmp_path / "margin.toml"
-    settings.write_text(text + '\n[max_margin]\nmode = "piecewise"\nrounds = 3\n')
+    settings.write_text(text + '\n[max_margin]\nmode = "piecewise"\nrounds = 3\nscale = 2\n')
     assert read_config(settings).max_margin.rounds == 3
     capsys.readouterr()
     assert train(dataset, settings, tmp_path / "refused") == 2
@@ -321,4 +323,15 @@ def test_a_crf_is_trained_from_a_file_of_settings(dataset, tmp_path: Path, capsy
     assert train(dataset, settings, tmp_path / "crf", started) == 0
     ours, theirs = (load_file(tmp_path / name / WEIGHTS_NAME) for name in ("plain", "crf"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert load_weights(tmp_path / "crf" / WEIGHTS_NAME)[1].crf is not None
+    learned = load_weights(tmp_path / "crf" / WEIGHTS_NAME)[1].crf
+    assert learned is not None
+    assert learned.scale == 2
+    # Whoever uses the model begins with these weights, and can see them.
+    model, out = str(tmp_path / "crf" / WEIGHTS_NAME), tmp_path / "result"
+    capsys.readouterr()
+    assert main(["info", model]) == 0
+    assert f"weights {learned.unary:.4g} (model)" in capsys.readouterr().out
+    image = str(dataset / "imagesTr" / "c0_0000.nii.gz")
+    assert main(["predict", image, f"--model={model}", f"--out={out}", "--cut"]) == 0
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert recipe["controls"]["cut"] == learned.model_dump()

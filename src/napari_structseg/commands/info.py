@@ -72,6 +72,7 @@ def _print(path: Path, spec: ModelSpec, n_parameters: int, n_prior: int, sha256:
         "Intensity": _intensity(spec),
         "Architecture": _architecture(spec),
         "Prior": _prior(spec, n_prior),
+        "CRF": _crf(spec),
         "Calibration": _calibration(spec),
         "Made for": _domain(spec),
         "Parameters": f"{n_parameters:,}",
@@ -122,6 +123,16 @@ def _prior(spec: ModelSpec, n_parameters: int) -> str:
         return "none"
     title, iterations = spec.prior.title, spec.prior.iterations
     return f"{title}; {iterations} iterations of mean field; {n_parameters:,} parameters"
+
+
+def _crf(spec: ModelSpec) -> str:
+    crf = spec.crf
+    if crf is None:
+        return "none"
+    return (
+        f"weights {crf.unary:.4g} (model), {crf.smooth:.4g} (smoothness), {crf.contrast:.4g} "
+        f"(contrast), scale {crf.scale:g}"
+    )
 
 
 def _calibration(spec: ModelSpec) -> str:

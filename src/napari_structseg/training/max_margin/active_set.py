@@ -73,7 +73,9 @@ class ActiveSet:
             if np.abs(step).max() > _STILL * (1 + np.abs(target).max()):
                 self._go(step)
                 continue
-            self.weights = np.maximum(target, 0)
+            # What differs from 0 by rounding alone is 0.
+            size = 1 + np.abs(target).max()
+            self.weights = np.where(target > _STILL * size, target, 0)
             multipliers = np.zeros(len(self.rows))
             multipliers[self._base] = 1
             for row, value in zip(self._tied, of_tied, strict=True):
