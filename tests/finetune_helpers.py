@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel
@@ -39,6 +40,24 @@ def write_case(folder: Path, name: str = "case", seed: int = 0) -> dict[str, obj
         "image": [write_map(folder / f"{name}.nii.gz", image)],
         "labels": write_map(folder / f"{name}-labels.nii.gz", labels),
     }
+
+
+def write_dataset(folder: Path, names: tuple[str, ...] = ("background", "ball")) -> Path:
+    """Three cases in the layout that training takes."""
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    for number in range(3):
+        image, labels = ball(seed=10 + number)
+        write_map(folder / "imagesTr" / f"c{number}_0000.nii.gz", image)
+        write_map(folder / "labelsTr" / f"c{number}.nii.gz", labels)
+    description = {
+        "channel_names": {"0": "T1"},
+        "labels": {name: label for label, name in enumerate(names)},
+        "numTraining": 3,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
 
 
 def ball_model(folder: Path, kind: str = "low_rank", **fields) -> Path:

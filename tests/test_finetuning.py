@@ -9,7 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune_helpers import SHAPE, ball, ball_model, ball_settings, write_case, write_map
+from finetune_helpers import (
+    SHAPE,
+    ball,
+    ball_model,
+    ball_settings,
+    write_case,
+    write_dataset,
+    write_map,
+)
 from napari_structseg.cli import main
 from napari_structseg.correction.actions import Correction
 from napari_structseg.correction.autosave import Autosave
@@ -23,10 +31,12 @@ from napari_structseg.finetuning.gate import Gate
 from napari_structseg.finetuning.report import read_report
 from napari_structseg.finetuning.run import PARENT_NAME, TUNED_NAME, finetune
 from napari_structseg.finetuning.split import split
-from napari_structseg.finetuning.start import learning_names, with_stochastic_head
+from napari_structseg.finetuning.start import learning_names, training_config, with_stochastic_head
 from napari_structseg.io.nifti import read_image
 from napari_structseg.io.weights import load_weights
-from napari_structseg.models import ClassSpec
+from napari_structseg.models import ClassSpec, TrainingRecord
+from napari_structseg.priors import PriorSpec
+from napari_structseg.training.sections import PriorConfig
 from napari_structseg.training.trainer import WEIGHTS_NAME
 from tiny_models import tiny_model
 
@@ -340,6 +350,46 @@ def test_where_nothing_fits_the_message_says_so(tmp_path: Path) -> None:
     assert "too little memory to fine-tune" in finished.stderr
     assert finished.stdout.splitlines()[-1] == "8 8 8 1"
     assert not (tmp_path / "run" / TUNED_NAME).exists()
+
+
+def test_what_the_model_was_trained_on_is_replayed_and_scored(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "data")
+    said = np.zeros(SHAPE, np.uint8)
+    said[3, 3, 3:9] = 1
+    case = {**write_case(tmp_path), "reviewed": write_map(tmp_path / "said.nii.gz", said)}
+    common = {"cases": [case], "held_out": 0, "steps": 30, "pull": 0, "learning_rate": 2e-2}
+    with_replay = finetune(
+        ball_settings(tmp_path, **common, replay=dataset, replay_share=0.8), tmp_path / "with"
+    )
+    assert with_replay.replay.before is not None
+    assert with_replay.replay.after is not None
+    # Of the corrections, which say nothing but background, nothing of the ball is learned.
+    assert with_replay.replay.helped
+    told: list[Event] = []
+    without = finetune(ball_settings(tmp_path, **common), tmp_path / "without", tell=told.append)
+    assert without.replay.after is None
+    assert not same_tensors(tmp_path / "with" / TUNED_NAME, tmp_path / "without" / TUNED_NAME)
+
+
+def test_data_of_another_model_is_not_replayed(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "data", names=("background", "cube"))
+    with pytest.raises(ConfigError, match="cannot be replayed"):
+        finetune(ball_settings(tmp_path, replay=dataset), tmp_path / "run")
+
+
+@pytest.mark.parametrize("freeze_model", [False, True])
+def test_an_mrf_stays_what_it_is(tmp_path: Path, freeze_model: bool) -> None:
+    """One that was trained together with the model is a part of the loss, and is not changed."""
+    prior = PriorConfig(min_iterations=2, max_iterations=2, freeze_model=freeze_model)
+    recipe = {"prior": prior.model_dump(mode="json")}
+    model = ball_model(tmp_path, "point", prior=PriorSpec(), training=TrainingRecord(recipe=recipe))
+    spec = load_weights(model)[1]
+    settings = ball_settings(tmp_path, model=str(model), steps=2, held_out=0)
+    assert (training_config(settings, spec).prior is None) == freeze_model
+    finetune(settings, tmp_path / "run")
+    changed = changed_tensors(model, tmp_path / "run" / TUNED_NAME)
+    assert any(name.startswith("backbone.") for name in changed)
+    assert not any(name.startswith("prior.") for name in changed)
 
 
 def run_command(tmp_path: Path, *more: str) -> int:

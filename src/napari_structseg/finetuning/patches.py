@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from napari_structseg.data.cases import PreparedCase, ReadCase, prepare
 from napari_structseg.errors import ConfigError
@@ -75,13 +76,20 @@ def replay_run(config: TrainConfig, spec: ModelSpec, dataset: Path) -> Run:
         If it cannot be used.
     """
     recipe = spec.training.recipe
-    kept = ("source", "several_protocols", "foreground", "rater", "validation_cases")
+    kept = ("source", "several_protocols", "foreground", "rater", "validation_cases", "fold")
     recorded = {name: recipe[name] for name in kept if name in recipe}
     fields = config.model_dump() | {"prior": None} | recorded
     if recorded.get("source") == "brain-label-maps":
         # There patches are made, and not changed afterwards.
         fields["augmentation"] = {}
-    run = build_run(TrainConfig.model_validate(fields), dataset)
+    try:
+        as_then = TrainConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(
+            f"What {spec.name!r} was trained with cannot be used by this version "
+            f"({error.errors()[0]['msg']}), so nothing can be replayed. Leave the data set out."
+        ) from error
+    run = build_run(as_then, dataset)
     for what, ours, theirs in (
         ("classes", spec.class_names, run[0].class_names),
         ("number of channels", len(spec.channels), len(run[0].channels)),
