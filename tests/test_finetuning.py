@@ -371,6 +371,15 @@ def test_what_the_model_was_trained_on_is_replayed_and_scored(tmp_path: Path) ->
     assert not same_tensors(tmp_path / "with" / TUNED_NAME, tmp_path / "without" / TUNED_NAME)
 
 
+def test_several_raters_are_scored_by_the_energy_distance(tmp_path: Path) -> None:
+    case = write_case(tmp_path)
+    other = write_map(tmp_path / "other.nii.gz", np.roll(ball()[1], 2, axis=1))
+    case["other_raters"] = [other]
+    report = finetune(ball_settings(tmp_path, cases=[case], steps=3), tmp_path / "run")
+    assert report.corrections.before.ged is not None
+    assert report.corrections.after.ged is not None
+
+
 def test_data_of_another_model_is_not_replayed(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data", names=("background", "cube"))
     with pytest.raises(ConfigError, match="cannot be replayed"):

@@ -26,7 +26,7 @@ def finetune(
     *,
     model: str | None = None,
     out: Path,
-    case: list[tuple[str, Path]] | None = None,
+    case: list[tuple[str, str]] | None = None,
     reviewed: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     session: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None,
     learn_from: Literal["result", "locked", "strokes"] = "result",
@@ -60,7 +60,7 @@ def finetune(
         Folder for checkpoint, weights (tuned.safetensors) and report.json.
     case
         IMAGE LABELS of a corrected case, once for each case. An image of several channels is one
-        file for each, joined by commas.
+        file for each, joined by commas; so are the labels of several raters.
     reviewed
         For each --case in its order a file that is not 0 where the labels were reviewed, or
         "none". With --learn-from strokes the strokes: 0 for nothing, k + 1 for class k.
@@ -143,7 +143,7 @@ def _absolute_model(model: str) -> str:
     return str(path.absolute()) if path.is_file() else model
 
 
-def _cases(cases: list[tuple[str, Path]], reviewed: list[Path] | None) -> list[dict[str, object]]:
+def _cases(cases: list[tuple[str, str]], reviewed: list[Path] | None) -> list[dict[str, object]]:
     masks = reviewed if reviewed is not None else [Path(_NO_FILE)] * len(cases)
     if len(masks) != len(cases):
         raise ConfigError(
@@ -153,7 +153,8 @@ def _cases(cases: list[tuple[str, Path]], reviewed: list[Path] | None) -> list[d
     return [
         {
             "image": [Path(one).absolute() for one in image.split(",")],
-            "labels": labels.absolute(),
+            "labels": Path(labels.split(",")[0]).absolute(),
+            "other_raters": [Path(one).absolute() for one in labels.split(",")[1:]],
             "reviewed": None if str(mask) == _NO_FILE else mask.absolute(),
         }
         for (image, labels), mask in zip(cases, masks, strict=True)

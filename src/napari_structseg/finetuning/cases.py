@@ -53,16 +53,19 @@ def read_cases(settings: FinetuneSettings, spec: ModelSpec) -> list[ReadCase]:
 
 def _from_files(files: CaseFiles, learn_from: LearnFrom, spec: ModelSpec) -> ReadCase:
     image = _image(files.image, spec)
-    labels = _map(files.labels, image)
-    _check_labels(labels, spec, files.labels)
-    _check_record(files.labels, spec)
+    raters = []
+    for path in (files.labels, *files.other_raters):
+        labels = _map(path, image)
+        _check_labels(labels, spec, path)
+        _check_record(path, spec)
+        raters.append(labels)
     if files.reviewed is not None:
         where = _map(files.reviewed, image)
         if learn_from == "strokes":
             _check_labels(where, spec, files.reviewed, most=spec.n_classes)
-            labels = where - 1
-        labels = np.where(where != 0, labels, UNREVIEWED)
-    return _case(files.labels.name, image, labels, str(files.labels))
+            raters = [where - 1]
+        raters = [np.where(where != 0, labels, UNREVIEWED) for labels in raters]
+    return _case(files.labels.name, image, np.stack(raters), str(files.labels))
 
 
 def _from_session(session: SessionFolder, learn_from: LearnFrom, spec: ModelSpec) -> ReadCase:
@@ -83,7 +86,8 @@ def _from_session(session: SessionFolder, learn_from: LearnFrom, spec: ModelSpec
             f"The session in {session.folder} belongs to {work.header.image.name}, whose voxels "
             f"lie otherwise than those of {paths[0]}. Name the image that was corrected."
         )
-    return _case(work.header.image.name, image, _said(work, learn_from), str(session.folder))
+    said = _said(work, learn_from)[None]
+    return _case(work.header.image.name, image, said, str(session.folder))
 
 
 def _said(work: Work, learn_from: LearnFrom) -> npt.NDArray[np.integer]:
@@ -99,14 +103,14 @@ def _said(work: Work, learn_from: LearnFrom) -> npt.NDArray[np.integer]:
     return result.labels.copy()
 
 
-def _case(name: str, image: Image, labels: npt.NDArray[Any], where: str) -> ReadCase:
-    said = labels.astype(np.uint8)
+def _case(name: str, image: Image, raters: npt.NDArray[Any], where: str) -> ReadCase:
+    said = raters.astype(np.uint8)
     if (said == UNREVIEWED).all():
         raise InputError(
             f"{where} says of no voxel what it is, so there is nothing to learn from. Review or "
             "correct a part of it first, or learn from the whole result."
         )
-    return ReadCase(name, "", image, said[None], where, image.geometry.has_spacing)
+    return ReadCase(name, "", image, said, where, image.geometry.has_spacing)
 
 
 def _image(paths: Sequence[Path], spec: ModelSpec) -> Image:

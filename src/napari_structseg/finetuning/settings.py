@@ -32,6 +32,7 @@ class CaseFiles(_Frozen):
 
     image: tuple[Path, ...] = Field(min_length=1, description="One file for each channel.")
     labels: Path = Field(description="The class of each voxel, 0, 1, ... as the model has them.")
+    other_raters: tuple[Path, ...] = Field((), description="The labels of other raters.")
     reviewed: Path | None = Field(
         None,
         description="Not 0 where the labels were reviewed; with learn_from = 'strokes' the "
