@@ -99,6 +99,9 @@ class _Solution:
     def energy(self, region):
         return None
 
+    def cancel(self):
+        pass
+
     def advance(self, visible):
         if self.is_done:
             return Step.NOTHING

@@ -178,6 +178,9 @@ class MeanFieldSolution:
         self.labels(region)
         return self.trajectory.changed(since)[region]
 
+    def cancel(self) -> None:
+        """See :meth:`napari_structseg.refine.solver.Solution.cancel`: iterations are kept."""
+
     def progress(self) -> Progress:
         """See :meth:`napari_structseg.refine.solver.Solution.progress`."""
         trajectory = self.trajectory

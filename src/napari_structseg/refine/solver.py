@@ -143,6 +143,10 @@ class Solution(Protocol):
         """Where :meth:`labels` differ from those of the largest logit, or of the stage before."""
         ...
 
+    def cancel(self) -> None:
+        """Give up what is under way of the whole image; it begins again with the next step."""
+        ...
+
     def progress(self) -> Progress:
         """How far the whole image is."""
         ...

@@ -15,6 +15,7 @@ from psygnal import EmitLoopError, Signal, SignalInstance
 
 from napari_structseg.distributions import LogitDistribution
 from napari_structseg.errors import StructSegError
+from napari_structseg.image import Image
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.session.messages import Request, Result, SliceLabels
 from napari_structseg.session.queue import RequestQueue
@@ -41,6 +42,8 @@ class Engine:
         Refines the labels where the controls say so; None: there is none.
     spacing
         Voxel size along each axis in mm: how far strokes reach; None: the same along all axes.
+    image
+        What was segmented, on the grid of the distribution: the edges that a CRF sees.
     slice_only
         Work on the visible slice alone: for a distribution that is still growing.
     synchronous
@@ -58,11 +61,12 @@ class Engine:
         *,
         prior: MarkovPrior | None = None,
         spacing: tuple[float, ...] | None = None,
+        image: Image | None = None,
         slice_only: bool = False,
         synchronous: bool = False,
     ) -> None:
         self.distribution = distribution
-        self._work = Work(distribution, voxel_volume_ml, prior, slice_only, spacing)
+        self._work = Work(distribution, voxel_volume_ml, prior, slice_only, spacing, image=image)
         self._queue = RequestQueue()
         self._thread: threading.Thread | None = None
         if not synchronous:
@@ -144,6 +148,7 @@ class Engine:
         while self._queue.wait():
             self._answer_next()
         self._queue.give_up()
+        self._work.stop()
 
     def _answer_next(self) -> bool:
         """Answer the newest request, or go on with a whole labelling; False if there is nothing."""

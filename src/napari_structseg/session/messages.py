@@ -17,6 +17,7 @@ from napari_structseg.distributions import Region, Strokes, slice_region, whole
 from napari_structseg.distributions.conditioning.explanation import Explanation
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
+from napari_structseg.refine.solver import EnergyTerms
 from napari_structseg.render.contours import Segments
 from napari_structseg.render.disputed import DisputedRegion
 from napari_structseg.render.hypotheses import Hypotheses
@@ -116,6 +117,8 @@ class Request:
         Whether the samples are counted that an MRF has refined, where it refines what is shown.
     paths
         Whether the ways are looked for along which the volume of each class changes most.
+    cut_volume
+        Whether a CRF cuts the whole volume, too, or the visible slice alone.
     """
 
     controls: Controls
@@ -135,6 +138,7 @@ class Request:
     strokes: Strokes | None = None
     paths: bool = False
     refined_samples: bool = False
+    cut_volume: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,26 @@ class MeanFieldProgress:
     target: int
     convergence: Convergence
     is_converged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CutProgress:
+    """How far the graph cut of the whole image is, and the energy of the labels shown.
+
+    Attributes
+    ----------
+    share
+        From 0 to 1: of the whole image.
+    energy
+        Of the visible slice's own cut or, at the end, of the whole image; None: of neither yet.
+    is_whole
+        Whether the labels shown are those of the whole image.
+    """
+
+    generation: int
+    share: float
+    energy: EnergyTerms | None
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,4 +466,5 @@ Result = (
     | MapRegion
     | ChangedLabels
     | MeanFieldProgress
+    | CutProgress
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from napari_structseg.controls import MEAN, Controls
+from napari_structseg.controls import MEAN, Controls, MeanFieldSettings
 from napari_structseg.distributions import Region, Strokes
 from napari_structseg.refine.changes import Changes
 from napari_structseg.session.messages import Modes, Request, Show, View
@@ -20,6 +20,8 @@ from napari_structseg.session.state import ExplorerState
 _DEFAULT = dict(Controls())
 # What the logits depend on; every other control is about their refinement.
 _OF_LOGITS = ("seed", "sample", "temperature", "class_scale", "latent")
+_OF_MRF = tuple(MeanFieldSettings.model_fields)
+_OF_CUT = ("coupling", "crf")
 
 LINES = (Show.OUTLINES, Show.CONTOURS)
 MAPS = (Show.ENTROPY, Show.AGREEMENT)
@@ -87,7 +89,7 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
     if not scene.has_prior:
         controls = controls.model_copy(update={"iterations": 0})
     show = Show.LABELS if scene.view.volume and display.show in LINES else display.show
-    has_changes = show is Show.LABELS and controls.refines
+    has_changes = show is Show.LABELS and controls.is_coupled
     here = state.correction.here if "here" in display.open_sections else None
     if here is not None and scene.region is not None:
         here = here.inside(scene.region)
@@ -105,6 +107,7 @@ def resolve(state: ExplorerState, scene: Scene) -> Request:
         strokes=_strokes_in(state.correction.strokes, scene),
         paths="larger" in display.open_sections,
         refined_samples="measure" in display.open_sections,
+        cut_volume=display.cut_volume,
     )
 
 
@@ -163,8 +166,8 @@ def of_labels(request: Request) -> Hashable:
     """What the labels that are pictured depend on.
 
     The mean has neither seed nor temperature, a latent position is no sample, and settings of
-    the MRF count only where it refines. The class scale counts for the mean, too: one that does
-    not fit the model is an error.
+    MRF or CRF count only where it has a say. The class scale counts for the mean, too: one that
+    does not fit the model is an error.
     """
     controls = request.controls
     unused: dict[str, object] = {}
@@ -172,8 +175,8 @@ def of_labels(request: Request) -> Hashable:
         unused["sample"] = MEAN
     elif controls.sample == MEAN:
         unused |= {name: _DEFAULT[name] for name in ("seed", "temperature")}
-    if not controls.refines:
-        unused |= {name: value for name, value in _DEFAULT.items() if name not in _OF_LOGITS}
+    used = (*_OF_LOGITS, *(_OF_CUT if controls.cuts else _OF_MRF if controls.refines else ()))
+    unused |= {name: value for name, value in _DEFAULT.items() if name not in used}
     stops = controls.refines and request.stop_when_converged
     return controls.model_copy(update=unused), stops, request.strokes
 
@@ -203,8 +206,8 @@ def _thumbnails_key(request: Request) -> Hashable:
 
 
 def _spread_key(request: Request) -> Hashable:
-    if request.controls.refines:
-        # Over samples that the MRF refined it would have to be counted: the one of the model
+    if request.controls.is_coupled:
+        # Over samples whose neighbours agree it would have to be counted: the one of the model
         # alone is no range of what is shown.
         return None
     return of_all_samples(request), request.n_samples

@@ -223,6 +223,10 @@ class DisplayState(_Evented):
         bool,
         Field(description="Run mean field no further than until it has converged."),
     ] = False
+    cut_volume: Annotated[
+        bool,
+        Field(description="Cut the whole volume by the CRF, too, not the visible slice alone."),
+    ] = True
     modes: Annotated[
         Modes,
         Field(description="How many modes the samples are grouped into."),

@@ -6,6 +6,7 @@ from napari_structseg.controls import Controls
 from napari_structseg.distributions import Spread
 from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
 from napari_structseg.prediction.specs import Spec, are_alike
+from napari_structseg.priors.contrast import CRFSpec
 from napari_structseg.refine.changes import Changes
 from napari_structseg.session.messages import Show
 from napari_structseg.session.state import ExplorerState, Mean
@@ -103,6 +104,7 @@ class CarriedOver:
                     seed=controls.seed,
                     temperature=start.temperature,
                     class_scale=start.class_scale,
+                    crf=spec.crf or CRFSpec(),
                 )
             )
             display.latent_axes = (0, 1)

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QScrollBar, QVBoxLayout, QWidget
 
 from napari_structseg.session.messages import (
     ClassVolumes,
+    CutProgress,
     LatentSpace,
     Lines,
     MeanFieldProgress,
@@ -139,9 +140,10 @@ class DockLayout(SessionDock):
         has_image = self.source.image_layer is not None
         self.welcome.setText(_NOT_RUN if has_image else _NO_IMAGE)
 
-    def show_iterations(self, n: int) -> None:
+    def show_iterations(self, n: int, *, cuts: bool = False) -> None:
         """Say in the header of the neighbours what they do, for when it is folded."""
         said = f" · {n} iteration{'s' * (n != 1)}" if n else ""
+        said = " · CRF" if cuts else said
         self.sections[-1].header.setText(f"Neighbours{said}")
 
     def show_result(self, result: Result) -> None:
@@ -164,6 +166,8 @@ class DockLayout(SessionDock):
             self.show_panel.show_lines(result)
         elif isinstance(result, RefinedProgress):
             self.hypotheses.show_progress(result)
+        elif isinstance(result, CutProgress):
+            self.neighbours.crf.show_progress(result)
         elif isinstance(result, MeanFieldProgress):
             self.neighbours.show_progress(
                 result.reached, result.target, is_converged=result.is_converged

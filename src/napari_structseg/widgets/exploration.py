@@ -23,7 +23,7 @@ from napari_structseg.image import Image
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ClassSpec
 from napari_structseg.prediction.other_prior import OtherPrior, open_prior
-from napari_structseg.prediction.region_of_interest import embedded
+from napari_structseg.prediction.region_of_interest import embedded, image_inside
 from napari_structseg.prediction.specs import MapSpec
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.refinement import refinement_bytes
@@ -323,6 +323,7 @@ class Exploration:
             self.image.voxel_volume_ml,
             prior=self.prior,
             spacing=self.image.spacing,
+            image=image_inside(self.image, self.region if self._is_part else None),
             slice_only=not self.is_complete,
         )
         rest_at_exit(engine)

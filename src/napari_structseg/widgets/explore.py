@@ -175,6 +175,7 @@ class ExploreWidget(DockLayout):
             (runs.progressed, self.source.show_progress),
             (self.state.controls.events.chosen, self._say_chosen),
             (self.state.controls.events.iterations, self._say_iterations),
+            (self.state.controls.events.coupling, self._say_iterations),
             (self.state.source.events.image, self._show_state),
             (self.state.source.events.spacing, self._show_measure),
         ):
@@ -201,7 +202,7 @@ class ExploreWidget(DockLayout):
                 spec.classes, n_outlines=_N_OUTLINES, is_stochastic=is_stochastic
             )
         if is_new or exploration.prior_model != self._prior_model:
-            self.neighbours.set_model(spec.classes, iterations=exploration.iterations)
+            self.neighbours.set_model(spec.classes, iterations=exploration.iterations, crf=spec.crf)
         self._spec, self._prior_model = spec, exploration.prior_model
         self._show_prior(exploration)
         self._show_domain(exploration.domain)
@@ -292,7 +293,9 @@ class ExploreWidget(DockLayout):
         self.status.say(says)
 
     def _say_iterations(self, _iterations: object = None) -> None:
-        self.show_iterations(self.controls.iterations)
+        controls = self.controls
+        by_mrf = controls.coupling == "mrf"
+        self.show_iterations(controls.iterations if by_mrf else 0, cuts=controls.cuts)
 
     def _receive(self, results: Sequence[Result]) -> None:
         """Show results in the panels; the layers have them already."""
@@ -312,7 +315,7 @@ class ExploreWidget(DockLayout):
         shown = self._exploration
         if shown is not None and request is not None:
             is_refined = self._thumbnails is not None and self._thumbnails.refined
-            is_alone = request.controls.refines and not is_refined
+            is_alone = request.controls.is_coupled and not is_refined
             has_prior = shown.prior is not None
             self.strip.say_alone(has_prior=has_prior, is_alone=is_alone)
             self.show_panel.show_request(request, has_prior=has_prior)

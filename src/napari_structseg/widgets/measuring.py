@@ -120,7 +120,7 @@ class Measuring:
         """The range that says most of what is wanted now: of what the MRF refined, if it does."""
         request = self._controller.request
         refined, alone = self._refined, self._alone
-        if request is None or not request.controls.refines:
+        if request is None or not request.controls.is_coupled:
             return alone
         return refined if refined is not None and _is_of(refined, request) else alone
 
@@ -154,7 +154,7 @@ class Measuring:
             unit=measure.unit,
             per_ml=measure.per_ml,
             controls=request.controls,
-            refined=request.controls.refines,
+            refined=request.controls.is_coupled,
             shown_ml=None if volumes is None else volumes.volumes_ml,
             result_ml=self.result_ml,
             samples_ml=None if spread is None else spread.volumes_ml,

@@ -184,7 +184,7 @@ class Saving:
     def _spread_of(self, request: Request) -> VolumeSpread | None:
         """The volumes of samples, where they are of the distribution that is saved."""
         spread = self._spread
-        if spread is None or request.controls.refines != spread.refined:
+        if spread is None or request.controls.is_coupled != spread.refined:
             return None
         of = of_refined_samples if spread.refined else of_all_samples
         return spread if of(spread.request) == of(request) else None

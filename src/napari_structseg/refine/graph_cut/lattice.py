@@ -137,7 +137,7 @@ def decide(
             return places, own
         if len(places) > _WORTH_ANOTHER * n_before:
             own, open_links = _with_decided(gains, links, strides, state, places)
-            # One unit beyond all links holds a voxel to its side as firmly as any more.
+            # One unit beyond all links is enough to hold a voxel to its side.
             return places, np.clip(own, -open_links - 1, open_links + 1)
 
 

@@ -282,6 +282,10 @@ class CRFSolution:
         """See :meth:`napari_structseg.refine.solver.Solution.changed`: there is one stage."""
         return np.not_equal(self.labels(region), self._start(region))
 
+    def cancel(self) -> None:
+        """See :meth:`napari_structseg.refine.solver.Solution.cancel`."""
+        self._job.close()
+
     def progress(self) -> Progress:
         """See :meth:`napari_structseg.refine.solver.Solution.progress`."""
         job = self._job

@@ -19,6 +19,7 @@ from napari_structseg.image import Image
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
+from napari_structseg.refine.graph_cut.solver import CRFSolver
 from napari_structseg.refine.logits import ChosenLogits
 from napari_structseg.refine.mean_field import MeanFieldSolver, check_fit
 from napari_structseg.refine.solver import Solution, Solver, Step
@@ -27,6 +28,7 @@ from napari_structseg.render.summaries import class_volumes
 from napari_structseg.session.messages import (
     ChangedLabels,
     ClassVolumes,
+    CutProgress,
     MeanFieldProgress,
     Request,
     Result,
@@ -97,7 +99,7 @@ class RefinedWork:
         region = request.view.region(self._shape)
         seen = whole(self._shape) if request.view.volume else region
         solution = self._solve(request)
-        while not solution.is_ready(seen):
+        while not (solution.is_ready(seen) or solution.is_preliminary(seen)):
             step = solution.advance(seen)
             if step is Step.NOTHING:
                 break
@@ -110,15 +112,25 @@ class RefinedWork:
             else:
                 yield None
         labels = self._noted(region, solution.labels(region))
-        yield SliceLabels(generation, region, labels, time.perf_counter() - started)
+        yield SliceLabels(
+            generation,
+            region,
+            labels,
+            time.perf_counter() - started,
+            is_final=solution.is_ready(seen),
+        )
         if request.changes is not Changes.NONE:
             yield ChangedLabels(generation, region, solution.changed(region, request.changes))
-        yield _progress(generation, solution)
+        yield _progress(generation, solution, region)
 
     def volume(self, generation: int, request: Request) -> Iterator[Result | None]:
         """The labels of the whole image, as far as they are others than those delivered."""
         started = time.perf_counter()
         region, solution = request.view.region(self._shape), self._solve(request)
+        if request.controls.cuts and not (request.cut_volume or solution.is_done):
+            solution.cancel()
+            yield _progress(generation, solution, region)
+            return
         yield from self._run(generation, solution, region, is_ahead=False)
         everything = solution.labels(whole(self._shape))
         volumes, total = np.zeros(self._n_classes), math.prod(self._shape)
@@ -167,18 +179,19 @@ class RefinedWork:
         self, generation: int, solution: Solution, region: Region, *, is_ahead: bool
     ) -> Iterator[Result | None]:
         """What is left of what was asked for, or of what may be asked for next."""
-        sent, known = time.perf_counter(), solution.progress().reached
+        sent, known = time.perf_counter(), solution.progress()
         while is_ahead or not solution.is_done:
             if solution.advance(region) is Step.NOTHING:
                 break
             if time.perf_counter() - sent > _EVERY_SECONDS:
-                sent, reached = time.perf_counter(), solution.progress().reached
-                if reached > known:
-                    known = reached
-                    yield _progress(generation, solution)
+                sent, now = time.perf_counter(), solution.progress()
+                # A minimum has one stage, and only a share of it to tell of.
+                if now.reached > known.reached or (now.target == 1 and now.share > known.share):
+                    known = now
+                    yield _progress(generation, solution, region)
                     continue
             yield None
-        yield _progress(generation, solution)
+        yield _progress(generation, solution, region)
 
     def _noted(self, region: Region, labels: LabelArray) -> LabelArray:
         """Labels of a slice that are about to be sent."""
@@ -233,8 +246,22 @@ def refined_by_mean_field(
     )
 
 
-def _progress(generation: int, solution: Solution) -> MeanFieldProgress:
-    progress = solution.progress()
+def refined_by_cuts(
+    distribution: LogitDistribution,
+    voxel_volume_ml: float,
+    image: Image | None,
+    solver: CRFSolver,
+) -> RefinedWork:
+    """The work of a CRF's graph cuts on an image."""
+    return RefinedWork(distribution, solver, lambda controls: controls.crf, voxel_volume_ml, image)
+
+
+def _progress(
+    generation: int, solution: Solution, region: Region
+) -> MeanFieldProgress | CutProgress:
+    progress, energy = solution.progress(), solution.energy(region)
+    if energy is not None:
+        return CutProgress(generation, progress.share, energy, solution.is_done)
     return MeanFieldProgress(
         generation,
         progress.reached,

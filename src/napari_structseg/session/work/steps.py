@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from napari_structseg.distributions import LatentDistribution, LogitDistribution, slabs
 from napari_structseg.errors import InputError
+from napari_structseg.image import Image
 from napari_structseg.priors import MarkovPrior
 from napari_structseg.render.rendering import SLAB_VOXELS
 from napari_structseg.render.summaries import SUMMARY_SLAB_VOXELS
@@ -43,6 +44,8 @@ class Work:
         Work on the visible slice alone: for a distribution that is still growing.
     spacing
         Voxel size along each axis in mm: how far strokes reach; None: the same along all axes.
+    image
+        What was segmented, on the grid of the distribution: the edges that a CRF sees.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Work:
         prior: MarkovPrior | None,
         slice_only: bool,
         spacing: tuple[float, ...] | None = None,
+        *,
+        image: Image | None = None,
     ) -> None:
         self._slice_only = slice_only
         shape = distribution.spatial_shape
@@ -61,14 +66,22 @@ class Work:
                 Part.MAP: slabs(shape, SUMMARY_SLAB_VOXELS),
             }
         )
-        self._subjects = Subjects(distribution, voxel_volume_ml, prior, self._ledger, spacing)
+        self._subjects = Subjects(
+            distribution, voxel_volume_ml, prior, self._ledger, spacing, image=image
+        )
         # A whole labelling goes on with its own strokes, whatever is asked for meanwhile.
         self._whole: tuple[WholeLabels, Subject] | None = None
         self.redeliver = False
 
     def refines(self, request: Request) -> bool:
-        """Whether an MRF has a say: not before the whole distribution is there."""
-        return self._subjects.has_prior and request.controls.refines and not self._slice_only
+        """Whether an MRF or a CRF has a say: not before the whole distribution is there."""
+        controls = request.controls
+        by_mrf = self._subjects.has_prior and controls.refines
+        return (by_mrf or controls.cuts) and not self._slice_only
+
+    def stop(self) -> None:
+        """End what is computed in processes of their own."""
+        self._subjects.stop()
 
     def _subject(self, request: Request) -> Subject:
         """What the request is about; a distribution that is still growing is not conditioned."""
@@ -90,11 +103,11 @@ class Work:
         return is_done
 
     def _refined(self, subject: Subject, request: Request) -> RefinedWork | None:
-        """The work of the MRF, if it has a say."""
+        """The work of the MRF or the CRF, if it has a say."""
         if not self.refines(request):
             return None
         self._subjects.drop_refined_of_others(subject)
-        return subject.refined
+        return subject.cut if request.controls.cuts else subject.refined
 
     def visible(self, generation: int, request: Request) -> Iterator[Result | None]:
         """The visible slice and what is drawn over it.
@@ -162,7 +175,8 @@ class Work:
             yield from subject.spread.with_exact(generation, request, subject.plain.volumes_ml())
         yield from subject.maps.volume(generation, request)
         yield from subject.places.disputed(generation, request)
-        if self.refines(request) and subject.refined_views is not None:
+        by_mrf = request.controls.refines and self.refines(request)
+        if by_mrf and subject.refined_views is not None:
             # Last of all: minutes of work, for all samples of a brain.
             yield from subject.refined_views.steps(generation, request)
 

@@ -12,7 +12,10 @@ from napari_structseg.distributions.conditioning.corrected import Corrected
 from napari_structseg.distributions.conditioning.explanation import Explanation
 from napari_structseg.distributions.conditioning.settings import DEFAULT, Conditioning
 from napari_structseg.errors import InputError
+from napari_structseg.image import Image
 from napari_structseg.priors import MarkovPrior
+from napari_structseg.refine.graph_cut.cut import MOST_HERE
+from napari_structseg.refine.graph_cut.solver import CRFSolver
 from napari_structseg.render.rendering import LabelArray, Renderer
 from napari_structseg.session.messages import Request
 from napari_structseg.session.work.hypotheses import HypothesisWork
@@ -20,7 +23,11 @@ from napari_structseg.session.work.ledger import Ledger
 from napari_structseg.session.work.maps import MapWork
 from napari_structseg.session.work.places import PlaceWork
 from napari_structseg.session.work.plain import PlainWork
-from napari_structseg.session.work.refined import RefinedWork, refined_by_mean_field
+from napari_structseg.session.work.refined import (
+    RefinedWork,
+    refined_by_cuts,
+    refined_by_mean_field,
+)
 from napari_structseg.session.work.refined_samples import RefinedSamples
 from napari_structseg.session.work.refined_views import RefinedViews
 from napari_structseg.session.work.spread import SpreadWork
@@ -43,6 +50,8 @@ class Subject:
         What was said of the image; None: nothing.
     plain
         Renders the distribution before that.
+    image
+        The image on the grid of the distribution; None: it is not at hand.
     """
 
     def __init__(
@@ -54,6 +63,7 @@ class Subject:
         *,
         strokes: Strokes | None = None,
         plain: Renderer | None = None,
+        image: Image | None = None,
     ) -> None:
         self.distribution = distribution
         self.strokes = strokes
@@ -66,6 +76,9 @@ class Subject:
         self.hypotheses = HypothesisWork(self.renderer, voxel_volume_ml, ledger)
         self.places = PlaceWork(self.renderer, voxel_volume_ml, ledger)
         self._refined: RefinedWork | None = None
+        self._image = image
+        self._solver = CRFSolver(strokes, most_here=MOST_HERE)
+        self._cut: RefinedWork | None = None
         self._samples: RefinedSamples | None = None
         self.refined_views: RefinedViews | None = None
         if prior is not None:
@@ -90,21 +103,36 @@ class Subject:
         return self._refined
 
     @property
+    def cut(self) -> RefinedWork:
+        """The work of the CRF."""
+        if self._cut is None:
+            self._cut = refined_by_cuts(
+                self.distribution, self._voxel_volume_ml, self._image, self._solver
+            )
+        return self._cut
+
+    def stop(self) -> None:
+        """End what is computed in processes of their own."""
+        self._solver.forget()
+
+    @property
     def explanation(self) -> Explanation | None:
         """How well the strokes are explained; None: there are none."""
         distribution = self.distribution
         return distribution.explanation if isinstance(distribution, Corrected) else None
 
     def drop_refined(self) -> None:
-        """Let go of what the MRF has computed, which is as large as several images."""
-        self._refined = None
+        """Let go of what MRF and CRF have computed, which is as large as several images."""
+        self._refined = self._cut = None
+        self._solver.forget()
         if self._samples is not None:
             self._samples.let_go()
 
     def forget_refined(self) -> None:
-        """What the MRF has delivered is no longer there."""
-        if self._refined is not None:
-            self._refined.forget()
+        """What MRF or CRF have delivered is no longer there."""
+        for work in (self._refined, self._cut):
+            if work is not None:
+                work.forget()
 
     def _shown(self, request: Request, region: Region) -> LabelArray | None:
         """Labels of a region as they are shown, if the MRF has refined them."""
@@ -123,6 +151,8 @@ class Subjects:
         As of :class:`Subject`.
     spacing
         Voxel size along each axis in mm: how far strokes reach; None: the same along all axes.
+    image
+        The image on the grid of the distribution; None: it is not at hand.
     """
 
     def __init__(
@@ -132,12 +162,15 @@ class Subjects:
         prior: MarkovPrior | None,
         ledger: Ledger,
         spacing: tuple[float, ...] | None = None,
+        *,
+        image: Image | None = None,
     ) -> None:
+        self._image = image
         self._settings = DEFAULT if spacing is None else Conditioning.on_grid(spacing)
         self._voxel_volume_ml = voxel_volume_ml
         self._prior = prior
         self._ledger = ledger
-        self.unconditioned = Subject(distribution, voxel_volume_ml, prior, ledger)
+        self.unconditioned = Subject(distribution, voxel_volume_ml, prior, ledger, image=image)
         # It says whether the MRF fits the distribution.
         self.has_prior = self.unconditioned.refined is not None
         self._conditioned: Subject | None = None
@@ -160,6 +193,8 @@ class Subjects:
                     f"{type(plain).__name__}. Remove the strokes."
                 )
             # The old one goes first: two of them would need twice the memory.
+            if self._conditioned is not None:
+                self._conditioned.stop()
             self._conditioned = None
             self._conditioned = Subject(
                 plain.conditioned(strokes, self._settings),
@@ -168,6 +203,7 @@ class Subjects:
                 self._ledger,
                 strokes=strokes,
                 plain=self.unconditioned.renderer,
+                image=self._image,
             )
         return self._conditioned
 
@@ -176,6 +212,12 @@ class Subjects:
         for other in (self.unconditioned, self._conditioned):
             if other is not None and other is not subject:
                 other.drop_refined()
+
+    def stop(self) -> None:
+        """End what is computed in processes of their own."""
+        for subject in (self.unconditioned, self._conditioned):
+            if subject is not None:
+                subject.stop()
 
     def forget_refined(self) -> None:
         """Others have written labels meanwhile."""

@@ -1,4 +1,7 @@
-"""What neighbours say: iterations, strength, damping and kind of mean field with the MRF."""
+"""What neighbours say: nothing, the MRF by mean field, or the CRF by graph cut.
+
+Over 300 lines: what shows and what sets each control of mean field stands side by side.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,18 @@ from napari_structseg.controls import (
     ITERATIONS_MAX,
     MRF_STRENGTH_MAX,
     USEFUL_STRENGTH,
+    Coupling,
 )
 from napari_structseg.models import ClassSpec
 from napari_structseg.priors import Update
+from napari_structseg.priors.contrast import CRFSpec
 from napari_structseg.refine.changes import Changes
 from napari_structseg.refine.convergence import Convergence
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
+from napari_structseg.widgets.panels.crf_panel import CRFPanel
 from napari_structseg.widgets.panels.mean_field_details import MeanFieldDetails
-from napari_structseg.widgets.panels.neighbours_words import CHANGES, control_tips
+from napari_structseg.widgets.panels.neighbours_words import CHANGES, COUPLINGS, control_tips
 from napari_structseg.widgets.panels.prior_chooser import PriorChooser
 from napari_structseg.widgets.parts.choice import Choice
 from napari_structseg.widgets.parts.iteration_slider import IterationSlider
@@ -54,6 +60,9 @@ class NeighboursPanel(QWidget):
         self._state = state
         self._classes: tuple[ClassSpec, ...] = ()
         tips = control_tips()
+        self.coupling_choice = Choice(COUPLINGS)
+        self.crf = CRFPanel(state)
+        self._crf_default = CRFSpec()
         self.prior_chooser = PriorChooser(state)
         self.iteration_slider = IterationSlider(
             ITERATIONS_MAX, name="Iterations", tip=tips["iterations"]
@@ -102,9 +111,14 @@ class NeighboursPanel(QWidget):
         last.addWidget(self.progress, 1)
         last.addWidget(self.weights_button)
         last.addWidget(self.advanced_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(6)
+        outer = QVBoxLayout(self)
+        self._mrf = QWidget()
+        layout = QVBoxLayout(self._mrf)
+        for one in (outer, layout):
+            one.setContentsMargins(0, 0, 0, 0)
+            one.setSpacing(6)
+        for widget in (self.coupling_choice, self.crf, self._mrf):
+            outer.addWidget(widget)
         for widget in (self.prior_chooser, self.note, self._controls):
             layout.addWidget(widget)
         layout.addLayout(last)
@@ -120,14 +134,22 @@ class NeighboursPanel(QWidget):
         """Whether every control is at its default."""
         controls = self._state.controls
         return (
-            controls.iterations == self.iteration_slider.default
+            controls.coupling == "mrf"
+            and controls.crf == self._crf_default
+            and controls.iterations == self.iteration_slider.default
             and controls.mrf_strength == controls.damping == 1
             and controls.update_rule == _DEFAULT_RULE
             and not self._state.display.stop_when_converged
             and not controls.nudges
         )
 
-    def set_model(self, classes: Sequence[ClassSpec], *, iterations: int | None) -> None:
+    def set_model(
+        self,
+        classes: Sequence[ClassSpec],
+        *,
+        iterations: int | None,
+        crf: CRFSpec | None = None,
+    ) -> None:
         """Take a model's classes and prior.
 
         Parameters
@@ -136,8 +158,13 @@ class NeighboursPanel(QWidget):
             In label order.
         iterations
             How many its MRF is used with; None: it has no MRF.
+        crf
+            The weights of a CRF that were learned for it; None: none were.
         """
         self._classes = tuple(classes)
+        self._crf_default = crf or CRFSpec()
+        self.crf.set_default(self._crf_default)
+        self.crf.show_progress(None)
         has_prior = iterations is not None
         self.iteration_slider.set_default(iterations or 0)
         self.note.setVisible(not has_prior)
@@ -145,10 +172,10 @@ class NeighboursPanel(QWidget):
             self._controls,
             self.advanced_button,
             self.stop_box,
-            self.reset_button,
         ):
             widget.setEnabled(has_prior)
         self._show_iterations()
+        self._show_coupling(self._state.controls.coupling)
         self.details.set_offered(has_prior)
         self.show_progress(0, 0)
         self.show_convergence(None)
@@ -199,8 +226,11 @@ class NeighboursPanel(QWidget):
         """Every control back to its default, as one change; the changes marked stay."""
         with self._state.together():
             self._state.display.stop_when_converged = False
+            self._state.display.cut_volume = True
             self._state.controls.update(
                 {
+                    "coupling": "mrf",
+                    "crf": self._crf_default,
                     "iterations": int(self.iteration_slider.default),
                     "mrf_strength": 1.0,
                     "damping": 1.0,
@@ -211,6 +241,8 @@ class NeighboursPanel(QWidget):
 
     def _connect(self) -> None:
         controls, display = self._state.controls, self._state.display
+        bind(self, controls, "coupling", self._show_coupling)
+        self.coupling_choice.chosen.connect(self._on_coupling)
         bind(self, controls, "iterations", self._show_iterations)
         bind(self, controls, "mrf_strength", self.strength_slider.show_value)
         bind(self, controls, "nudges", self.picture.show_nudges)
@@ -226,6 +258,17 @@ class NeighboursPanel(QWidget):
         self.weights_button.toggled.connect(self._on_weights)
         self.advanced_button.toggled.connect(self._on_advanced)
         self.reset_button.clicked.connect(self.reset)
+
+    def _show_coupling(self, coupling: Coupling) -> None:
+        with quiet(self.coupling_choice):
+            self.coupling_choice.choose(coupling)
+        self.crf.setVisible(coupling == "crf")
+        self._mrf.setVisible(coupling == "mrf")
+        # Without an MRF there is nothing to reset until something else is chosen.
+        self.reset_button.setEnabled(coupling != "mrf" or self._controls.isEnabled())
+
+    def _on_coupling(self, coupling: str) -> None:
+        self._state.controls.coupling = next(one for one in COUPLINGS if one == coupling)
 
     def _show_iterations(self, _iterations: object = None) -> None:
         # Without an MRF there are none, whatever was chosen for another model.

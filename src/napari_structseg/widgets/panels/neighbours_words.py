@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_structseg.controls import Controls
+from napari_structseg.controls import Controls, Coupling
 from napari_structseg.priors import Update
 from napari_structseg.refine.changes import Changes
 
@@ -30,6 +30,15 @@ UPDATES: dict[Update, tuple[str, str]] = {
         "One set of voxels that are not neighbours after the other, each from the latest of "
         "its neighbours: the free energy of an MRF that has one never rises.",
     ),
+}
+COUPLINGS: dict[Coupling, tuple[str, str]] = {
+    "mrf": ("MRF", "Neighbours speak by mean field, as a prior that was trained has learned."),
+    "crf": (
+        "CRF",
+        "Neighbours are the same class unless the image has an edge between them: labels of least "
+        "energy, by graph cut.",
+    ),
+    "none": ("None", "The model labels each voxel without its neighbours."),
 }
 CHANGES: dict[Changes, tuple[str, str]] = {
     Changes.NONE: ("None", "Mark no changes."),

@@ -100,7 +100,7 @@ class ShowPanel(QWidget):
 
     def _say_alone(self) -> None:
         request, lines = self._request, self._lines
-        is_alone = request is not None and request.controls.refines
+        is_alone = request is not None and request.controls.is_coupled
         if request is not None and request.show in LINES and lines is not None:
             is_alone = is_alone and not (lines.refined and lines.show is request.show)
         if request is None or request.show is Show.LABELS:

@@ -20,7 +20,7 @@ def alone_in_words(
     is_refined
         Whether the MRF refined the samples that are seen.
     """
-    if request is None or is_refined or not request.controls.refines:
+    if request is None or is_refined or not request.controls.is_coupled:
         return ""
     if progress is None or of_samples(progress.request) != of_samples(request):
         return "model alone"

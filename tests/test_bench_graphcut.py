@@ -1,0 +1,31 @@
+"""`structseg bench graphcut` on tiny images: both ways agree, and the figures are there."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+
+import pytest
+
+from napari_structseg.bench.graphcut import bench_graphcut, rows
+from napari_structseg.cli import main
+
+LIBRARIES = [name for name in ("scipy", "pymaxflow") if name == "scipy" or find_spec("maxflow")]
+
+
+@pytest.mark.parametrize("by", LIBRARIES)
+def test_both_give_the_same_labels_and_are_timed(by) -> None:
+    told: list[str] = []
+    result = bench_graphcut({"2d": (20, 24), "3d": (6, 8, 10)}, 1, told.append, by)
+    assert told == ["2d", "2d_undecided", "3d", "3d_undecided"]
+    for what in told:
+        part = result[what]
+        assert part["ratio"] == pytest.approx(part["ours_ms"] / part["library_ms"], rel=0.05)
+    assert result["library"] == by
+    assert len(rows(result)) == 4
+    json.dumps(result)
+
+
+def test_no_runs_are_refused(tmp_path, capsys) -> None:
+    assert main(["bench", "graphcut", "--json", str(tmp_path / "b.json"), "--runs", "0"]) == 2
+    assert "--runs" in capsys.readouterr().err
