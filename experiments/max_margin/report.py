@@ -43,6 +43,14 @@ def write_report(results: dict[str, Any], pictures: Path | None) -> None:
         runs = complete(results, name)
         if runs[CNN]:
             lines += [*table(results, name, runs), ""]
+            if runs[CNN][0]["seed"] == 0:
+                title = f"{TITLES[name]}: image, truth, and what each makes of it"
+                lines += [f"![{title}](figures/max-margin-{name}.png)", ""]
+    if lines:
+        title = (
+            "Objective and Jaccard index over the epochs of joint learning, a line for each seed"
+        )
+        lines += [f"![{title}](figures/max-margin-curves.png)", ""]
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
@@ -77,7 +85,8 @@ def complete(results: dict[str, Any], name: str) -> Runs:
 def table(results: dict[str, Any], name: str, runs: Runs) -> Iterator[str]:
     """Jaccard of each stage, and the paired tests."""
     n_seeds, n_cases = len(runs[CNN]), len(runs[CNN][0]["test"])
-    yield f"**{TITLES[name]}**: {n_cases} test images, {n_seeds} seeds"
+    seeds = f"{n_seeds} seeds" if n_seeds > 1 else "1 seed"
+    yield f"**{TITLES[name]}**: {n_cases} test images, {seeds}"
     yield ""
     yield "| | Jaccard, mean | of each seed | the paper's | w1, w2, w3, scale | processor time |"
     yield "|---|---|---|---|---|---|"

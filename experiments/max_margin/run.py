@@ -199,9 +199,7 @@ class Experiment:
             initial=initial,
             resume=(out / CHECKPOINT_NAME).exists(),
         )
-        started = time.process_time()
-        trainer.run(self._curve(trainer, out / "curve.json"))
-        taken = time.process_time() - started
+        trainer.run(self._curve(trainer, out))
         network, trained = load_weights(out / BEST_NAME)
         result = {
             "set": self.name,
@@ -209,7 +207,7 @@ class Experiment:
             "stage": stage,
             "steps": settings.steps,
             "best_step": trained.steps,
-            "cpu_seconds": round(taken),
+            "cpu_seconds": round(_read(out / "cpu_seconds.json", 0)),
             "crf": None if trained.crf is None else trained.crf.model_dump(),
             "curve": _read(out / "curve.json", []),
         }
@@ -221,15 +219,18 @@ class Experiment:
         self._write(result)
         return out / BEST_NAME
 
-    def _curve(self, trainer: Trainer, path: Path) -> Callable[[Progress], None]:
-        """Keeps gamma of the batches and Jaccard of some cases, at the end of each epoch."""
+    def _curve(self, trainer: Trainer, out: Path) -> Callable[[Progress], None]:
+        """Keeps the time, and gamma of the batches and Jaccard of some cases of each epoch."""
+        path, clock = out / "curve.json", out / "cpu_seconds.json"
         known, losses = _read(path, []), []
+        before, started = _read(clock, 0.0), time.process_time()
 
         def report(progress: Progress) -> None:
             losses.append(progress.loss)
-            if progress.step % 50 == 0:
+            if progress.step % 50 == 0 or progress.step == progress.steps:
+                _write_json(clock, before + time.process_time() - started)
                 logger.info("step %d of %d: %.4f", progress.step, progress.steps, progress.loss)
-            if progress.step % self.epoch_steps or path.parent.name != JOINT:
+            if progress.step % self.epoch_steps or out.name != JOINT:
                 return
             spec = trainer.spec.model_copy(update={"crf": trainer.crf})
             trainer.network.eval()
