@@ -39,12 +39,12 @@ def write_report(results: dict[str, Any], pictures: Path | None) -> None:
         Folder with the labels of some test images; None: the figure of them stays.
     """
     lines: list[str] = []
-    for name in TITLES:
+    for name, shown in TITLES.items():
         runs = complete(results, name)
         if runs[CNN]:
             lines += [*table(results, name, runs), ""]
             if runs[CNN][0]["seed"] == 0:
-                title = f"{TITLES[name]}: image, truth, and what each makes of it"
+                title = f"{shown}: image, truth, and what each makes of it"
                 lines += [f"![{title}](figures/max-margin-{name}.png)", ""]
     if lines:
         title = (
