@@ -136,8 +136,13 @@ def test_a_marked_region_is_accepted_or_locked_alone(correcting) -> None:
     correcting.settle()
     assert np.array_equal(correcting.result, dense(correcting))
     panel.clear_button.click()
-    assert "Region" not in viewer.layers
+    assert not region.data.any()
+    assert not region.visible
     assert not panel.lock_button.isEnabled()
+    panel.paint_button.click()
+    assert region.visible
+    correcting.drag(region, (6, 10, 8))
+    assert panel.lock_button.isEnabled()
 
 
 def test_a_component_is_accepted_alone(correcting) -> None:

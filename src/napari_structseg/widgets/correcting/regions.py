@@ -107,12 +107,13 @@ class Regions:
         return marked
 
     def clear(self) -> None:
-        """Take the layer away."""
+        """Mark nothing, and hide the layer; napari takes long to remove one and to add it again."""
         self.stop_drawing()
         layer = self.layer
-        if layer is not None and self.book is not None:
-            self.book.region_layer = None
-            self._viewer.layers.remove(layer)
+        if layer is not None:
+            layer.visible = False
+            layer.data[...] = 0
+            layer.refresh(extent=False, highlight=False)
             self.changed.emit()
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ class ResultPanel(QWidget):
         self.slices_field.setToolTip(
             "Through how many slices a box reaches, around the one that is shown."
         )
-        self.clear_button = SmallButton("Clear", "Take the region away.")
+        self.clear_button = SmallButton("Clear", "Mark nothing.")
         self.lock_button = SmallButton(
             "Lock", "In a locked region nothing is overwritten but by your own hand."
         )
@@ -159,12 +159,11 @@ class ResultPanel(QWidget):
         self.note.setVisible(book is not None and book.result_layer is None)
         self.save_button.setEnabled(book is not None and bool(book.correction.past.steps))
         is_marked, is_shown = correcting.regions.is_marked, correcting.exploration is not None
-        for needs_region in (self.lock_button, self.unlock_button):
+        for needs_region in (self.lock_button, self.unlock_button, self.clear_button):
             needs_region.setEnabled(is_marked)
         for needs_model in (self.all_button, self.component_button):
             needs_model.setEnabled(is_shown)
         self.region_button.setEnabled(is_marked and is_shown)
-        self.clear_button.setEnabled(correcting.regions.layer is not None)
         self.component_button.setChecked(correcting.places.is_picking(self))
         self.box_button.setChecked(correcting.regions.is_drawing)
         if book is None:
