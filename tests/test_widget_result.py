@@ -210,9 +210,17 @@ def test_paint_on_the_result_outlasts_an_undo_that_is_still_computed(correcting)
     correcting.settle()
     layer = correcting.viewer.layers["Result"]
     layer.selected_label = 2
+    history = correcting.correct.history
+    first = correcting.held_actions()
+    first.__enter__()
+    history.undo_button.click()
+    # The undo is done, and shown, before the paint is.
     with correcting.held_actions():
-        correcting.correct.history.undo_button.click()
         correcting.drag(layer, (6, 10, 10), (6, 11, 10))
+        first.__exit__(None, None, None)
+        correcting.wait(lambda: history.redo_button.text() == "Redo: accept mean")
+        assert layer.data[6, 10, 10] == 2
+        assert not layer.data[:6].any()
     correcting.settle()
     assert np.array_equal(layer.data, correcting.result)
     assert layer.data[6, 10, 10] == 2
