@@ -162,10 +162,11 @@ def test_weights_can_be_looked_at_while_it_runs(tmp_path: Path) -> None:
 def test_numbers_that_are_not_finite_end_the_run_with_the_last_good_weights(
     tmp_path: Path,
 ) -> None:
-    # The first steps are so long that the numbers overflow.
+    # The first step is so long that the numbers overflow.
     settings = ball_settings(tmp_path, learning_rate=1e30, steps=40, held_out=0)
     with pytest.raises(Diverged, match="lower learning rate"):
         finetune(settings, tmp_path / "run")
+    assert same_tensors(Path(settings.model), tmp_path / "run" / WEIGHTS_NAME)
     assert not (tmp_path / "run" / TUNED_NAME).exists()
 
 

@@ -266,7 +266,7 @@ class _Run:
                 raise Diverged(
                     f"The loss is no longer a finite number after step "
                     f"{trainer.step if trainer else 0}. Fine-tune again with a lower learning "
-                    "rate. The weights before that were kept."
+                    "rate. The last weights whose loss was finite were kept."
                 ) from error
             else:
                 return trainer

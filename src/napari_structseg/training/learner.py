@@ -57,6 +57,8 @@ class Learner:
             weight_decay=weight_decay(config),
         )
         self._n_skipped = 0
+        # Of fine-tuning, those whose loss was the last finite one.
+        self._last_good: list[Tensor] = []
 
     def update(self, images: Tensor, labels: Tensor, step: int) -> float:
         """Take a step; a gradient that is not finite is left out.
@@ -133,15 +135,21 @@ class Learner:
 
     def _take_step(self, step: int, *, finite: bool) -> None:
         if finite:
+            if self._tuning is not None:
+                self._last_good = [one.detach().clone() for one in self._learning]
             self.optimiser.step()
             self._n_skipped = 0
             return
         self._n_skipped += 1
         logger.warning("step %d skipped: its gradient is not finite", step)
-        most = _MAX_SKIPPED if self._tuning is None else self._tuning.max_skipped
-        if self._n_skipped == most:
+        if self._tuning is not None:
+            with torch.no_grad():
+                for one, good in zip(self._learning, self._last_good, strict=False):
+                    one.copy_(good)
+            raise Diverged(f"The gradient of step {step} is not finite.")
+        if self._n_skipped == _MAX_SKIPPED:
             raise Diverged(
-                f"Training diverged: the last {most} gradients were not finite. Train in "
+                f"Training diverged: the last {_MAX_SKIPPED} gradients were not finite. Train in "
                 "a new folder with a lower optimiser.learning_rate, or with "
                 "loss.zero_is_background = true where large parts of the images hold no data."
             )

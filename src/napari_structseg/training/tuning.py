@@ -10,9 +10,6 @@ from torch import Tensor, nn
 
 from napari_structseg.models import SegmentationNetwork
 
-# A run that begins with trained weights does not come to numbers that are not finite by chance.
-_MAX_SKIPPED = 3
-
 
 @dataclass(frozen=True)
 class Tuning:
@@ -22,6 +19,9 @@ class Tuning:
     know each other: they go through the network one after the other, and a step takes the memory
     of one patch. The loss of each patch is divided by how many of its voxels were reviewed: a
     patch with a few strokes counts as much as a whole one.
+
+    A run that begins with trained weights does not come to numbers that are not finite by chance:
+    the first such gradient ends it, and the weights are again those whose loss was finite.
 
     Attributes
     ----------
@@ -34,8 +34,6 @@ class Tuning:
         learning rate; with a lower one less in proportion. 0: none. The decoupled form
         (Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, ICLR 2019) of the penalty
         L2-SP (Li et al., *Explicit Inductive Bias for Transfer Learning*, ICML 2018).
-    max_skipped
-        Training has diverged after so many gradients in a row that are not finite.
     may_differ
         Fields of the configuration in which a run that goes on may differ.
     """
@@ -43,7 +41,6 @@ class Tuning:
     learns: frozenset[str]
     start: Mapping[str, Tensor] = field(default_factory=dict)
     pull: float = 0.0
-    max_skipped: int = _MAX_SKIPPED
     may_differ: frozenset[str] = frozenset({"patch", "batch"})
 
     def prepare(self, network: SegmentationNetwork) -> list[nn.Parameter]:
