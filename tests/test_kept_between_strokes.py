@@ -21,6 +21,8 @@ from napari_structseg.distributions import (
 from napari_structseg.distributions.conditioning.corrected import Corrected
 from napari_structseg.distributions.conditioning.kept_noise import KeptNoise
 from napari_structseg.render.rendering import Renderer, render_labels
+from napari_structseg.session.messages import Request, View
+from napari_structseg.session.work.overlays import thumbnails
 from napari_structseg.testing.distributions import NormalContract
 from test_distribution_contract import dense, parameters
 from test_latent_decoder import parameters as decoder_parameters
@@ -122,3 +124,24 @@ def test_the_decoder_of_a_slice_is_cut_out_once() -> None:
     cut = given.crop_on(decoder.crop(SLICE), SLICE)
     assert torch.equal(cut.mean(), given.crop(SLICE).mean())
     assert torch.equal(cut.offset(Noise(1, 1)), given.crop(SLICE).offset(Noise(1, 1)))
+
+
+def test_pictures_of_samples_come_one_by_one() -> None:
+    """A stroke does not wait for all of them."""
+    given = normal().conditioned(strokes_of(8))
+    request = Request(Controls(), View(0, 2), n_thumbnails=3, thumbnail_size=4)
+    made = thumbnails(Renderer(given), request, SLICE, range(4))
+    steps = 0
+    while True:
+        try:
+            next(made)
+        except StopIteration as end:
+            pictures = end.value
+            break
+        steps += 1
+    assert steps == 4
+    thinned = given.crop(SLICE).crop((slice(0, 1, 2), slice(0, 6, 2), slice(0, 5, 2)))
+    for sample, picture in pictures.items():
+        controls = Controls(sample=sample)
+        expected = render_labels(thinned, controls.noise, controls)
+        assert np.array_equal(picture, expected.reshape(picture.shape))

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QCoreApplication, QEvent, Qt
 from qtpy.QtWidgets import QWidget
 
 import napari_structseg as ss
@@ -303,3 +303,19 @@ def test_a_script_says_and_takes_back_what_the_hand_would(correcting) -> None:
     ):
         with pytest.raises(InputError, match=re.escape(words)):
             explorer.say(label, voxels)
+
+
+def test_the_first_dab_is_read_before_anything_is_painted(correcting) -> None:
+    """With the event of the mouse, not with the timer: dab and corrected slice are one frame."""
+    correcting.correct.strokes.class_buttons[1].click()
+    layer = correcting.viewer.layers["Strokes"]
+    correcting.settle()
+    with layer.block_history():
+        layer.paint((4, 8, 8), 2)
+        layer.paint((4, 8, 9), 2)
+        assert correcting.strokes is None
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.MetaCall)
+        assert np.array_equal(said(correcting), layer.data)
+        # What comes right after it waits for the timer, and is not forgotten.
+        layer.paint((4, 12, 8), 2)
+        correcting.wait(lambda: np.array_equal(said(correcting), layer.data))

@@ -159,8 +159,10 @@ class Noise:
         n_voxels = math.prod(spatial_shape)
         # Counters wrap beyond 2^32 voxels, as those of a region do.
         index = torch.from_numpy(voxels.astype(np.uint32).view(np.int32))
-        rows = [_normal(index, self._key(stream), label * n_voxels) for label in range(n_classes)]
-        return torch.stack(rows) * self.scale
+        first = [_int32(label * n_voxels) for label in range(n_classes)]
+        counters = index + torch.tensor(first, dtype=torch.int32)[:, None]
+        drawn = _normal(counters.flatten(), self._key(stream))
+        return drawn.reshape(n_classes, len(voxels)) * self.scale
 
     def _key(self, stream: int, sample: int | None = None) -> int:
         mixed = 0

@@ -8,7 +8,7 @@ is many times longer than the step. numpy does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
@@ -78,6 +78,33 @@ def square_root(values: Tensor) -> Tensor:
     if values.device.type != "cpu":
         return values.float().sqrt()
     return torch.from_numpy(np.sqrt(values.numpy(), dtype=np.float32))
+
+
+def add_weighted_(total: Tensor, rows: Sequence[Tensor], weights: Sequence[float]) -> None:
+    """Add rows times their weights to a total, one row after the other.
+
+    Value by value: the sum of an element does not depend on where in the rows it lies, as it does
+    in a product of matrices.
+
+    Parameters
+    ----------
+    total
+        ``(n,)``, float32, contiguous.
+    rows, weights
+        R rows ``(n,)`` in single or half precision.
+    """
+    if total.device.type != "cpu":
+        for row, weight in zip(rows, weights, strict=True):
+            total += row.float() * weight
+        return
+    values = total.numpy()
+    products = np.empty(min(CHUNK, len(values)), np.float32)
+    for part in chunks(len(values), total.device):
+        some = values[part]
+        product = products[: len(some)]
+        for row, weight in zip(rows, weights, strict=True):
+            np.multiply(row[part].float().numpy(), np.float32(weight), out=product)
+            some += product
 
 
 def inverse_error_function_(values: Tensor) -> Tensor:

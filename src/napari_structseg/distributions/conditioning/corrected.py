@@ -56,7 +56,7 @@ class Conditionable(LogitDistribution, Protocol):
 
 
 @runtime_checkable
-class CutBefore(LogitDistribution, Protocol):
+class CutBefore(Protocol):
     """A conditioned kind that can be made of a crop of what was conditioned."""
 
     def crop_on(self, plain: Any, region: Region) -> LogitDistribution:  # noqa: ANN401 -- as above

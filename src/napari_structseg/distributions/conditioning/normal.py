@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_structseg.distributions.conditioning.rank import RankPosterior
 from napari_structseg.distributions.conditioning.voxels import index_of, within
 from napari_structseg.distributions.noise import Noise
-from napari_structseg.distributions.one_thread import chunks
+from napari_structseg.distributions.one_thread import add_weighted_
 from napari_structseg.distributions.region import Region, whole
 from napari_structseg.distributions.sampling import SampledDistribution
 
@@ -124,12 +124,9 @@ class ConditionedNormal(SampledDistribution):
         inside = whole(self.spatial_shape) if region is None else region
         mean = self._base.mean(inside).clone(memory_format=torch.contiguous_format)
         scale, shifts = self._posterior.scale.tolist(), self._posterior.shift.tolist()
-        # Value by value: any region has exactly the numbers of the whole.
         for label, (weight, flat) in enumerate(zip(scale, mean.flatten(1), strict=True)):
             rows = [factor[label][inside].reshape(-1) for factor in self._base.factor]
-            for part in chunks(len(flat), flat.device):
-                for shift, row in zip(shifts, rows, strict=True):
-                    flat[part] += row[part].float() * (weight * shift)
+            add_weighted_(flat, rows, [weight * shift for shift in shifts])
         own = self._posterior.own_mean[self._rows]
         self._add_(mean[None], own.float()[None], inside)
         return mean

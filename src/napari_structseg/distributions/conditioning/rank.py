@@ -28,8 +28,9 @@ from napari_structseg.distributions.noise import Noise
 
 _NEWTON_STEPS = 60
 _HALVINGS = 30
-# Newton's method squares the error: after a step as small as this one nothing is left of it.
-_CONVERGED = 1e-5
+# Newton's method squares the error: after a step as small as this one next to nothing is left of
+# it, and nothing after the step more that the posterior of the sites is.
+_CONVERGED = 1e-2
 # Standard deviations within which a model is said to be able to explain a voxel.
 _PLAUSIBLE = 3.0
 # Samples of which the correction is kept.

@@ -33,6 +33,10 @@ def within(voxels: IntArray, shape: Sequence[int], region: Region) -> tuple[IntA
     inside
         Their index in the flattened region, ``(k,)``.
     """
+    if all(
+        range(*part.indices(size)) == range(size) for size, part in zip(shape, region, strict=True)
+    ):
+        return np.arange(len(voxels)), voxels
     keep = np.ones(len(voxels), bool)
     offsets = []
     for axis, (size, part) in enumerate(zip(shape, region, strict=True)):

@@ -84,10 +84,10 @@ class HypothesisWork(CountingWork):
             self._ledger.note(Part.MODES, as_alone)
             yield SampleModes(generation, hypotheses, request.controls)
         if self._ledger.wants(Part.MODE_THUMBNAILS, as_alone):
-            self._ledger.note(Part.MODE_THUMBNAILS, as_alone)
             region = request.view.region(self._renderer.distribution.spatial_shape)
             samples = [mode.representative for mode in hypotheses.modes]
-            pictures = thumbnails(self._renderer, request, region, samples)
+            pictures = yield from thumbnails(self._renderer, request, region, samples)
+            self._ledger.note(Part.MODE_THUMBNAILS, as_alone)
             yield ModeThumbnails(generation, pictures, request.view)
 
     def refined(

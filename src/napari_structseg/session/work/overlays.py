@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from napari_structseg.distributions import LatentDistribution, Region
 from napari_structseg.render.contours import Segments, class_margin, contour_segments
 from napari_structseg.render.lattice import lattice_region
-from napari_structseg.render.rendering import LabelArray, Renderer, render_labels
+from napari_structseg.render.rendering import LabelArray, Renderer, argmax_labels
 from napari_structseg.render.summaries import SampleSummary, noises_of, summarise_logits
 from napari_structseg.session.messages import LatentSpace, LineSet, Request, Show, View
 
@@ -111,16 +111,21 @@ def contours_of_frequency(
 
 def thumbnails(
     renderer: Renderer, request: Request, region: Region, samples: Iterable[int]
-) -> dict[int, LabelArray]:
-    """Labels of samples (0 is the mean) on a thinned-out visible slice."""
+) -> Generator[None, None, dict[int, LabelArray]]:
+    """Labels of samples (0 is the mean) on a thinned-out visible slice, one in each step."""
     distribution = renderer.visible_distribution(region)
     step = thinning(distribution.spatial_shape, request)
     thinned = distribution.crop(tuple(slice(0, size, step) for size in distribution.spatial_shape))
     shape = plane_shape(request.view, thinned.spatial_shape)
+    mean, weights = thinned.mean(), request.controls.weights_of(distribution)
     pictures = {}
     for sample in samples:
+        yield None
         controls = request.controls.model_copy(update={"sample": sample, "latent": ()})
-        pictures[sample] = render_labels(thinned, controls.noise, controls).reshape(shape)
+        offset = None
+        if controls.noise is not None:
+            offset = thinned.offset(controls.tempered(controls.noise, thinned))
+        pictures[sample] = argmax_labels(mean, offset, weights).cpu().numpy().reshape(shape)
     return pictures
 
 

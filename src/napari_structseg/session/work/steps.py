@@ -154,7 +154,7 @@ class Work:
         if self._ledger.wants_alone(Part.THUMBNAILS, request):
             samples = range(1 + request.n_thumbnails * distribution.is_stochastic)
             region = request.view.region(distribution.spatial_shape)
-            pictures = thumbnails(subject.renderer, request, region, samples)
+            pictures = yield from thumbnails(subject.renderer, request, region, samples)
             self._ledger.note(Part.THUMBNAILS, alone(request))
             yield Thumbnails(generation, pictures, request.view)
         if self._slice_only:

@@ -63,7 +63,7 @@ class Stroking:
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_FOLLOW_MS)
-        self._timer.timeout.connect(self._read)
+        self._timer.timeout.connect(self._follow)
         state.events.strokes.connect(self._on_state)
 
     @property
@@ -186,6 +186,15 @@ class Stroking:
     def _on_touched(self, box: Region) -> None:
         self._pending.append(box)
         if not self._timer.isActive():
+            self._timer.start()
+            # It comes after the event of the mouse, whose dabs are all there then, and before
+            # anything is painted: the dab and the slice that it corrects are seen together.
+            QTimer.singleShot(0, self._follow)
+
+    def _follow(self) -> None:
+        """Read what was painted, and no more for a moment."""
+        if self._pending:
+            self._read()
             self._timer.start()
 
     def _on_painted(self, voxels: Voxels, values: Values) -> None:
