@@ -40,6 +40,7 @@ def test_with_painted_frames(tmp_path: Path) -> None:
     said = measured(tmp_path / "bench.json")["stroke_to_slice"]
     assert said["painted"] is True
     assert 0 < said["p50_ms"] <= said["p95_ms"]
+    assert 0 < said["event"]["p50_ms"] <= said["p50_ms"]
 
 
 def test_each_dab_is_added_to_those_before() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,11 @@ from napari_structseg.bench.timing import N_CLASSES, RANK, environment, run_part
 from napari_structseg.distributions import Strokes
 
 _WARM_UP = 3
-# Voxels along each side of one dab of the brush, and how far the next one is from it.
-_DAB, _STEP = 5, 7
+DAB = 5
+"""Voxels along each side of one dab of the brush."""
+
+# How far the next one is from it.
+_STEP = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +50,23 @@ class CorrectSettings:
         return cls(**{**values, "shape": tuple(values["shape"])})
 
 
-def dabs(shape: tuple[int, int, int], n_strokes: int) -> Iterator[Strokes]:
-    """Strokes on the middle slice, each with one dab more than the one before.
+def places(shape: tuple[int, int, int], n_strokes: int) -> Iterator[tuple[int, int, int]]:
+    """Where the first voxel of each dab of the brush is, on the middle slice: row by row.
 
     The first few warm up, see :func:`after_warm_up`.
     """
-    middle, rows, columns = shape[0] // 2, shape[1], shape[2]
-    strokes = Strokes.none(shape)
-    per_row = max(1, (columns - _DAB) // _STEP)
+    _, rows, columns = shape
+    per_row = max(1, (columns - DAB) // _STEP)
     for number in range(_WARM_UP + n_strokes):
-        top = (number // per_row * _STEP) % max(1, rows - _DAB)
-        left = number % per_row * _STEP
-        dab = np.zeros((1, min(_DAB, rows - top), min(_DAB, columns - left)), np.uint8)
+        top = (number // per_row * _STEP) % max(1, rows - DAB)
+        yield shape[0] // 2, top, number % per_row * _STEP
+
+
+def dabs(shape: tuple[int, int, int], n_strokes: int) -> Iterator[Strokes]:
+    """Strokes with one square dab more than the ones before, at :func:`places`."""
+    strokes = Strokes.none(shape)
+    for number, (middle, top, left) in enumerate(places(shape, n_strokes)):
+        dab = np.zeros((1, min(DAB, shape[1] - top), min(DAB, shape[2] - left)), np.uint8)
         dab[:] = number % N_CLASSES + 1
         place = (
             slice(middle, middle + 1),
@@ -88,7 +96,8 @@ def bench_correct(settings: CorrectSettings, report: Callable[[str], None]) -> d
     -------
     dict
         ``stroke_to_slice``: ``p50_ms`` and ``p95_ms`` from a stroke to the painted visible slice,
-        or to its labels where no frames are painted (``painted``); ``stroke_to_labels`` without a
+        or to its labels where no frames are painted (``painted``), and ``event``, the part of it in
+        which the window answers to nothing else but the stroke; ``stroke_to_labels`` without a
         window; ``direct``, the full-volume way; ``speedup`` of its median over that of
         ``stroke_to_labels``; ``environment``.
     """
@@ -120,12 +129,15 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What was measured, ours and the full-volume way: for a table."""
     said, labels, direct = result["stroke_to_slice"], result["stroke_to_labels"], result["direct"]
     name = "stroke to painted slice" if said["painted"] else "stroke to slice"
+    event = said.get("event")
+    in_event = [] if event is None else [("of that in the event of the mouse", _both(event), "")]
     return [
-        (f"{name}, p50 / p95", f"{said['p50_ms']:.0f} / {said['p95_ms']:.0f} ms", ""),
+        (f"{name}, p50 / p95", _both(said), ""),
+        *in_event,
         (
             "stroke to labels, p50 / p95",
-            f"{labels['p50_ms']:.0f} / {labels['p95_ms']:.0f} ms",
-            f"{direct['p50_ms']:.0f} / {direct['p95_ms']:.0f} ms",
+            _both(labels),
+            _both(direct),
         ),
         ("first stroke", f"{result['first_stroke_ms']:.0f} ms", ""),
         (
@@ -134,3 +146,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
             f"{direct['peak_memory_mb']:.0f} MB",
         ),
     ]
+
+
+def _both(times: Mapping[str, float]) -> str:
+    return f"{times['p50_ms']:.0f} / {times['p95_ms']:.0f} ms"
