@@ -258,12 +258,14 @@ class LowRankNormal(SampledDistribution):
         normal = Gaussian(mean.T, factor.permute(2, 1, 0), variance.T)
         spread = self.calibrated or Spread.neutral(self.n_classes)
         scale = spread.temperature * torch.tensor(spread.class_scale, dtype=torch.float64)
-        place = np.unravel_index(voxels, self.spatial_shape)
-        grid = tuple(
-            np.arange(size)[part][axis]
-            for size, part, axis in zip(self._grid_shape, self._grid_region, place, strict=True)
-        )
-        source = np.asarray(np.ravel_multi_index(grid, self._grid_shape), np.int64)
+        source = voxels
+        if self._grid_region != whole(self._grid_shape):
+            place = np.unravel_index(voxels, self.spatial_shape)
+            grid = tuple(
+                np.arange(size)[part][axis]
+                for size, part, axis in zip(self._grid_shape, self._grid_region, place, strict=True)
+            )
+            source = np.asarray(np.ravel_multi_index(grid, self._grid_shape), np.int64)
         return RankEvidence(normal, scale, (Source(self._grid_shape, source, self._kept_noise),))
 
     def given(

@@ -73,9 +73,16 @@ class Confirmed:
 
     def apart_from(self, strokes: Strokes) -> IntArray:
         """Which of them are not near any stroke."""
-        tree = cKDTree(strokes.positions)
-        distance, _ = tree.query(self.positions, p=np.inf, distance_upper_bound=_APART + 0.5)
-        return np.flatnonzero(np.isinf(distance)).astype(np.int64)
+        said = strokes.positions
+        is_apart = np.ones(len(self.voxels), bool)
+        # Few are near enough to the strokes as a whole to look at each stroke.
+        first, last = said.min(axis=0) - _APART, said.max(axis=0) + _APART
+        close = np.flatnonzero(((self.positions >= first) & (self.positions <= last)).all(axis=1))
+        if len(close):
+            near, bound = self.positions[close], _APART + 0.5
+            distance, _ = cKDTree(said).query(near, p=np.inf, distance_upper_bound=bound)
+            is_apart[close] = np.isinf(distance)
+        return np.flatnonzero(is_apart).astype(np.int64)
 
 
 def candidates(distribution: LogitDistribution, n_voxels: int) -> tuple[IntArray, Tensor]:
