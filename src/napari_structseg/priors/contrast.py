@@ -34,8 +34,8 @@ SCALE_MIN, SCALE_MAX = 0.01, 1000.0
 PROBABILITY_MIN = 1e-6
 # Rounding of what sums to one.
 _TOLERANCE = 1e-5
-# Voxels of a lattice are enough to tell how noisy an image is.
-_MOST_VOXELS = 500_000
+# Voxels of a lattice are enough to tell how noisy an image is, to one in a hundred.
+_MOST_VOXELS = 40_000
 # Squares of what lies further apart would leave single precision; they are edges long before.
 _LEAST_NOISE, _FURTHEST = 1e-30, 1e15
 # The median of the absolute value of a standard normal variable.
