@@ -37,6 +37,8 @@ def measure(settings: FinetuneSettings) -> dict[str, Any]:
             found = measure_in_turn(training, move, time.sleep, settings)
         finally:
             training.close()
+    # What the engine still computes must not run into the end of the program.
+    viewer.wait_until_idle()
     engine.close()
     return found
 
