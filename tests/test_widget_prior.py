@@ -20,6 +20,8 @@ from napari_structseg.session.messages import Show
 def exploring(dock):
     dock.add_image(name="T1", scale=(2, 1, 1))
     dock.choose(prior=PriorSpec(kind="network", iterations=4))
+    # Each picture is a sample that the MRF refines: they have tests of their own.
+    dock.widget.state.display.n_thumbnails = 2
     dock.run()
     assert dock.widget.is_exploring(), dock.widget.banner.message
     return dock
