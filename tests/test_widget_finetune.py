@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 
-from dock_helpers import TIMEOUT_MS, CorrectDock, dock  # noqa: F401 -- fixtures
-from finetune_helpers import ball, ball_model
+from dock_helpers import CorrectDock, dock  # noqa: F401 -- fixtures
+from finetune_helpers import ball, ball_model, ball_settings
+from napari_structseg.finetuning.adoption import adopt_weights, copy_weights
 from napari_structseg.finetuning.course import Course
 from napari_structseg.finetuning.events import Ended, Paused, Scored, Started, Stepped
+from napari_structseg.finetuning.families import versions_of
 from napari_structseg.finetuning.folders import runs_root, unfinished_runs
+from napari_structseg.finetuning.report import Report, read_report
+from napari_structseg.finetuning.run import PARENT_NAME, TUNED_NAME
 from napari_structseg.finetuning.settings import read_settings
 from napari_structseg.finetuning.snapshot import write_case
+from napari_structseg.io.weights import load_weights, save_weights, weights_hash
+from napari_structseg.render.rendering import render_labels
+from napari_structseg.session.runner import ModelRun
 from napari_structseg.training.checkpoint import ValidationScore
 from napari_structseg.widgets.finetune_dock import FinetuneWidget
+from napari_structseg.widgets.finetuning.preview import Stage
 from napari_structseg.widgets.finetuning.tuning import Status
 from napari_structseg.widgets.panels.training_panel import clock, in_words
+from napari_structseg.widgets.panels.versions_panel import in_words as version_in_words
 
 # So many steps that no run ends before it is told to.
 ENDLESS = 100_000
+PATIENCE_MS = 300_000
 
 
 class FinetuneDock(CorrectDock):
@@ -34,6 +46,10 @@ class FinetuneDock(CorrectDock):
         self.docked_finetune = dock.viewer.window.add_dock_widget(
             self.finetune, name="Fine-tune the model"
         )
+
+    def wait(self, condition) -> None:
+        # A process has to begin, which takes long where many others run.
+        self.qtbot.waitUntil(condition, timeout=PATIENCE_MS)
 
     @property
     def tuning(self):
@@ -74,7 +90,7 @@ class FinetuneDock(CorrectDock):
         process = self.tuning.process
         self.finetune.shut_down()
         if process is not None:
-            assert process.wait(TIMEOUT_MS / 1000) is not None
+            assert process.wait(PATIENCE_MS / 1000) is not None
 
 
 @contextmanager
@@ -117,7 +133,127 @@ def test_a_run_from_the_dock_learns_what_was_corrected(tuning) -> None:
     assert tuning.tuning.unfinished == ()
 
 
-def test_it_is_paused_goes_on_is_cancelled_and_goes_on_later(tuning) -> None:
+def weights_of(folder: Path) -> Path:
+    """What a run leaves that has finished: other weights, and its report."""
+    model, run = folder / "low_rank.safetensors", folder / "run"
+    network, spec = load_weights(model)
+    with torch.no_grad():
+        for parameter in network.head.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator()))
+    run.mkdir()
+    save_weights(run / TUNED_NAME, network, spec)
+    shutil.copyfile(model, run / PARENT_NAME)
+    Report(
+        settings=ball_settings(folder, model=str(model)),
+        parent=weights_hash(model),
+        model_name=spec.name,
+        weights=weights_hash(run / TUNED_NAME),
+        steps=6,
+    ).write(run)
+    return run / TUNED_NAME
+
+
+def labels_of(weights: Path, tuning) -> np.ndarray:
+    """What weights predict, as the sliders are."""
+    given = []
+    shown, controls = tuning.tuning.shown, tuning.widget.controls
+    run = ModelRun(weights, shown.image, device="cpu", synchronous=True)
+    run.finished.connect(given.append)
+    run.start()
+    return render_labels(given[0].distribution, controls.noise, controls)
+
+
+def test_the_improved_prediction_is_looked_at_adopted_undone_and_gone_back_to(tuning) -> None:
+    widget, panel, preview = tuning.widget, tuning.finetune.compare, tuning.finetune.preview
+    assert "weights" in panel.note.text()
+    widget.state.controls.sample = 2
+    widget.state.controls.temperature = 1.3
+    tuning.settle()
+    old, distribution = tuning.labels.copy(), tuning.distribution
+    model = widget.state.source.model
+    weights = weights_of(tuning.folder)
+
+    preview.look(weights, 6)
+    tuning.finish()
+    new = labels_of(weights, tuning)
+    assert preview.stage is Stage.SHOWN, tuning.finetune.banner.message
+    assert np.array_equal(preview.improved.data, new)
+    assert np.array_equal(preview.changes.data, new != old)
+    assert preview.n_changed == np.count_nonzero(new != old) > 0
+    assert f"{preview.n_changed:,} voxels" in panel.note.text()
+    # What is shown of the model is untouched until it is adopted.
+    assert np.array_equal(tuning.labels, old)
+    segmentation = widget.layers.segmentation
+    assert (preview.improved.visible, segmentation.visible) == (True, False)
+    panel.flip_button.click()
+    assert (preview.improved.visible, segmentation.visible) == (False, True)
+    # It follows the sliders.
+    widget.state.controls.sample = 3
+    tuning.finish()
+    assert np.array_equal(preview.changes.data, preview.improved.data != tuning.labels)
+    widget.state.controls.sample = 2
+    tuning.finish()
+
+    panel.reject_button.click()
+    assert preview.stage is Stage.NONE
+    assert "Improved" not in tuning.viewer.layers
+    assert np.array_equal(tuning.labels, old)
+    preview.look(weights, 6)
+    tuning.finish()
+    panel.adopt_button.click()
+    tuning.finish()
+    assert "Improved" not in tuning.viewer.layers
+    assert np.array_equal(tuning.labels, new)
+    assert segmentation.visible
+    controls = widget.state.controls
+    assert (controls.sample, controls.temperature) == (2, 1.3)
+    versions = tuning.finetune.versions
+    assert [one.record.number for one in versions.versions] == [1, 0]
+    assert widget.state.source.model == str(versions.versions[0].weights)
+    assert versions.versions[0].weights.read_bytes() == weights.read_bytes()
+
+    session = tuning.finetune._session
+    controls.temperature = 2.0
+    tuning.finish()
+    assert session.history.undo()
+    assert session.history.name_of("undo") == "fine-tune swap"
+    session.undoing.step("undo")
+    tuning.finish()
+    assert tuning.distribution is distribution
+    assert np.array_equal(tuning.labels, old)
+    assert (controls.sample, controls.temperature) == (2, 1.3)
+    assert widget.state.source.model == model
+    assert "fine-tune swap" in tuning.finetune.hint.text()
+    session.undoing.step("redo")
+    tuning.finish()
+    assert np.array_equal(tuning.labels, new)
+
+    # One click goes back to the model as it was, by running it again.
+    versions.list.setCurrentRow(1)
+    versions.back_button.click()
+    tuning.finish()
+    assert np.array_equal(tuning.labels, old)
+    assert versions.versions[1].weights.read_bytes() == Path(model).read_bytes()
+    assert widget.state.source.model == str(versions.versions[1].weights)
+    versions.list.setCurrentRow(0)
+    versions.export(str(tuning.folder / "mine.safetensors"))
+    tuning.finish()
+    assert (tuning.folder / "mine.safetensors").read_bytes() == weights.read_bytes()
+
+
+def test_weights_that_cannot_be_used_change_nothing(tuning) -> None:
+    damaged = tuning.folder / "step-1.safetensors"
+    damaged.write_bytes(b"no weights")
+    old, shown = tuning.labels.copy(), tuning.tuning.shown
+    tuning.finetune.preview.look(damaged.with_name("tuned.safetensors"), 1)
+    tuning.finish()
+    assert tuning.finetune.banner.message
+    assert tuning.finetune.preview.stage is Stage.NONE
+    assert tuning.tuning.shown is shown
+    assert np.array_equal(tuning.labels, old)
+
+
+def test_it_is_paused_steps_aside_is_cancelled_and_goes_on_later(tuning) -> None:
     tuning.correct_all()
     tuning.begin(what="head", is_held=False)
     panel = tuning.finetune.training
@@ -130,6 +266,13 @@ def test_it_is_paused_goes_on_is_cancelled_and_goes_on_later(tuning) -> None:
     panel.pause_button.click()
     tuning.wait(lambda: tuning.course.step > step + 1)
     assert panel.pause_button.text() == "Pause"
+    # A slider makes it step aside, and it goes on by itself.
+    told, say = [], tuning.tuning.process._say
+    tuning.tuning.process._say = lambda command: (told.append(command["do"]), say(command))
+    tuning.widget.state.controls.temperature = 1.7
+    assert told == ["step aside"]
+    step = tuning.course.step
+    tuning.wait(lambda: tuning.course.step > step)
     settings = read_settings(tuning.tuning.folder)
     assert (settings.what, settings.pull) == ("head", 0)
     folder = tuning.tuning.folder
@@ -150,26 +293,12 @@ def test_it_is_paused_goes_on_is_cancelled_and_goes_on_later(tuning) -> None:
     assert tuning.tuning.unfinished == ()
 
 
-def test_a_slider_makes_the_training_step_aside(tuning) -> None:
-    tuning.correct_all()
-    tuning.begin()
-    told = []
-    process = tuning.tuning.process
-    say = process._say
-    process._say = lambda command: (told.append(command["do"]), say(command))
-    tuning.widget.state.controls.temperature = 1.7
-    assert told == ["step aside"]
-    # It goes on by itself.
-    step = tuning.course.step
-    tuning.wait(lambda: tuning.course.step > step)
-
-
 def test_a_dock_that_is_closed_leaves_a_run_that_can_go_on(tuning) -> None:
     tuning.correct_all()
     tuning.begin()
     process, folder = tuning.tuning.process, tuning.tuning.folder
     tuning.viewer.window.remove_dock_widget(tuning.docked_finetune)
-    assert process.wait(TIMEOUT_MS / 1000).reason == "orphaned"
+    assert process.wait(PATIENCE_MS / 1000).reason == "orphaned"
     assert [one.folder for one in unfinished_runs(runs_root())] == [folder]
     # What was explored and corrected is untouched.
     assert np.array_equal(tuning.result, ball()[1])
@@ -246,3 +375,22 @@ def test_a_course_follows_events_and_says_so() -> None:
     course.take(Ended(reason="diverged", message="The loss is not a finite number."))
     assert "diverged" in in_words(course, Status.READY)
     assert clock(3725) == "1:02:05"
+
+
+def test_weights_of_a_run_that_goes_on_become_a_version(tmp_path: Path) -> None:
+    ball_model(tmp_path)
+    tuned = weights_of(tmp_path)
+    report = read_report(tuned.parent).model_copy(update={"weights": None})
+    report.write(tuned.parent)
+    going_on = tuned.parent / "model.safetensors"
+    tuned.rename(going_on)
+    copied = copy_weights(going_on, 3)
+    # The run writes others meanwhile.
+    shutil.copyfile(tmp_path / "low_rank.safetensors", going_on)
+    version = adopt_weights(copied, 3)
+    assert version.weights.read_bytes() == copied.read_bytes() != going_on.read_bytes()
+    assert (version.record.number, version.record.steps) == (1, 3)
+    assert version.record.parent == report.parent
+    first, second = versions_of(tmp_path / "low_rank.safetensors").all()
+    assert "the model as it was" in version_in_words(first, [first, second])[0]
+    assert "from 0" in version_in_words(second, [first, second])[0]

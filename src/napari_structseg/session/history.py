@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from psygnal import Signal
 
@@ -14,6 +15,23 @@ _MOST = 200
 # Changes of the same fields that follow each other faster are one drag of a slider.
 _PAUSE_SECONDS = 1.0
 _CHOSEN = "controls.chosen"
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """An action that is not on the controls: something else was put in the place of what is shown.
+
+    Attributes
+    ----------
+    name
+        Of the action.
+    undo, redo
+        Take it back, and do it again. They leave the controls as they were left there.
+    """
+
+    name: str
+    undo: Callable[[], None]
+    redo: Callable[[], None]
 
 
 class History:
@@ -48,12 +66,39 @@ class History:
     def __init__(self, state: ExplorerState, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
         self._clock = clock
-        self._undone: list[Controls] = []
-        self._done: list[Controls] = []
+        self._undone: list[Controls | Exchange] = []
+        self._done: list[Controls | Exchange] = []
         self._current = state.controls.frozen()
         self._last: tuple[frozenset[str], float] | None = None
         self._is_moving = False
         state.settled.connect(self._on_settled)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is changing what is shown itself, which is nothing new then."""
+        return self._is_moving
+
+    def exchange(self, exchange: Exchange) -> None:
+        """Do an action that is not on the controls, as an entry of its own."""
+        self._is_moving = True
+        try:
+            exchange.redo()
+        finally:
+            self._is_moving = False
+        self._done.append(exchange)
+        self._undone.clear()
+        self._current, self._last = self._state.controls.frozen(), None
+        self.moved.emit("do")
+
+    def has(self, exchange: Exchange) -> bool:
+        """Whether an action can still be undone, or done again."""
+        return exchange in self._done or exchange in self._undone
+
+    def name_of(self, what: str) -> str:
+        """Name of what "undo" or "redo" would do; empty: it is of the controls, or nothing."""
+        entries = self._done if what == "undo" else self._undone
+        last = entries[-1] if entries else None
+        return last.name if isinstance(last, Exchange) else ""
 
     def undo(self) -> bool:
         """Bring back the controls before the last action; False if there was none."""
@@ -75,15 +120,25 @@ class History:
         """Listen no longer."""
         self._state.settled.disconnect(self._on_settled)
 
-    def _move(self, what: str, source: list[Controls], target: list[Controls]) -> bool:
+    def _move(
+        self,
+        what: str,
+        source: list[Controls | Exchange],
+        target: list[Controls | Exchange],
+    ) -> bool:
         if not source:
             return False
-        target.append(self._current)
-        self._current = source.pop()
+        last = source.pop()
+        target.append(last if isinstance(last, Exchange) else self._current)
         self._last = None
         self._is_moving = True
         try:
-            self._state.controls.take(self._current)
+            if isinstance(last, Exchange):
+                (last.undo if what == "undo" else last.redo)()
+                self._current = self._state.controls.frozen()
+            else:
+                self._current = last
+                self._state.controls.take(last)
         finally:
             self._is_moving = False
         self.moved.emit(what)

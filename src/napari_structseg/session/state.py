@@ -312,6 +312,9 @@ class FinetuningState(_Evented):
     weights_every: Annotated[
         int, Field(ge=1, le=100_000, description="Steps from one look at the weights to the next.")
     ] = 50
+    shows_each: Annotated[
+        bool, Field(description="Whether what new weights predict is shown whenever there are any.")
+    ] = False
     is_held: Annotated[
         bool, Field(description="Whether weights are held near the start, against forgetting.")
     ] = True

@@ -12,20 +12,24 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_structseg.widgets.binding import bind, follow, let_go
 from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.dock_sharing import share_room
+from napari_structseg.widgets.finetuning.preview import Preview
 from napari_structseg.widgets.finetuning.tuning import Tuning
 from napari_structseg.widgets.panels.banner import ErrorBanner
+from napari_structseg.widgets.panels.compare_panel import ComparePanel
 from napari_structseg.widgets.panels.learn_panel import LearnPanel
 from napari_structseg.widgets.panels.training_panel import TrainingPanel
+from napari_structseg.widgets.panels.versions_panel import VersionsPanel
 from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
 from napari_structseg.widgets.parts.section import Caption, Hairline, Section
 from napari_structseg.widgets.session_dock import SessionDock
 from napari_structseg.widgets.sessions import join, state_of
+from napari_structseg.widgets.shortcuts import BoundShortcuts, Shortcut
 from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
 
 _MARGIN = 8
 _SPACING = 6
 _SIZE = QSize(360, 560)
-_NAMES = ("learn", "training")
+_NAMES = ("learn", "training", "improved", "versions")
 
 
 class FinetuneWidget(SessionDock):
@@ -48,10 +52,16 @@ class FinetuneWidget(SessionDock):
         self.hint = Caption()
         self.learn = LearnPanel(self.tuning)
         self.training = TrainingPanel(self.tuning, self._show_error)
+        self.preview = Preview(controller, self._session.swapping)
+        self.compare = ComparePanel(self.tuning, self.preview)
+        self.versions = VersionsPanel(controller, self.preview)
         self.sections = (
             Section("Learn from corrections", self.learn),
             Section("Training", self.training),
+            Section("Improved prediction", self.compare),
+            Section("Versions", self.versions),
         )
+        self._keys = BoundShortcuts(napari_viewer, self, KEYS, lambda: not self._is_closed)
         for name, section in zip(_NAMES, self.sections, strict=True):
             section.header.toggled.connect(partial(self._on_fold, name))
         self._lay_out()
@@ -68,7 +78,10 @@ class FinetuneWidget(SessionDock):
 
     def is_busy(self) -> bool:
         """Whether a run is on, or anything is still to be computed, painted or saved."""
-        return not self._is_closed and (self.tuning.is_busy() or self._session.is_busy())
+        return not self._is_closed and (
+            any(part.is_busy() for part in (self.tuning, self.preview, self.versions))
+            or self._session.is_busy()
+        )
 
     def sizeHint(self) -> QSize:
         """As wide as the choices need."""
@@ -79,7 +92,10 @@ class FinetuneWidget(SessionDock):
         if self._is_closed:
             return
         self._is_closed = True
+        self._keys.unbind()
         self.tuning.close()
+        self.preview.close()
+        self.versions.close_reading()
         let_go(self)
         if leaves_layers:
             self._guard.let_go()
@@ -133,6 +149,12 @@ class FinetuneWidget(SessionDock):
         for name, section in zip(_NAMES, self.sections, strict=True):
             section.set_open(name in open_sections)
 
+
+KEYS: tuple[Shortcut[FinetuneWidget], ...] = (
+    Shortcut(
+        "Shift-F", "⇧ F", "Old prediction, improved prediction", lambda dock: dock.preview.flip()
+    ),
+)
 
 # As the manifest calls it. napari looks for the viewer among the parameters of a class, not of
 # a function.

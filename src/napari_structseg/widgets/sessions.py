@@ -16,6 +16,7 @@ from napari_structseg.widgets.keeping import in_words
 from napari_structseg.widgets.measuring import Measuring
 from napari_structseg.widgets.runs import Runs
 from napari_structseg.widgets.saving import Saving
+from napari_structseg.widgets.swapping import Swapping
 
 
 class Session:
@@ -35,6 +36,7 @@ class Session:
         self.controller = Controller(viewer, state)
         self.runs = Runs(self.controller)
         self.history = History(state)
+        self.swapping = Swapping(self.controller, self.history)
         self.controller.adopted.connect(self._on_adopted)
         self.saving = Saving(self.controller)
         self.correcting = Correcting(self.controller, self.history)
@@ -76,6 +78,7 @@ class Session:
         self.docks.remove(dock)
         if not self.docks:
             self.history.close()
+            self.swapping.close(leaves_layers=leaves_layers)
             self.saving.close()
             self.measuring.close()
             self.correcting.close()
@@ -84,7 +87,7 @@ class Session:
             del _SESSIONS[_itself(self.viewer)]
 
     def _on_adopted(self, _exploration: object, is_continued: bool) -> None:
-        if not is_continued:
+        if not is_continued and not self.history.is_moving:
             # The controls before are those of another picture.
             self.history.forget()
 

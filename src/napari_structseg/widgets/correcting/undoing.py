@@ -65,8 +65,10 @@ class Undoing:
             self._correcting.after_all(self._end)
             return
         history = self._history
+        what = history.name_of(step)
         self.has_done = history.undo() if step == "undo" else history.redo()
-        self._say((_DONE if self.has_done else _NOTHING)[step])
+        says = (_DONE if self.has_done else _NOTHING)[step]
+        self._say(f"{says}: {what}" if what else says)
         self._end()
 
     def _end(self) -> None:

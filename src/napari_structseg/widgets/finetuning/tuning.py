@@ -122,6 +122,19 @@ class Tuning:
         """What is explored."""
         return self._controller.current
 
+    @property
+    def newest_weights(self) -> tuple[Path, int] | None:
+        """The weights to look at, and their step; None: there are none yet."""
+        course = self.course
+        if course is None:
+            return None
+        ended = course.ended
+        if ended is not None and ended.reason == "finished" and ended.weights is not None:
+            return Path(ended.weights), course.step
+        if course.written is None:
+            return None
+        return Path(course.written.path), course.written.step
+
     def is_busy(self) -> bool:
         """Whether a run is on, or folders are being read."""
         return self.status is not Status.READY or self._n_looking > 0
@@ -357,7 +370,7 @@ class Tuning:
             receive(outcome)
 
         one = Background(work, done)
-        # What nobody holds is collected before it is heard.
+        # What nobody holds is collected before its outcome comes.
         self._working.add(one)
 
 

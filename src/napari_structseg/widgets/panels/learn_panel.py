@@ -110,7 +110,7 @@ class LearnPanel(QWidget):
             box.toggled.connect(partial(self._on_session, folder))
             self._case_rows.addWidget(box)
             self.other_boxes[folder] = box
-        # What is not there any more is not learned from.
+        # What has gone is not learned from.
         choices = self._tuning.choices
         choices.sessions = choices.sessions & frozenset(wanted)
         self._show_sessions(choices.sessions)

@@ -29,6 +29,7 @@ _RESULT_BRUSH = 8
 _REGION_BRUSH = 20
 _REGION_COLOR = (1.0, 0.82, 0.25, 1.0)
 _REGION_OPACITY = 0.35
+_CHANGED_COLOR = (0.22, 1.0, 0.08, 1.0)
 
 
 def make_strokes_layer(like: Layer, classes: Sequence[ClassSpec]) -> Labels:
@@ -84,6 +85,32 @@ def make_region_layer(like: Layer) -> Labels:
     layer.opacity = _REGION_OPACITY
     layer.brush_size = _REGION_BRUSH
     layer.selected_label = 1
+    return layer
+
+
+def make_improved_layer(
+    like: Layer, classes: Sequence[ClassSpec], labels: npt.NDArray[np.uint8]
+) -> Labels:
+    """A layer of what other weights predict, to be looked at beside the segmentation."""
+    layer = _make(like, labels, "Improved")
+    layer.colormap = label_colormap(label_colors(classes), (1.0,) * len(classes))
+    layer.features = {"class": [display_name(one) for one in classes]}
+    layer.editable = False
+    return layer
+
+
+def make_changed_layer(like: Layer, changed: npt.NDArray[np.bool_]) -> Labels:
+    """A layer of the voxels that have another label: 1 there."""
+    layer = _make(like, changed.astype(np.uint8), "Changed by fine-tuning")
+    table: dict[int | None, npt.NDArray[np.float32]] = {
+        0: np.zeros(4, np.float32),
+        1: np.array(_CHANGED_COLOR, np.float32),
+        None: np.zeros(4, np.float32),
+    }
+    layer.colormap = DirectLabelColormap(color_dict=table)
+    layer.contour = 1
+    layer.opacity = 1
+    layer.editable = False
     return layer
 
 
