@@ -106,7 +106,7 @@ def test_what_is_no_head_is_refused(head: object) -> None:
 
 
 def test_the_shipped_models_load() -> None:
-    assert read_spec(find_model("brain-tissue")).head == LowRankSpec(rank=10)
+    assert read_spec(find_model("brain-tissue")).head == LowRankSpec(rank=10, bound=1.7)
     assert read_spec(find_model("lung-nodule")).head == LatentSpec(latent_size=6)
 
 

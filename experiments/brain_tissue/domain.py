@@ -4,10 +4,11 @@
         --out experiments/brain_tissue/domain.json --write CHECKED.safetensors
 
 DATA holds ``ibsr18``, ``ixi10_2mm_dlmuse`` and ``brats2015``; the MNI152 template comes with
-nilearn. The ranges are made of the scans of IBSR, as ``structseg calibrate`` makes them. Each of
-these scans is judged by the ranges of the others, and every other image by those of all.
+nilearn. The ranges are made of the scans of IBSR, and with ``--serves-skulls`` of those of IXI with
+their skulls, as ``structseg calibrate`` makes them. Each of these scans is judged by the ranges of
+the others, and every other image by those of all.
 Statistics that are in OUT already are not computed again, so that an interrupted run goes on.
-``--write`` puts the ranges of all scans of IBSR into a copy of the model. T2, PD and CT of heads
+``--write`` puts the ranges of all these scans into a copy of the model. T2, PD and CT of heads
 are not among the data: T1 with its intensities inverted stands for the contrast of a T2, and is
 no T2.
 """
@@ -20,7 +21,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from domain_cases import FITTED, shown_images
+from domain_cases import FITTED, WITH_SKULL, shown_images
 
 from napari_structseg.calibration.domain import fit_domain
 from napari_structseg.calibration.run import write_spec
@@ -63,17 +64,29 @@ def measure(options: argparse.Namespace, known: list[Row]) -> list[Row]:
 
 def judged(rows: list[Row], spec: ModelSpec) -> list[Row]:
     """Of every image what is outside of the ranges."""
-    fitted = [row for row in rows if row["group"] in FITTED and "statistics" in row]
+    fitted = [row for row in rows if is_fitted(row)]
     results = []
     for row in rows:
         others = [statistics(one) for one in fitted if one is not row]
-        domain = fit_domain(others, "IBSR")
+        domain = fit_domain(others, data_of(rows))
         if domain is None:
-            raise SystemExit("Too few scans of IBSR: give a larger --limit.")
+            raise SystemExit("Too few scans: give a larger --limit.")
         outside = (row["refused"],) if "refused" in row else _outside(spec, row, domain)
         results.append({"group": row["group"], "name": row["name"], "serves": row["serves"]})
         results[-1]["outside"] = list(outside)
     return results
+
+
+def is_fitted(row: Row) -> bool:
+    """Whether the ranges are made of a scan."""
+    group = row["group"]
+    return "statistics" in row and (group in FITTED or (group == WITH_SKULL and row["serves"]))
+
+
+def data_of(rows: list[Row]) -> str:
+    """What the ranges are made of, in words."""
+    of_skulls = any(is_fitted(row) and row["group"] == WITH_SKULL for row in rows)
+    return "IBSR, and IXI with skulls" if of_skulls else "IBSR"
 
 
 def statistics(row: Row) -> dict[Key, float]:
@@ -123,8 +136,8 @@ def main() -> None:
     results = judged(rows, spec)
     write(options.out, {"rows": rows, "results": results, "table": table(results).splitlines()})
     if options.write:
-        cases = [statistics(row) for row in rows if row["group"] in FITTED]
-        written = spec.model_copy(update={"domain": fit_domain(cases, "IBSR")})
+        cases = [statistics(row) for row in rows if is_fitted(row)]
+        written = spec.model_copy(update={"domain": fit_domain(cases, data_of(rows))})
         write_spec(options.model, options.write, written)
 
 

@@ -15,7 +15,8 @@ from napari_structseg.image import Image
 from napari_structseg.io.nifti import read_image
 from napari_structseg.sample_data import load_mni152
 
-# The cases whose statistics the ranges are made of.
+# The cases whose statistics the ranges are made of; the last where heads with skulls are served.
+WITH_SKULL = "IXI T1, 2 mm, with skull"
 FITTED = tuple(f"IBSR {group}" for group in IBSR_GROUPS)
 
 
@@ -66,8 +67,7 @@ def shown_images(data: Path, limit: int, *, serves_skulls: bool) -> Iterator[Sho
         name = path.name.split("-")[0]
         regions = folder / "dlmuse" / path.name.replace("_ds.", "_ds_DLMUSE.")
         yield Shown("IXI T1, 2 mm, stripped", name, True, lambda p=path, r=regions: _masked(p, r))
-        with_skull = "IXI T1, 2 mm, with skull"
-        yield Shown(with_skull, name, serves_skulls, lambda p=path: read_image(p))
+        yield Shown(WITH_SKULL, name, serves_skulls, lambda p=path: read_image(p))
     for case in sorted((data / "brats2015").glob("*/brainmask.nii.gz")):
         for sequence in ("Flair", "T1c"):
             path = case.with_name(f"{sequence}_subtrMeanDivStd.nii.gz")
