@@ -117,6 +117,7 @@ def given_a_distribution() -> dict[str, object]:
 # Each page with Python, and the names that its session begins with.
 SESSIONS: dict[str, Callable[[], dict[str, object]]] = {
     "README.md": given_nothing,
+    "docs/graph-cuts.md": given_nothing,
     "docs/hypotheses.md": given_a_distribution,
     "docs/measuring.md": given_a_distribution,
     "docs/python-api.md": given_nothing,
