@@ -167,7 +167,13 @@ def test_thumbnails_are_the_slice_with_pixels_left_out(size: int, step: int) -> 
     view = View(0, 5)
     region = view.region(SHAPE)
     request = Request(CONTROLS, view, thumbnail_size=size)
-    pictures = thumbnails(Renderer(distribution), request, region, (0, 1, 7))
+    steps = thumbnails(Renderer(distribution), request, region, (0, 1, 7))
+    for _ in range(3):
+        # Whoever asks may leave off before each picture.
+        assert next(steps) is None
+    with pytest.raises(StopIteration) as finished:
+        next(steps)
+    pictures = finished.value.value
     assert list(pictures) == [0, 1, 7]
     for sample, picture in pictures.items():
         assert max(picture.shape) <= size
