@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  exit 1; }
 	scripts/install_system_libraries.sh $(PYTHON)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -c constraints.txt -e '.[all,graphcut,test,dev]'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[all,graphcut,test,docs,dev]'
 	@touch $@
 
 screen:

@@ -66,13 +66,13 @@ def shown_images(data: Path, limit: int, *, serves_skulls: bool) -> Iterator[Sho
     for path in islice(sorted((folder / "nifti").glob("*_ds.nii.gz")), limit):
         name = path.name.split("-")[0]
         regions = folder / "dlmuse" / path.name.replace("_ds.", "_ds_DLMUSE.")
-        yield Shown("IXI T1, 2 mm, stripped", name, True, lambda p=path, r=regions: _masked(p, r))
+        yield Shown("IXI T1, 2 mm, stripped", name, True, lambda p=path, r=regions: masked(p, r))
         yield Shown(WITH_SKULL, name, serves_skulls, lambda p=path: read_image(p))
     for case in sorted((data / "brats2015").glob("*/brainmask.nii.gz")):
         for sequence in ("Flair", "T1c"):
             path = case.with_name(f"{sequence}_subtrMeanDivStd.nii.gz")
             group = f"BraTS {sequence}, tumour"
-            yield Shown(group, case.parent.name, False, lambda p=path, m=case: _masked(p, m))
+            yield Shown(group, case.parent.name, False, lambda p=path, m=case: masked(p, m))
 
 
 def _inverted(name: str, image: Image) -> Shown:
@@ -90,7 +90,7 @@ def _upper_half(image: Image) -> Image:
     return Image.from_array(part[0], spacing=image.spacing, name=f"half of {image.name}")
 
 
-def _masked(path: Path, mask: Path) -> Image:
+def masked(path: Path, mask: Path) -> Image:
     """An image without what lies outside of a mask, all of it above 0."""
     image, inside = read_image(path), read_image(mask).data != 0
     data = image.data.astype(np.float32)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QSize, QTimer
-from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import QSize
+from qtpy.QtWidgets import QWidget
 
 from napari_structseg.distributions import region_shape
-from napari_structseg.widgets.binding import bind, follow, let_go
+from napari_structseg.widgets.binding import bind, follow
 from napari_structseg.widgets.close_guard import CloseGuard
-from napari_structseg.widgets.dock_sharing import share_room
 from napari_structseg.widgets.panels.banner import ErrorBanner
 from napari_structseg.widgets.panels.disputed_panel import DisputedPanel
 from napari_structseg.widgets.panels.here_panel import HerePanel
@@ -23,16 +21,13 @@ from napari_structseg.widgets.panels.rerun_row import RerunRow
 from napari_structseg.widgets.panels.result_panel import ResultPanel
 from napari_structseg.widgets.panels.sides_row import SidesRow
 from napari_structseg.widgets.panels.strokes_panel import StrokesPanel
-from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
 from napari_structseg.widgets.parts.measure import measure_of
-from napari_structseg.widgets.parts.section import Caption, Hairline, Note, Section
+from napari_structseg.widgets.parts.section import Caption, Note, Section
 from napari_structseg.widgets.session_dock import SessionDock
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.shortcuts import BoundShortcuts, Shortcut, ShortcutList
 from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
 
-_MARGIN = 8
-_SPACING = 6
 _SIZE = QSize(360, 560)
 _NAMES = ("strokes", "result", "disputed", "here", "larger")
 # Strokes and the result are there also where no model has run.
@@ -51,12 +46,14 @@ class CorrectWidget(SessionDock):
         The viewer it is docked in. napari's menus go by this name.
     """
 
+    takes_half = True
+
     def __init__(self, napari_viewer: ViewerModel, parent: QWidget | None = None) -> None:
         self._session = join(napari_viewer, self)
         super().__init__(parent)
         self._viewer = napari_viewer
         self.state = state_of(napari_viewer)
-        self._is_closed, self._is_new = False, True
+        self._is_closed = False
         correcting = self.correcting = self._session.correcting
         self.strokes = StrokesPanel(correcting)
         self.result = ResultPanel(correcting)
@@ -136,49 +133,13 @@ class CorrectWidget(SessionDock):
         self._is_closed = True
         self._keys.unbind()
         self._viewer.layers.selection.events.active.disconnect(self._on_active)
-        let_go(self)
-        if leaves_layers:
-            self._guard.let_go()
-        self._session.leave(self, leaves_layers=leaves_layers)
-
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Take half of a high window, the first time."""
-        super().showEvent(event)
-        if self._is_new and not self._is_closed:
-            self._is_new = False
-            # Qt lays the window out after this.
-            QTimer.singleShot(0, self._share_room)
-
-    def _share_room(self) -> None:
-        others = [one for one in self._session.docks if one is not self and one.isVisible()]
-        if others and not self._is_closed:
-            share_room(self, others[0])
+        self._leave(leaves_layers=leaves_layers)
 
     def _lay_out(self) -> None:
-        page = QWidget()
-        inside = QVBoxLayout(page)
-        inside.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
-        inside.setSpacing(_SPACING)
         self.keys_section = Section("Keyboard", ShortcutList(KEYS))
         self.keys_section.set_open(False)
-        for widget in (self.recovery, self.welcome, self.rerun, *self.sections, self.keys_section):
-            inside.addWidget(widget)
-        inside.addStretch(1)
-        self.scroll_area = KeylessScrollArea()
-        self.scroll_area.setWidget(page)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(_MARGIN, 4, _MARGIN, 4)
-        foot.setSpacing(4)
-        foot.addWidget(self.sides)
-        foot.addWidget(self.history)
-        foot.addWidget(self.hint)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.scroll_area, 1)
-        layout.addWidget(self.banner)
-        layout.addWidget(Hairline())
-        layout.addLayout(foot)
+        parts = (self.recovery, self.welcome, self.rerun, *self.sections, self.keys_section)
+        self._stack(parts, (self.sides, self.history, self.hint))
 
     def _on_opened(self, is_continued: bool) -> None:
         book, shown = self.correcting.book, self.correcting.exploration

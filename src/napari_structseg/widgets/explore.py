@@ -20,7 +20,7 @@ from napari_structseg.prediction.specs import Spec, are_alike
 from napari_structseg.session.engine import Engine
 from napari_structseg.session.messages import ModeThumbnails, Request, Result, Thumbnails
 from napari_structseg.session.state import LatentPosition, Mean, Sample
-from napari_structseg.widgets.binding import follow, let_go
+from napari_structseg.widgets.binding import follow
 from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.dock_layout import DockLayout
 from napari_structseg.widgets.exploration import Exploration
@@ -143,11 +143,7 @@ class ExploreWidget(DockLayout):
         self.view_row.disconnect_viewer()
         self._viewer.dims.events.order.disconnect(self._show_thumbnails)
         self._watch_contrast(None)
-        let_go(self)
-        if leaves_layers:
-            # Otherwise Qt has deleted the window.
-            self._guard.let_go()
-        self._session.leave(self, leaves_layers=leaves_layers)
+        self._leave(leaves_layers=leaves_layers)
         for dock in self._session.docks:
             if isinstance(dock, ExploreWidget):
                 # They have lost the letters and the keys that they shared with this one.

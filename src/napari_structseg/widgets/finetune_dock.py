@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QSize, QTimer
-from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import QSize
+from qtpy.QtWidgets import QWidget
 
-from napari_structseg.widgets.binding import bind, follow, let_go
+from napari_structseg.widgets.binding import bind, follow
 from napari_structseg.widgets.close_guard import CloseGuard
-from napari_structseg.widgets.dock_sharing import share_room
 from napari_structseg.widgets.finetuning.preview import Preview
 from napari_structseg.widgets.finetuning.tuning import Tuning
 from napari_structseg.widgets.panels.banner import ErrorBanner
@@ -19,15 +17,12 @@ from napari_structseg.widgets.panels.compare_panel import ComparePanel
 from napari_structseg.widgets.panels.learn_panel import LearnPanel
 from napari_structseg.widgets.panels.training_panel import TrainingPanel
 from napari_structseg.widgets.panels.versions_panel import VersionsPanel
-from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
-from napari_structseg.widgets.parts.section import Caption, Hairline, Section
+from napari_structseg.widgets.parts.section import Caption, Section
 from napari_structseg.widgets.session_dock import SessionDock
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.shortcuts import BoundShortcuts, Shortcut
 from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
 
-_MARGIN = 8
-_SPACING = 6
 _SIZE = QSize(360, 560)
 _NAMES = ("learn", "training", "improved", "versions")
 
@@ -41,11 +36,13 @@ class FinetuneWidget(SessionDock):
         The viewer it is docked in. napari's menus go by this name.
     """
 
+    takes_half = True
+
     def __init__(self, napari_viewer: ViewerModel, parent: QWidget | None = None) -> None:
         self._session = join(napari_viewer, self)
         super().__init__(parent)
         self.state = state_of(napari_viewer)
-        self._is_closed, self._is_new = False, True
+        self._is_closed = False
         controller = self._session.controller
         self.tuning = Tuning(controller, self._session.correcting)
         self.banner = ErrorBanner()
@@ -64,7 +61,7 @@ class FinetuneWidget(SessionDock):
         self._keys = BoundShortcuts(napari_viewer, self, KEYS, lambda: not self._is_closed)
         for name, section in zip(_NAMES, self.sections, strict=True):
             section.header.toggled.connect(partial(self._on_fold, name))
-        self._lay_out()
+        self._stack(self.sections, (self.hint,))
         with self.state.together():
             for name in _NAMES:
                 self.state.display.fold(name, is_open=True)
@@ -96,44 +93,7 @@ class FinetuneWidget(SessionDock):
         self.tuning.close()
         self.preview.close()
         self.versions.close_reading()
-        let_go(self)
-        if leaves_layers:
-            self._guard.let_go()
-        self._session.leave(self, leaves_layers=leaves_layers)
-
-    def showEvent(self, event: QShowEvent | None) -> None:
-        """Take half of a high window, the first time."""
-        super().showEvent(event)
-        if self._is_new and not self._is_closed:
-            self._is_new = False
-            # Qt lays the window out after this.
-            QTimer.singleShot(0, self._share_room)
-
-    def _share_room(self) -> None:
-        others = [one for one in self._session.docks if one is not self and one.isVisible()]
-        if others and not self._is_closed:
-            share_room(self, others[0])
-
-    def _lay_out(self) -> None:
-        page = QWidget()
-        inside = QVBoxLayout(page)
-        inside.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
-        inside.setSpacing(_SPACING)
-        for section in self.sections:
-            inside.addWidget(section)
-        inside.addStretch(1)
-        self.scroll_area = KeylessScrollArea()
-        self.scroll_area.setWidget(page)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(_MARGIN, 4, _MARGIN, 4)
-        foot.addWidget(self.hint)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.scroll_area, 1)
-        layout.addWidget(self.banner)
-        layout.addWidget(Hairline())
-        layout.addLayout(foot)
+        self._leave(leaves_layers=leaves_layers)
 
     def _say(self, text: str) -> None:
         self.hint.setText(text)

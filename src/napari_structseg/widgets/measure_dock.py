@@ -18,15 +18,12 @@ from napari_structseg.widgets.binding import bind, follow, let_go
 from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.panels.banner import ErrorBanner
 from napari_structseg.widgets.panels.measure_table import AgreementTable, MeasureTable
-from napari_structseg.widgets.parts.keyless_scroll import KeylessScrollArea
 from napari_structseg.widgets.parts.refined_words import progress_in_words
-from napari_structseg.widgets.parts.section import Caption, Hairline, Note, Section, SmallButton
-from napari_structseg.widgets.session_dock import SessionDock
+from napari_structseg.widgets.parts.section import Caption, Note, Section, SmallButton
+from napari_structseg.widgets.session_dock import SPACING, SessionDock
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.threads.at_exit import delete_closed_windows_at_exit
 
-_MARGIN = 8
-_SPACING = 6
 _SIZE = QSize(440, 360)
 # Of the sections, in the state.
 VOLUMES, AGREEMENT = "measure", "compare"
@@ -151,16 +148,15 @@ class MeasureWidget(SessionDock):
         if self._is_closed:
             return
         self._is_closed = True
+        # Before sections are folded: Qt may have deleted them.
         let_go(self)
-        if leaves_layers:
-            self._guard.let_go()
         others = [one for one in self._session.docks if isinstance(one, MeasureWidget)]
         if others == [self]:
             with self.state.together():
                 for name in _NAMES:
                     # What nobody looks at is not computed.
                     self.state.display.fold(name, is_open=False)
-        self._session.leave(self, leaves_layers=leaves_layers)
+        self._leave(leaves_layers=leaves_layers)
 
     def _lay_out(self) -> None:
         for widget, parts in (
@@ -169,28 +165,10 @@ class MeasureWidget(SessionDock):
         ):
             inner = QVBoxLayout(widget)
             inner.setContentsMargins(0, 0, 0, 0)
-            inner.setSpacing(_SPACING)
+            inner.setSpacing(SPACING)
             for part in parts:
                 inner.addWidget(part)
-        page = QWidget()
-        inside = QVBoxLayout(page)
-        inside.setContentsMargins(_MARGIN, _MARGIN, _MARGIN, _MARGIN)
-        inside.setSpacing(_SPACING)
-        for widget in (self.welcome, *self.sections):
-            inside.addWidget(widget)
-        inside.addStretch(1)
-        self.scroll_area = KeylessScrollArea()
-        self.scroll_area.setWidget(page)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(_MARGIN, 4, _MARGIN, 4)
-        foot.addWidget(self.hint)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.scroll_area, 1)
-        layout.addWidget(self.banner)
-        layout.addWidget(Hairline())
-        layout.addLayout(foot)
+        self._stack((self.welcome, *self.sections), (self.hint,))
 
     def _show(self, _changed: object = None) -> None:
         """Everything that is known now."""
