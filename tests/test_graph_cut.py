@@ -23,6 +23,7 @@ from napari_structseg.priors.contrast import (
 from napari_structseg.refine.graph_cut.cut import NOT_GIVEN, GraphCut
 from napari_structseg.refine.graph_cut.flows import LIBRARIES as ALL
 from napari_structseg.refine.graph_cut.flows import Graph
+from napari_structseg.refine.graph_cut.lattice import HELD, Lattice, graph_of
 from napari_structseg.refine.graph_cut.memory import cut_bytes
 from napari_structseg.refine.graph_cut.minimum import minimum
 
@@ -126,6 +127,42 @@ def test_a_flow_equals_its_cut(seed, n) -> None:
         unary = np.where(cut.sink, np.maximum(-graph.gains, 0), np.maximum(graph.gains, 0)).sum()
         crossing = cut.sink[first] != cut.sink[second]
         assert cut.flow == unary + graph.capacities[crossing].sum()
+
+
+@pytest.mark.parametrize("neighbours", ["faces", "all"])
+@pytest.mark.parametrize("shape", [(7, 9), (1, 6), (4, 5, 3), (1, 4, 3)])
+def test_the_graph_of_a_whole_image_has_the_cut_of_its_voxels_one_by_one(shape, neighbours) -> None:
+    costs, edges, _ = problem(3, shape, neighbours=neighbours)
+    lattice = Lattice(edges.offsets, edges.links(CRFSpec(smooth=0.2, contrast=2)), shape)
+    gains = lattice.integers(costs[0] - costs[1])
+    # Two voxels are given.
+    places = np.flatnonzero(lattice.open() == 0)
+    gains[places[[0, -1]]] = HELD, -HELD
+    bounded = np.clip(gains, -lattice.sums - 1, lattice.sums + 1)[places]
+    graph = graph_of(places, bounded, lattice.links, lattice.strides, len(gains))
+    grid = lattice.grid(gains, lattice.links)
+    for flow in LIBRARIES.values():
+        one, other = flow(graph), flow(grid)
+        assert one.flow == other.flow
+        assert one.sink.tolist() == other.sink.tolist()
+        assert other.sink[[0, -1]].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("is_given", [False, True])
+def test_links_that_outweigh_every_cost_leave_all_to_the_flow(n_classes, is_given) -> None:
+    shape = (5, 6)
+    costs = costs_of_logits(np.random.default_rng(5).normal(0, 0.1, (n_classes, *shape)))
+    edges, spec = edges_of(None, shape), CRFSpec(smooth=20)
+    # All of one class is best, the one that costs least together, unless a voxel is given.
+    best = int(costs.sum(axis=(1, 2)).argmin())
+    given = np.full(shape, NOT_GIVEN)
+    if is_given:
+        best = (best + 1) % n_classes
+        given[2, 3] = best
+    for name in LIBRARIES:
+        labels = minimum(costs, edges, spec, given=given if is_given else None, by=name)
+        assert (labels == best).all()
 
 
 def test_the_image_decides_where_a_border_runs() -> None:

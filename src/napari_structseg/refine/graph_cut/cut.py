@@ -8,6 +8,7 @@ classes), as long as no cost is negative.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
@@ -16,9 +17,11 @@ import numpy.typing as npt
 from napari_structseg.errors import Cancelled
 from napari_structseg.priors.contrast import Costs, CRFSpec, Edges
 from napari_structseg.refine.graph_cut.elsewhere import flow_elsewhere
-from napari_structseg.refine.graph_cut.flows import LIBRARIES, library
+from napari_structseg.refine.graph_cut.flows import LIBRARIES, Cut, Graph, Grid, library
 from napari_structseg.refine.graph_cut.lattice import (
+    HELD,
     KEEP,
+    NEARLY_ALL,
     TAKE,
     UNDECIDED,
     Ints,
@@ -173,13 +176,26 @@ class GraphCut:
         self, gains: _Longs, links: Sequence[Ints], state: State, share: float
     ) -> Generator[float, None, None]:
         """Decide every voxel, in place: first those that need no flow."""
-        strides = self._lattice.strides
-        places, left = decide(gains, links, strides, state)
+        lattice = self._lattice
+        strides, is_open = lattice.strides, state == UNDECIDED
+        n_voxels = math.prod(lattice.shape)
+        n_free = np.count_nonzero(is_open & (np.abs(gains) <= lattice.sums))
+        if n_free > NEARLY_ALL * n_voxels:
+            held = np.where(is_open, gains, state.astype(np.int64) * HELD)
+            cut = yield from self._flow(lattice.grid(held, links), share)
+            lattice.fill(state, np.where(cut.sink, TAKE, KEEP))
+            return
+        is_untouched = links is lattice.links and np.count_nonzero(is_open) == n_voxels
+        sums = lattice.sums if is_untouched else None
+        places, left = decide(gains, links, strides, state, sums)
         if not len(places):
             return
         graph = graph_of(places, left, links, strides, len(state))
-        if self._most_here is None or len(places) <= self._most_here:
-            cut = LIBRARIES[self._by](graph)
-        else:
-            cut = yield from flow_elsewhere(graph, self._by, share)
+        cut = yield from self._flow(graph, share)
         state[places] = np.where(cut.sink, TAKE, KEEP)
+
+    def _flow(self, graph: Graph | Grid, share: float) -> Generator[float, None, Cut]:
+        """The minimum cut of a graph, here or in a process of its own."""
+        if self._most_here is None or graph.gains.size <= self._most_here:
+            return LIBRARIES[self._by](graph)
+        return (yield from flow_elsewhere(graph, self._by, share))

@@ -10,22 +10,24 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from napari_structseg.errors import MemoryLimitError
-from napari_structseg.refine.graph_cut.flows import LIBRARIES, Cut, Graph
+from napari_structseg.refine.graph_cut.flows import LIBRARIES, Cut, Graph, Grid
 
 _GRAPH, _CUT, _SAID = "graph.npz", "cut.npz", "said.txt"
+_OF_GRAPH, _LINK = ("gains", "first", "second", "capacities"), "link"
 _LOOK_SECONDS = 0.02
 _END_OF_TEXT = 300
 # On Windows a process opens a terminal of its own otherwise.
 _WITHOUT_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
-def flow_elsewhere(graph: Graph, by: str, share: float = 0.0) -> Generator[float, None, Cut]:
+def flow_elsewhere(graph: Graph | Grid, by: str, share: float = 0.0) -> Generator[float, None, Cut]:
     """The minimum cut, step by step; to close the generator ends the process.
 
     Parameters
@@ -44,13 +46,7 @@ def flow_elsewhere(graph: Graph, by: str, share: float = 0.0) -> Generator[float
     """
     with tempfile.TemporaryDirectory(prefix="structseg-cut-") as name:
         folder = Path(name)
-        np.savez(
-            folder / _GRAPH,
-            gains=graph.gains,
-            first=graph.first,
-            second=graph.second,
-            capacities=graph.capacities,
-        )
+        np.savez(folder / _GRAPH, allow_pickle=False, **_arrays_of(graph))
         with (folder / _SAID).open("wb") as said:
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(folder), by],
@@ -73,7 +69,7 @@ def flow_elsewhere(graph: Graph, by: str, share: float = 0.0) -> Generator[float
         if process.returncode or not (folder / _CUT).exists():
             text = (folder / _SAID).read_text(encoding="utf-8", errors="replace").strip()
             raise MemoryLimitError(
-                f"The process for a graph cut of {len(graph.gains):,} voxels ended without a "
+                f"The process for a graph cut of {graph.gains.size:,} voxels ended without a "
                 f"result ({text[-_END_OF_TEXT:] or process.returncode}). It may have run out of "
                 "memory: close other programs, or lower the weights of the pairs."
             )
@@ -84,9 +80,24 @@ def flow_elsewhere(graph: Graph, by: str, share: float = 0.0) -> Generator[float
 def main(folder: Path, by: str) -> None:
     """Compute what a folder asks for, in the process itself."""
     with np.load(folder / _GRAPH) as parts:
-        graph = Graph(parts["gains"], parts["first"], parts["second"], parts["capacities"])
+        graph = _graph_of(parts)
     cut = LIBRARIES[by](graph)
     np.savez(folder / _CUT, sink=cut.sink, flow=cut.flow)
+
+
+def _arrays_of(graph: Graph | Grid) -> dict[str, npt.NDArray[np.integer]]:
+    if isinstance(graph, Grid):
+        links = {f"{_LINK}{n}": one for n, one in enumerate(graph.capacities)}
+        return {"gains": graph.gains, "offsets": np.array(graph.offsets), **links}
+    return {name: getattr(graph, name) for name in _OF_GRAPH}
+
+
+def _graph_of(parts: Mapping[str, npt.NDArray[np.integer]]) -> Graph | Grid:
+    if "offsets" not in parts:
+        return Graph(*(parts[name] for name in _OF_GRAPH))
+    offsets = tuple(map(tuple, parts["offsets"].tolist()))
+    links = (parts[f"{_LINK}{n}"] for n in range(len(offsets)))
+    return Grid(parts["gains"], offsets, tuple(links))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ of places away.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_structseg.priors.contrast import Slices, ends_of
-from napari_structseg.refine.graph_cut.flows import Graph
+from napari_structseg.refine.graph_cut.flows import Graph, Grid
 
 _LARGEST = 2**29
 # Costs beside vanishing links: far finer than single precision, and sums stay within 64 bits.
@@ -28,6 +29,11 @@ _WORTH_ANOTHER = 0.97
 # Where more than this share is undecided, all voxels are looked at: slices of arrays are read
 # several times as fast as lists of places.
 _MANY = 0.3
+# Where so many have to be decided by a flow, those that need none may as well be part of it: what
+# is where is known then, and the graph is built several times as fast.
+NEARLY_ALL = 0.9
+# More than all links of a voxel together.
+HELD = 2 * _LARGEST
 UNDECIDED, KEEP, TAKE = np.int8(0), np.int8(-1), np.int8(1)
 
 Ints = npt.NDArray[np.int32]
@@ -61,6 +67,7 @@ class Lattice:
         shape: tuple[int, ...],
     ) -> None:
         self.shape = shape
+        self._offsets = tuple(offsets)
         self._padded = tuple(size + 2 for size in shape)
         self._inside: Slices = (slice(1, -1),) * len(shape)
         largest = 2.0 * sum(float(one.max(initial=0)) for one in links)
@@ -93,6 +100,38 @@ class Lattice:
         """The inverse of :meth:`flat`."""
         return flat.reshape(self._padded)[self._inside].astype(np.uint8)
 
+    @cached_property
+    def sums(self) -> Ints:
+        """The sum of all links of each voxel, flat."""
+        sums = np.zeros_like(self.links[0]) if self.links else np.zeros(self._padded, np.int32)
+        for stride, link in zip(self.strides, self.links, strict=True):
+            sums += link
+            sums[stride:] += link[:-stride]
+        return sums
+
+    def grid(self, gains: npt.NDArray[np.int64], links: Sequence[Ints]) -> Grid:
+        """The graph of all voxels.
+
+        Parameters
+        ----------
+        gains
+            Of each voxel, flat; what goes beyond all its links is cut off.
+        links
+            No larger than the lattice's own, flat.
+        """
+        # One unit beyond all links is enough to hold a voxel to its side.
+        bounded = np.clip(gains, -self.sums - 1, self.sums + 1)
+        capacities = (
+            link.reshape(self._padded)[self._inside][ends_of(offset)[0]]
+            for offset, link in zip(self._offsets, links, strict=True)
+        )
+        own = bounded.reshape(self._padded)[self._inside]
+        return Grid(own, self._offsets, tuple(capacities))
+
+    def fill(self, state: State, decided: State) -> None:
+        """Write what every voxel is, in place; the border stays."""
+        state.reshape(self._padded)[self._inside] = decided.reshape(self.shape)
+
     def open(self) -> State:
         """Nothing decided; the border keeps."""
         whole = np.full(self._padded, KEEP, np.int8)
@@ -101,7 +140,11 @@ class Lattice:
 
 
 def decide(
-    gains: npt.NDArray[np.int64], links: Sequence[Ints], strides: Sequence[int], state: State
+    gains: npt.NDArray[np.int64],
+    links: Sequence[Ints],
+    strides: Sequence[int],
+    state: State,
+    sums: Ints | None = None,
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
     """Decide every voxel whose own cost outweighs all its links, again and again, in place.
 
@@ -117,6 +160,8 @@ def decide(
         See :class:`Lattice`.
     state
         `KEEP`, `TAKE` or `UNDECIDED`, flat; `UNDECIDED` nowhere in the border.
+    sums
+        Where nothing is decided yet: the sums of the links; they are not added up again then.
 
     Returns
     -------
@@ -127,7 +172,11 @@ def decide(
     """
     places = np.flatnonzero(state == UNDECIDED)
     while True:
-        own, open_links = _with_decided(gains, links, strides, state, places)
+        if sums is None:
+            own, open_links = _with_decided(gains, links, strides, state, places)
+        else:
+            own, open_links = gains[places], sums[places].astype(np.int64)
+            sums = None
         taking, keeping = own > open_links, own <= -open_links
         state[places[taking]] = TAKE
         state[places[keeping]] = KEEP
