@@ -12,8 +12,13 @@ from pydantic import ValidationError
 from napari_structseg.errors import ConfigError
 from napari_structseg.io.weights import load_weights, read_spec
 from napari_structseg.models import HeadSpec, LowRankSpec, PointSpec
-from napari_structseg.models.heads import StochasticHead, bounded_spread
-from napari_structseg.training.config import DEFAULT_BOUND, TrainConfig, with_options
+from napari_structseg.models.heads import StochasticHead, bounded_spread, uncertainty_of
+from napari_structseg.training.config import (
+    DEFAULT_BOUND,
+    DEFAULT_CERTAIN,
+    TrainConfig,
+    with_options,
+)
 from napari_structseg.training.objectives.losses import sample_logits, ssn_loss
 from napari_structseg.training.start import start_from
 from tiny_models import CLASSES, tiny_model
@@ -112,9 +117,34 @@ def test_voxels_flip_no_more_often_than_the_margin_allows() -> None:
     assert flipped.max() > allowed / 10
 
 
+def test_what_is_certain_is_so_in_every_sample() -> None:
+    margin = torch.tensor([0.0, 1.0, 2.0, 3.0, 6.0])
+    mean = torch.stack([margin, torch.zeros(5), torch.full((5,), -1.0)])[None]
+    left = uncertainty_of(mean, 2.0)[0, 0]
+    expected = [1 / (1 + math.exp((m - 2) / 0.5)) for m in margin.tolist()]
+    torch.testing.assert_close(left, torch.tensor(expected))
+    head = StochasticHead(2, N_FEATURES, 2, rank=3, bound=1.7, certain=2.0)
+    with torch.no_grad():
+        head.mean.weight.zero_()
+        head.mean.bias.copy_(torch.tensor([4.0, 0.0]))
+        p = head(features(1e3))
+    # A bound alone lets .9 % of the samples turn such a voxel over.
+    samples = sample_logits(p, 5_000, generator=torch.Generator().manual_seed(6))
+    assert (samples.argmax(dim=2) == 0).all()
+
+
+def test_the_mean_learns_nothing_through_what_is_certain() -> None:
+    # A voxel must not become certain only to be held.
+    head = StochasticHead(2, N_FEATURES, 2, rank=3, certain=2.0)
+    p = head(features(1.0))
+    (p.factor.square().sum() + p.diagonal.sum()).backward()
+    assert head.mean.weight.grad is None
+    assert head.factor.weight.grad.any()
+
+
 def test_a_file_that_says_nothing_of_a_bound_has_none(tmp_path) -> None:
     old = {"kind": "low_rank", "rank": 3, "diagonal_only": False, "epsilon": 1e-5}
-    assert HeadSpec(**old) == LowRankSpec(rank=3, bound=0)
+    assert HeadSpec(**old) == LowRankSpec(rank=3, bound=0, certain=0)
     plain, spec = load_weights(tiny_model(tmp_path / "plain.safetensors", head=HeadSpec(**old)))
     assert spec.head.bound == 0
     head = LowRankSpec(rank=3, bound=1.7)
@@ -137,14 +167,14 @@ def test_a_file_that_says_nothing_of_a_bound_has_none(tmp_path) -> None:
 def test_new_low_rank_models_are_bounded(head: object) -> None:
     settings = {"name": "m", "dimensions": 2, "patch": [8, 8]}
     config = TrainConfig.model_validate(settings if head is None else settings | {"head": head})
-    assert config.head.bound == DEFAULT_BOUND
+    assert (config.head.bound, config.head.certain) == (DEFAULT_BOUND, DEFAULT_CERTAIN)
     assert with_options(config, workers=2).head == config.head
 
 
 @pytest.mark.parametrize("head", [{"bound": 0}, LowRankSpec(bound=0)])
 def test_a_new_model_may_have_no_bound(head: object) -> None:
     config = TrainConfig(name="m", dimensions=2, patch=(8, 8), head=head)
-    assert config.head.bound == 0
+    assert (config.head.bound, config.head.certain) == (0, 0)
     assert with_options(config, workers=2).head.bound == 0
     assert (
         TrainConfig(name="m", dimensions=2, patch=(8, 8), head={"kind": "point"}).head
@@ -154,10 +184,11 @@ def test_a_new_model_may_have_no_bound(head: object) -> None:
 
 def test_training_may_start_from_a_model_with_another_bound(tmp_path) -> None:
     path = tiny_model(tmp_path / "plain.safetensors", head=LowRankSpec(rank=3))
-    wanted = read_spec(path).model_copy(update={"head": LowRankSpec(rank=3, bound=1.7)})
-    assert start_from(str(path), wanted)[1].head.bound == 1.7
+    held = LowRankSpec(rank=3, bound=1.7, certain=2)
+    wanted = read_spec(path).model_copy(update={"head": held})
+    assert start_from(str(path), wanted)[1].head == held
     # What is frozen gives the distribution that it gave.
-    assert start_from(str(path), wanted, frozen=True)[1].head.bound == 0
+    assert start_from(str(path), wanted, frozen=True)[1].head == LowRankSpec(rank=3)
     with pytest.raises(ConfigError, match="its head is"):
         start_from(str(path), wanted.model_copy(update={"head": LowRankSpec(rank=2, bound=1.7)}))
 

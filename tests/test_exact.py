@@ -32,7 +32,7 @@ from napari_structseg.prediction.field import MARGIN, make_field
 from napari_structseg.prediction.levels import enlarged
 from napari_structseg.prediction.one_pass import OnePass
 from napari_structseg.prediction.pieces import cut, flipped, grown, within
-from napari_structseg.prediction.precision import resolve_precision
+from napari_structseg.prediction.precision import TYPES, resolve_precision
 from napari_structseg.prediction.predictor import Predictor
 from tiny_models import CLASSES, tiny_model
 
@@ -241,13 +241,26 @@ def test_bfloat16_is_float32_to_two_digits(norm: str, dimensions: int) -> None:
     assert 1e-5 < apart.std() < 0.03 * expected.std()
 
 
-def test_a_precision_is_a_type() -> None:
+def test_bfloat16_is_chosen_only_where_it_serves() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     for device in (cpu, gpu):
-        assert resolve_precision("float32", device) is torch.float32
-        assert resolve_precision("bfloat16", device) is torch.bfloat16
-    assert resolve_precision("auto", gpu) is torch.float32
-    assert resolve_precision("auto", cpu) in (torch.float32, torch.bfloat16)
+        for serves in (False, True):
+            for name in TYPES:
+                assert resolve_precision(name, device, bfloat16_serves=serves) == name
+        assert resolve_precision("auto", device, bfloat16_serves=False) == "float32"
+    assert resolve_precision("auto", gpu, bfloat16_serves=True) == "float32"
+    assert resolve_precision("auto", cpu, bfloat16_serves=True) in TYPES
+
+
+def test_auto_says_what_it_came_to(tmp_path: Path) -> None:
+    network, spec = load_weights(tiny_model(tmp_path / "m.safetensors"))
+    assert Predictor(network, spec, precision="auto").precision == "float32"
+    fast = resolve_precision("auto", torch.device("cpu"), bfloat16_serves=True)
+    measured = spec.model_copy(update={"bfloat16": True})
+    predictor = Predictor(network, spec, precision="auto").with_spec(measured)
+    # Another specification is not another network: what was resolved stays.
+    assert predictor.precision == "float32"
+    assert Predictor(network, measured, precision="auto").precision == fast
 
 
 def test_a_predictor_in_bfloat16(tmp_path: Path) -> None:

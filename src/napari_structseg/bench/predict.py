@@ -93,7 +93,6 @@ def bench_predict(settings: PredictSettings, report: Callable[[str], None]) -> d
             result["same_labels"] = round(float((ours == theirs).mean()), 5)
     return {
         "model": settings.model,
-        "precision": settings.precision,
         "shape": list(data.shape),
         **result,
         "direct": direct,

@@ -27,8 +27,8 @@ def measure(settings: PredictSettings) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``first_slice_s`` until the labels of the middle axial slice are there, ``complete_s``
-        until those of all voxels are, and ``peak_memory_mb``.
+        ``precision`` that was computed in; ``first_slice_s`` until the labels of the middle axial
+        slice are there, ``complete_s`` until those of all voxels are, and ``peak_memory_mb``.
     """
     image = settings.image()
     device = resolve_device(settings.device)
@@ -50,6 +50,7 @@ def measure(settings: PredictSettings) -> dict[str, Any]:
     peak = peak_bytes() - before
     np.save(Path(settings.folder) / LABELS.format("ours"), labels)
     return {
+        "precision": predictor.precision,
         "first_slice_s": round(first, 2),
         "complete_s": round(complete, 2),
         "peak_memory_mb": megabytes(peak),

@@ -137,7 +137,7 @@ def run(
     """Calibrate a model, see :func:`calibrate`."""
     tell = report or _tell_nobody
     check_settings(wanted, overwrite=overwrite)
-    source = open_source(wanted.model, resolve_device(wanted.device))
+    source = open_source(wanted.model, resolve_device(wanted.device), precision="float32")
     spec = source.spec
     if not isinstance(spec, ModelSpec):
         raise AssertionError("a model is opened, not maps")

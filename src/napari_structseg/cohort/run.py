@@ -132,7 +132,7 @@ def evaluate(
 
 def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
     device = resolve_device(evaluation.device)
-    sources = [open_source(name, device) for name in evaluation.models]
+    sources = [open_source(name, device, precision="float32") for name in evaluation.models]
     hashes = [source.model.sha256 for source in sources if source.model is not None]
     if len(set(hashes)) < len(hashes):
         raise ConfigError("One model was given twice. Give each once.")

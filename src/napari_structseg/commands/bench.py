@@ -331,7 +331,7 @@ def predict(
     model: str = "brain-tissue",
     shape: tuple[int, int, int] | None = None,
     device: str = "cpu",
-    precision: Literal["auto", "float32", "bfloat16"] = "float32",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     no_direct: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Time a prediction of MNI152, beside a sliding window over the same network.
@@ -351,7 +351,7 @@ def predict(
     device
         Where both compute.
     precision
-        What our features are computed in; the direct way is in float32.
+        What our features are computed in, see structseg predict; the direct way is in float32.
     no_direct
         Leave out the direct way, which takes most of the time.
     """

@@ -75,6 +75,7 @@ def _print(path: Path, spec: ModelSpec, n_parameters: int, n_prior: int, sha256:
         "CRF": _crf(spec),
         "Calibration": _calibration(spec),
         "Made for": _domain(spec),
+        "Precision": "bfloat16 or float32" if spec.bfloat16 else "float32",
         "Parameters": f"{n_parameters:,}",
         "Trained on": spec.training.data,
         "Training": _training(spec),

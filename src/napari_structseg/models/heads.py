@@ -14,6 +14,8 @@ _CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 # likelihood of a whole patch has no useful gradient (see the toy problem).
 INITIAL_LOG_DIAGONAL = -1.0
 INITIAL_FACTOR_SCALE = 0.1
+# Over so many units of the margin, the spread of a voxel fades out.
+FADE_WIDTH = 0.5
 # exp of more overflows in float32; a variance that large is noise and nothing else.
 _LARGEST_LOG_DIAGONAL = 80.0
 
@@ -54,6 +56,9 @@ class StochasticHead(nn.Module):
     bound
         Largest standard deviation of the difference between two logits of a voxel; 0: there is no
         bound, as in the paper.
+    certain
+        Margin of the mean beyond which a voxel is certain, see :func:`uncertainty_of`; 0: no voxel
+        is, as in the paper.
     rectified
         Whether features are rectified first, as in the paper. Not in a head that takes over the
         last layer of a deterministic model, whose mean is then exactly that model's.
@@ -68,6 +73,7 @@ class StochasticHead(nn.Module):
         rank: int,
         epsilon: float = 1e-5,
         bound: float = 0.0,
+        certain: float = 0.0,
         rectified: bool = True,
     ) -> None:
         super().__init__()
@@ -75,6 +81,7 @@ class StochasticHead(nn.Module):
         self.n_classes = n_classes
         self.epsilon = epsilon
         self.bound = bound
+        self.certain = certain
         self.rectified = rectified
         self.rank = rank
         self.mean = convolution(n_features, n_classes, 1)
@@ -102,9 +109,14 @@ class StochasticHead(nn.Module):
         if self.factor is not None:
             flat = self.factor(features)
             factor = flat.unflatten(1, (self.rank, self.n_classes))
+        mean = self.mean(features)
         if self.bound:
             factor, diagonal = bounded_spread(factor, diagonal, self.bound)
-        return LogitParameters(self.mean(features), factor, diagonal + self.epsilon)
+        if self.certain:
+            left = uncertainty_of(mean.detach(), self.certain)
+            factor = None if factor is None else factor * left.unsqueeze(1)
+            diagonal = diagonal * left.square()
+        return LogitParameters(mean, factor, diagonal + self.epsilon)
 
 
 def bounded_spread(
@@ -149,6 +161,35 @@ def bounded_spread(
     if factor is not None:
         factor = factor * shrink.unsqueeze(1)
     return factor, diagonal * shrink.square()
+
+
+def uncertainty_of(mean: Tensor, certain: float) -> Tensor:
+    r"""How much of its spread each voxel keeps: 1 where classes are near each other, 0 where not.
+
+    .. math:: u_i = \sigma\big( (c - m_i) / 0.5 \big)
+
+    with the margin m of the mean's largest logit above the next. A bound alone lets a voxel of
+    margin m change its class in a share :math:`\Phi(-m / \kappa)` of the samples; where a large
+    region that is surely background moves together, that is a share of the samples that is lost.
+    The paper's remedy is a region of interest that somebody has to draw (Monteiro et al., NeurIPS
+    2020, section 3.2); this one follows from the mean. The likelihood does not reach the mean by
+    this way, or it would make voxels certain only to hold them.
+
+    Parameters
+    ----------
+    mean
+        Logits, ``(B, C, *spatial)``.
+    certain
+        c, above 0.
+
+    Returns
+    -------
+    Tensor
+        ``(B, 1, *spatial)``, float32, from 0 to 1.
+    """
+    largest = mean.float().topk(2, dim=1).values
+    margin = largest[:, :1] - largest[:, 1:]
+    return torch.sigmoid((certain - margin) / FADE_WIDTH)
 
 
 class MultiHead(nn.Module):

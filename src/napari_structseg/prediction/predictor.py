@@ -34,7 +34,7 @@ from napari_structseg.prediction.latent_prior import (
 )
 from napari_structseg.prediction.maps.kinds import background_maps, voxel_bytes
 from napari_structseg.prediction.network_run import NetworkRun, n_kept
-from napari_structseg.prediction.precision import Precision, resolve_precision
+from napari_structseg.prediction.precision import TYPES, Precision, resolve_precision
 from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
 from napari_structseg.prediction.protocol import ImagePredictor, Prediction
 from napari_structseg.prediction.stopping import stopping
@@ -89,8 +89,7 @@ class Predictor(ImagePredictor):
             factor = 1 if self.device.type == "cpu" else _LARGER
             tile = [factor * side for side in _PIECE[spec.dimensions]]
         self._tile = tuple(tile)
-        self.precision: Precision = precision
-        self._dtype = resolve_precision(precision, self.device)
+        self.precision = resolve_precision(precision, self.device, bfloat16_serves=spec.bfloat16)
 
     def with_spec(self, spec: ModelSpec) -> Predictor:
         """The same network and pieces, with another specification of what it sees."""
@@ -206,7 +205,7 @@ class Predictor(ImagePredictor):
         return make_pieces(field.boxed.shape[1:], encoder.stride, encoder.reach, most)
 
     def _run(self, field: Field) -> NetworkRun:
-        return NetworkRun(self.network, self.spec, field, self._tile, self._dtype)
+        return NetworkRun(self.network, self.spec, field, self._tile, TYPES[self.precision])
 
     def prior(self, image: Image) -> MarkovPrior | None:
         """The network's own MRF, see :func:`prior_for`."""

@@ -18,6 +18,7 @@ from napari_structseg.distributions import LogitDistribution, Region, SampledDis
 from napari_structseg.errors import Cancelled
 from napari_structseg.image import Image
 from napari_structseg.prediction.domain import check_domain
+from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.specs import Spec
 from napari_structseg.priors import MarkovPrior
 
@@ -54,10 +55,13 @@ class ImagePredictor(Protocol):
         What it is, in words: classes, dimensions, and the MRF that it was trained with.
     device
         Where it computes, and where its distributions live.
+    precision
+        What it computes in.
     """
 
     spec: Spec
     device: torch.device
+    precision: Precision = "float32"
 
     @abstractmethod
     def check(self, image: Image, *, refined: bool = False) -> None:

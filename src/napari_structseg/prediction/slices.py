@@ -57,6 +57,7 @@ class SlicePredictor(ImagePredictor):
         self.roi = roi
         self.network = predictor.network
         self.device = predictor.device
+        self.precision = predictor.precision
         # What gives a distribution over voxels of a volume.
         self.spec: ModelSpec = predictor.spec.model_copy(update={"dimensions": 3, "prior": None})
 

@@ -94,7 +94,7 @@ def open_source(
     prior: FilePath | None = None,
     roi: RegionOfInterest | None = None,
     window: Range | None = None,
-    precision: Precision = "float32",
+    precision: Precision = "auto",
 ) -> Source:
     """Load what was asked for.
 

@@ -191,10 +191,10 @@ class PredictionRequest(BaseModel):
     # devices.AUTO, which loads torch.
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda:0, ...")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "float32",
+        "auto",
         description="What a network computes in: float32; bfloat16, which is faster on processors "
-        "made for it and differs in few voxels; or auto, which is bfloat16 on such processors. "
-        "float32 if not given.",
+        "made for it and differs in few voxels; or auto, which is bfloat16 on such processors for "
+        "models that say it serves as well. auto if not given.",
     )
     threads: int | None = Field(
         None,

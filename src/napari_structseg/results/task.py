@@ -34,7 +34,6 @@ from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
 from napari_structseg.io.references import FileReference, refer_to, voxel_hash
 from napari_structseg.named_controls import make_controls
-from napari_structseg.prediction.precision import resolve_precision
 from napari_structseg.prediction.region_of_interest import embedded, image_inside
 from napari_structseg.prediction.source import Source, open_source
 from napari_structseg.priors.contrast import CRFSpec, offsets_of
@@ -310,13 +309,12 @@ def _on_grid(
 def _resolved(request: PredictionRequest, source: Source, controls: Controls) -> PredictionRequest:
     """The same request with nothing left open, as a recipe needs it."""
     names = source.spec.class_names
-    dtype = resolve_precision(request.precision, source.predictor.device)
     settled: dict[str, Any] = {
         "seed": controls.seed,
         "temperature": controls.temperature,
         "class_scale": dict(zip(names, controls.class_scale or (1.0,) * len(names), strict=True)),
         "device": str(source.predictor.device),
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": source.predictor.precision,
         "threads": request.threads or torch.get_num_threads(),
         "overwrite": False,
     }

@@ -87,7 +87,7 @@ class ModelRun:
     window
         Intensities that the model sees as 0 and 1; None: as the model says.
     precision
-        What a network computes in, see :class:`Predictor`.
+        What a network computes in, see :class:`Predictor`; once it is loaded, what this came to.
     wanted_prior
         The MRF of another model, to be read as well. Where it cannot be, the run goes on.
     synchronous
@@ -109,7 +109,7 @@ class ModelRun:
         first: Region | None = None,
         roi: RegionOfInterest | None = None,
         window: Range | None = None,
-        precision: Precision = "float32",
+        precision: Precision = "auto",
         wanted_prior: WantedPrior | None = None,
         synchronous: bool = False,
     ) -> None:
@@ -176,6 +176,7 @@ class ModelRun:
             window=None if maps else self.window,
             precision=self.precision,
         )
+        self.precision = source.predictor.precision
         if self._stop.is_set():
             raise Cancelled(_CANCELLED)
         image = self._image

@@ -177,7 +177,7 @@ class SourceState(_Evented):
     precision: Annotated[
         Precision,
         Field(description="What a network computes in: float32, bfloat16, or auto."),
-    ] = "float32"
+    ] = "auto"
     roi: Annotated[
         RegionOfInterest | None,
         Field(

@@ -36,6 +36,8 @@ from napari_structseg.training.sections import (
 # of two logits with Gumbel noise, whose labels are distributed as the softmax, has a standard
 # deviation of pi / sqrt(3) = 1.81; the normal that is nearest to it has 1.70.
 DEFAULT_BOUND = 1.7
+# Of the same heads: from this margin of the mean on, its spread fades out.
+DEFAULT_CERTAIN = 2.0
 # Context of the validation of a configuration that a run was made with: nothing is added to it.
 AS_RECORDED = "as recorded"
 
@@ -79,7 +81,7 @@ class TrainConfig(Section):
     data: str = Field(default="", description="What it is trained on, with attribution.")
     intensity: IntensitySpec = IntensitySpec()
     backbone: BackboneSpec = BackboneSpec()
-    head: AnyHead = LowRankSpec(bound=DEFAULT_BOUND)
+    head: AnyHead = LowRankSpec(bound=DEFAULT_BOUND, certain=DEFAULT_CERTAIN)
     prior: PriorConfig | None = Field(
         default=None, description="A Markov random field over the labels; none: without."
     )
@@ -134,11 +136,16 @@ class TrainConfig(Section):
 
     @field_validator("head")
     @classmethod
-    def _new_heads_are_bounded(cls, head: HeadSpec, info: ValidationInfo) -> HeadSpec:
-        told = "bound" in head.model_fields_set or info.context == AS_RECORDED
-        if told or not isinstance(head, LowRankSpec):
+    def _new_heads_are_held(cls, head: HeadSpec, info: ValidationInfo) -> HeadSpec:
+        """A head that is not told otherwise is held; one that is told to have no bound is bare."""
+        if info.context == AS_RECORDED or not isinstance(head, LowRankSpec):
             return head
-        return head.model_copy(update={"bound": DEFAULT_BOUND})
+        defaults = {"bound": DEFAULT_BOUND, "certain": DEFAULT_CERTAIN}
+        told = head.model_fields_set
+        if "bound" in told and not head.bound:
+            return head
+        untold = {name: value for name, value in defaults.items() if name not in told}
+        return head.model_copy(update=untold)
 
     @model_validator(mode="after")
     def _fits(self) -> TrainConfig:

@@ -19,8 +19,8 @@ def start_from(
 ) -> tuple[SegmentationNetwork, ModelSpec]:
     """Load the network to start from, and write down where it came from.
 
-    It may lack the prior of the model to be trained, which then starts fresh, and the bound of a
-    low-rank head may differ.
+    It may lack the prior of the model to be trained, which then starts fresh, and what holds the
+    spread of a low-rank head may differ.
 
     Parameters
     ----------
@@ -50,10 +50,9 @@ def start_from(
     network, theirs = load_weights(path)
     head = spec.head
     if isinstance(head, LowRankSpec) and isinstance(theirs.head, LowRankSpec):
-        # Weights have the same shape with any bound; what is frozen keeps the one it has.
-        spec = spec.model_copy(
-            update={"head": head.model_copy(update={"bound": theirs.head.bound})}
-        )
+        # Weights have the same shape however the spread is held; what is frozen keeps what it has.
+        held = {"bound": theirs.head.bound, "certain": theirs.head.certain}
+        spec = spec.model_copy(update={"head": head.model_copy(update=held)})
     head = spec.head if frozen else head
     for name in _ARCHITECTURE:
         ours, found = getattr(spec, name), getattr(theirs, name)

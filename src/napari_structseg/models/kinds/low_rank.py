@@ -40,6 +40,11 @@ class LowRankSpec(HeadSpec):
         description="Largest standard deviation of the difference between two logits of a voxel; "
         "0: no bound.",
     )
+    certain: Annotated[float, Field(ge=0, le=_LARGEST_BOUND)] = Field(
+        0.0,
+        description="How far the mean's largest logit lies above the next where a voxel begins to "
+        "be certain, and its spread fades out; 0: nowhere.",
+    )
     rectified: bool = Field(
         True,
         description="Rectify the features first; false in a head that fine-tuning has put on a "
@@ -83,6 +88,7 @@ class LowRankSpec(HeadSpec):
             rank=self.factor_rank,
             epsilon=self.epsilon,
             bound=self.bound,
+            certain=self.certain,
             rectified=self.rectified,
         )
         return SegmentationNetwork(backbone, head, prior)

@@ -70,7 +70,7 @@ class Job:
         first: Region,
         roi: RegionOfInterest | None = None,
         window: Range | None = None,
-        precision: Precision = "float32",
+        precision: Precision = "auto",
         wanted_prior: WantedPrior | None = None,
     ) -> None:
         self.image = image
