@@ -10,9 +10,13 @@ import pytest
 import torch
 
 from napari_structseg.distributions import LogitDistribution
+from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image
+from napari_structseg.io.nifti import read_image
+from napari_structseg.io.other_programs.members import GivenMaps, find_members
 from napari_structseg.io.weights import load_weights
 from napari_structseg.models import HeadSpec, IntensitySpec, head_kinds
+from napari_structseg.prediction.given import GivenMembers, MembersAs
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.prediction.probabilities import ProbabilityMaps
 from napari_structseg.prediction.protocol import ImagePredictor
@@ -20,7 +24,11 @@ from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.prediction.slices import SlicePredictor
 from napari_structseg.priors import PriorSpec
 from napari_structseg.testing.predictors import Mirrored, PredictorContract, mirrored_image
+from nifti_files import save
 from tiny_models import tiny_model
+
+# As the image's axes run, so that nothing is flipped.
+IN_RAS = np.diag([-1.0, -1, -1, 1])
 
 # 0 is no data.
 ZSCORE = IntensitySpec(kind="zscore")
@@ -175,3 +183,58 @@ class TestMaps(PredictorContract):
             ProbabilityMaps(mirrored_image(maps, axes)),
             mirrored_image(image, axes),
         )
+
+
+@pytest.mark.parametrize("members_as", ["members", "normal"])
+class TestGivenMembers(PredictorContract):
+    @pytest.fixture
+    def files(self, tmp_path: Path, image: Image) -> list[Path]:
+        rng = np.random.default_rng(1)
+        stacks = rng.dirichlet((1, 1, 1), (3, *image.spatial_shape[::-1])).astype(np.float32)
+        return [save(tmp_path / f"{n}.nii.gz", one, IN_RAS) for n, one in enumerate(stacks)]
+
+    @pytest.fixture
+    def predictor(self, files: list[Path], members_as: MembersAs) -> ImagePredictor:
+        return GivenMembers(find_members(files, ""), members_as)
+
+    @pytest.fixture
+    def image(self, tmp_path: Path) -> Image:
+        return read_image(save(tmp_path / "image.nii.gz", np.ones((8, 7, 6), np.uint8), IN_RAS))
+
+    @pytest.fixture
+    def misfit(self) -> Image:
+        return random_image((6, 7, 9))
+
+    @pytest.fixture
+    def broken(self, files: list[Path], members_as: MembersAs) -> Callable[[Image], object]:
+        def predict(image: Image) -> LogitDistribution:
+            wrong = np.full((*image.spatial_shape[::-1], 3), np.nan, np.float32)
+            members = [*files, save(files[0].parent / "nan.nii.gz", wrong, IN_RAS)]
+            return GivenMembers(find_members(members, ""), members_as).predict(image)
+
+        return predict
+
+    @pytest.fixture
+    def mirrored(self, files: list[Path], image: Image, members_as: MembersAs) -> Mirrored:
+        def make(axes: tuple[int, ...]) -> tuple[ImagePredictor, Image]:
+            found = [mirrored_member(one, axes) for one in find_members(files, "")]
+            return GivenMembers(found, members_as), mirrored_image(image, axes)
+
+        return make
+
+
+def mirrored_member(one: GivenMaps, axes: tuple[int, ...]) -> GivenMaps:
+    """Its files are read the other way round along some axes."""
+
+    class Mirror:
+        def __getattr__(self, name: str) -> object:
+            return getattr(one, name)
+
+        @property
+        def geometry(self) -> Geometry:
+            return mirrored_image(one.read(), axes).geometry
+
+        def read(self) -> Image:
+            return mirrored_image(one.read(), axes)
+
+    return Mirror()

@@ -58,7 +58,9 @@ def _beside_a_recipe(options: dict[str, Any]) -> dict[str, Any]:
     ConfigError
         If another one is given.
     """
-    places = ("out", "model", "probabilities", "prior", "strokes", "device", "overwrite")
+    places = (
+        "out", "model", "probabilities", "members", "prior", "strokes", "device", "overwrite"
+    )  # fmt: skip
     given = {name: value for name, value in options.items() if value not in (None, False)}
     if set(given) - set(places):
         raise ConfigError(

@@ -11,7 +11,8 @@ from cyclopts import Parameter
 
 from napari_structseg.errors import ConfigError
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
-from napari_structseg.results.request import PredictionRequest, make_request, option_of
+from napari_structseg.results.options import Alias
+from napari_structseg.results.request import PredictionRequest, alias_of, make_request, option_of
 
 # Two options of text make the region of interest. The name of the first is a word of Python's.
 _SLICE = "slice_"
@@ -23,6 +24,8 @@ _SLICE_HELP = (
 _WITHOUT_CHECKS: dict[str, object] = {
     "model": str | None,
     "probabilities": list[Path] | None,
+    "members": list[Path] | None,
+    "members_as": str | None,
     "prior": str | None,
     "strokes": Path | None,
     "samples": int | None,
@@ -55,7 +58,8 @@ def parameters() -> Iterator[inspect.Parameter]:
             kind = list[str] | None if option.many else str | None
             yield _optional(option.name.replace("-", "_"), kind, described)
         else:
-            yield _optional(name, _WITHOUT_CHECKS.get(name, field.annotation), described)
+            plain = _WITHOUT_CHECKS.get(name, field.annotation)
+            yield _optional(name, plain, described, alias_of(field))
 
 
 def request_of(images: Sequence[Path], options: Mapping[str, Any]) -> PredictionRequest:
@@ -88,8 +92,10 @@ def request_of(images: Sequence[Path], options: Mapping[str, Any]) -> Prediction
     return make_request(images=tuple(images), **given)
 
 
-def _optional(name: str, kind: object, described: str) -> inspect.Parameter:
-    return _parameter(name, kind, described, default=None)
+def _optional(
+    name: str, kind: object, described: str, alias: Alias | None = None
+) -> inspect.Parameter:
+    return _parameter(name, kind, described, default=None, alias=alias)
 
 
 def _parameter(
@@ -97,9 +103,17 @@ def _parameter(
     kind: object,
     described: str,
     how: Any = inspect.Parameter.KEYWORD_ONLY,  # noqa: ANN401 -- a private enumeration
+    *,
     default: object = inspect.Parameter.empty,
+    alias: Alias | None = None,
 ) -> inspect.Parameter:
+    names = [f"--{name.replace('_', '-')}", f"--{alias.name}"] if alias else None
     told = Parameter(
-        name="--slice" if name == _SLICE else None, help=described, negative="", show_default=False
+        name="--slice" if name == _SLICE else names,
+        help=described,
+        negative="",
+        show_default=False,
+        # Several folds behind one word, as a shell fills in "fold_*".
+        consume_multiple=alias is not None and kind == list[Path] | None,
     )
     return inspect.Parameter(name, how, default=default, annotation=Annotated[kind, told])

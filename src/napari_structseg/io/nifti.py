@@ -104,6 +104,31 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     return Image(data, geometry, channel_names(data.shape[0]), file_stem(path))
 
 
+def read_geometry(path: str | os.PathLike[str]) -> Geometry:
+    """Where the voxels of a NIfTI file lie, from its header alone.
+
+    Parameters
+    ----------
+    path
+        A .nii or .nii.gz file.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_image`, but for what the voxels hold.
+    """
+    path = Path(path)
+    check_path(path)
+    try:
+        with _open(path) as stream:
+            return _geometry(_open_nifti(stream, path), path.name)
+    except _UNREADABLE as error:
+        raise InputError(
+            f"Cannot read {path} as NIfTI: {error}. The file may be damaged or cut short: copy or "
+            f"download it again, or convert it again."
+        ) from error
+
+
 def holds_labels(geometry: Geometry) -> bool:
     """Whether the file that an image came from says that its numbers are labels."""
     if not geometry.file_header:

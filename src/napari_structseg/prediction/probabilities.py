@@ -56,7 +56,7 @@ class ProbabilityMaps(ImagePredictor):
         classes: Sequence[ClassSpec] | None = None,
         device: torch.device | None = None,
     ) -> None:
-        _check_probabilities(maps)
+        check_probabilities(maps)
         if classes is None:
             classes = unnamed_classes(maps.n_channels)
         self.maps = maps
@@ -119,7 +119,22 @@ def unnamed_classes(n_classes: int) -> tuple[ClassSpec, ...]:
     return tuple(classes)
 
 
-def _check_probabilities(maps: Image) -> None:
+def named_classes(names: Sequence[str]) -> tuple[ClassSpec, ...]:
+    """Classes of which only the names are known, in the colours of :func:`unnamed_classes`."""
+    plain = unnamed_classes(len(names))
+    return tuple(
+        ClassSpec(name=name, color=one.color) for name, one in zip(names, plain, strict=True)
+    )
+
+
+def check_probabilities(maps: Image) -> None:
+    """Refuse maps that are no probabilities of 2 to 255 classes.
+
+    Raises
+    ------
+    InputError
+        Saying what is wrong with them.
+    """
     what = f"The probabilities {maps.name!r}"
     if not 2 <= maps.n_channels <= _MAX_CLASSES:
         raise InputError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,9 +16,12 @@ from napari_structseg.distributions import Region
 from napari_structseg.errors import ConfigError
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
+from napari_structseg.io.checks import file_stem
 from napari_structseg.io.model_files import find_model
+from napari_structseg.io.other_programs.members import find_members
 from napari_structseg.io.references import FileReference, ModelReference, refer_to
 from napari_structseg.io.weights import load_weights, read_spec
+from napari_structseg.prediction.given import GivenMembers, MembersAs
 from napari_structseg.prediction.intensity_windows import Range, with_window
 from napari_structseg.prediction.other_prior import OtherPrior, open_prior
 from napari_structseg.prediction.precision import Precision
@@ -35,16 +38,16 @@ FilePath = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model or maps of class probabilities, and the prior of another model if one was named.
+    """A model, maps of class probabilities, or several of them; the prior of another model, too.
 
     Attributes
     ----------
     predictor
         Gives the distribution.
     path
-        The model's file, or the first one of the maps.
+        The model's file, or the first one of the maps or members.
     model
-        What it is; None for maps.
+        What it is; None for maps and members.
     probabilities
         References to the files of maps, by path; empty for a model.
     other_prior
@@ -53,6 +56,8 @@ class Source:
         The model that it was trained with.
     roi
         The slices that a 2-D model is applied to; None: whole images.
+    members
+        References to the files of members that other programs made, by path.
     """
 
     predictor: ImagePredictor
@@ -62,6 +67,7 @@ class Source:
     other_prior: OtherPrior | None = None
     prior_source: ModelReference | None = None
     roi: RegionOfInterest | None = None
+    members: dict[str, FileReference] = field(default_factory=dict)
 
     @property
     def spec(self) -> Spec:
@@ -91,6 +97,9 @@ def open_source(
     device: torch.device,
     *,
     probabilities: Sequence[FilePath] = (),
+    members: Sequence[FilePath] = (),
+    members_as: MembersAs = "members",
+    case: str = "",
     prior: FilePath | None = None,
     roi: RegionOfInterest | None = None,
     window: Range | None = None,
@@ -101,11 +110,18 @@ def open_source(
     Parameters
     ----------
     model
-        Name of a shipped model, or a .safetensors file; None with `probabilities`.
+        Name of a shipped model, or a .safetensors file; None with `probabilities` or `members`.
     device
         Where to compute.
     probabilities
         Instead: the file of class probabilities, or one file for each class.
+    members
+        Instead: predictions that other programs made, one file or folder for each, see
+        :func:`napari_structseg.io.other_programs.members.find_members`.
+    members_as
+        Whether members are shown as they are, or a normal is fitted to their logits.
+    case
+        What the image is called, to be found in folders of members; a file name will do.
     prior
         Another model, whose prior is used in place of the model's own.
     roi
@@ -118,8 +134,8 @@ def open_source(
     Raises
     ------
     ConfigError
-        If there is neither a model nor probabilities, or both, or the prior does not fit; if
-        what was asked for does not take slices or an intensity window.
+        If there is not exactly one of model, probabilities and members, or the prior does not fit;
+        if what was asked for does not take slices or an intensity window.
     InputError, MemoryLimitError, WeightsError
         If a file cannot be used.
 
@@ -129,11 +145,17 @@ def open_source(
     >>> source.spec.class_names
     ('background', 'CSF', 'grey matter', 'white matter')
     """
-    if model is None and not probabilities:
+    if model is None and not probabilities and not members:
         raise ConfigError(
             "No model was given. Name one with --model, for example --model brain-tissue, give "
-            "class probabilities with --probabilities, or repeat an earlier prediction with "
-            "--recipe."
+            "class probabilities with --probabilities, predictions of other programs with "
+            "--members, or repeat an earlier prediction with --recipe."
+        )
+    if members and (probabilities or model is not None):
+        raise ConfigError(
+            "Either predictions of other programs or something else was expected, but --members "
+            f"and {'--probabilities' if probabilities else '--model'} came. Leave one out; for "
+            "the prior of a model alone there is --prior."
         )
     if model is not None and probabilities:
         raise ConfigError(
@@ -147,6 +169,8 @@ def open_source(
             "A model was expected for --slice and --window, but class probabilities came. Leave "
             "these options out."
         )
+    elif members:
+        source = _of_members(members, members_as, case, prior, device)
     else:
         source = _of_maps(probabilities, prior, device)
     if prior is None:
@@ -178,6 +202,21 @@ def _of_maps(paths: Sequence[FilePath], prior: FilePath | None, device: torch.de
     if prior is not None:
         maps.take_names(read_spec(find_model(os.fspath(prior))))
     return Source(maps, Path(paths[0]), None, references)
+
+
+def _of_members(
+    paths: Sequence[FilePath],
+    members_as: MembersAs,
+    case: str,
+    prior: FilePath | None,
+    device: torch.device,
+) -> Source:
+    found = find_members([Path(path) for path in paths], file_stem(case))
+    given = GivenMembers(found, members_as, device)
+    if prior is not None:
+        given.take_names(read_spec(find_model(os.fspath(prior))))
+    references = {os.fspath(path): refer_to(path) for one in found for path in one.files}
+    return Source(given, found[0].path, None, {}, members=references)
 
 
 def _refer_to_model(model: FilePath) -> ModelReference:

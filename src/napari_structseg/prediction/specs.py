@@ -19,21 +19,17 @@ class MapSpec:
         2 or 3.
     classes
         In the order of the maps.
+    kind
+        What they are: no head made them.
+    n_members
+        Of how many members, whether they are shown or a normal was fitted to them; 0: one.
     """
 
     name: str
     dimensions: int
     classes: tuple[ClassSpec, ...]
-
-    @property
-    def kind(self) -> str:
-        """Probabilities: no head made them."""
-        return "probabilities"
-
-    @property
-    def n_members(self) -> int:
-        """0: maps are no finite set."""
-        return 0
+    kind: str = "probabilities"
+    n_members: int = 0
 
     @property
     def steps(self) -> int:

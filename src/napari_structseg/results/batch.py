@@ -111,6 +111,7 @@ def reproduce(
     *,
     model: FilePath | None = None,
     probabilities: FilePath | Sequence[FilePath] | None = None,
+    members: FilePath | Sequence[FilePath] | None = None,
     prior: FilePath | None = None,
     strokes: FilePath | None = None,
     device: str | None = None,
@@ -131,6 +132,8 @@ def reproduce(
         Where the model is, and the one whose MRF was used, if not where the recipe says.
     probabilities
         The class probabilities it was made from, under any name.
+    members
+        The predictions of other programs that it was made from, in their order.
     strokes
         The strokes it was made with, under any name.
     device
@@ -149,13 +152,14 @@ def reproduce(
         recipe's; or, after writing them, if the results are not the recipe's to the last voxel.
     """
     wanted = read_recipe(recipe)
-    maps = files(probabilities)
-    _check_kind(wanted, model, maps, prior)
+    maps, given = files(probabilities), files(members)
+    _check_kind(wanted, model, maps, given, prior)
     request = wanted.request(
         files(image),
         out,
         model=model,
         probabilities=maps,
+        members=given,
         prior=prior,
         strokes=strokes,
         device=device,
@@ -178,10 +182,24 @@ def reproduce(
 
 
 def _check_kind(
-    recipe: Recipe, model: FilePath | None, maps: Sequence[FilePath], prior: FilePath | None
+    recipe: Recipe,
+    model: FilePath | None,
+    maps: Sequence[FilePath],
+    members: Sequence[FilePath],
+    prior: FilePath | None,
 ) -> None:
     """Raise ConfigError unless what was given is of the kind that a recipe was made from."""
-    if recipe.model is None and (model is not None or not maps):
+    if recipe.members and (model is not None or maps or not members):
+        names = ", ".join(one.name for one in recipe.members)
+        raise ConfigError(
+            f"The recipe was made from predictions of other programs ({names}). Give them with "
+            "--members, and no --model or --probabilities."
+        )
+    if members and not recipe.members:
+        raise ConfigError(
+            "The recipe was not made from predictions of other programs. Leave out --members."
+        )
+    if recipe.probabilities and (model is not None or not maps):
         names = ", ".join(one.name for one in recipe.probabilities)
         raise ConfigError(
             f"The recipe was made from class probabilities ({names}). Give them with "

@@ -37,6 +37,19 @@ class Option:
     write: Callable[[Any], list[str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A second name of an option, for those who call it so.
+
+    Attributes
+    ----------
+    name
+        Without the dashes.
+    """
+
+    name: str
+
+
 def read_scales(assignments: Sequence[str]) -> dict[str, float]:
     """Class scales by name from NAME=VALUE.
 
@@ -169,6 +182,8 @@ def _comma_separated(names: Sequence[str]) -> str:
     return line.getvalue()
 
 
+# What nnU-Net calls the members of its ensemble.
+MEMBERS, MEMBERS_AS = Alias("folds"), Alias("folds-as")
 CLASS_SCALE = Option("class-scale", many=True, read=read_scales, write=write_scales)
 NUDGES = Option("nudge", many=True, read=read_nudges, write=write_nudges)
 STROKE_LABELS = Option(

@@ -87,10 +87,16 @@ class Recipe(_Part):
         2, description="In format 1 the file of sample 1 was called sample-000."
     )
     model: ModelReference | None = Field(
-        None, description="None: class probabilities were given in its place."
+        None, description="None: class probabilities or members were given in its place."
     )
     probabilities: tuple[FileReference, ...] = Field(
         (), description="The file of class probabilities, or one file for each class."
+    )
+    members: tuple[FileReference, ...] = Field(
+        (), description="The files of predictions that other programs made, member by member."
+    )
+    members_as: Literal["members", "normal"] = Field(
+        "members", description="Whether they were shown as they are, or a normal was fitted."
     )
     images: tuple[FileReference, ...] = Field(
         min_length=1, description="The image file, or one file for each channel."
@@ -139,8 +145,8 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Recipe:
-        if (self.model is None) != bool(self.probabilities):
-            raise ValueError("give either a model or class probabilities")
+        if sum(map(bool, (self.model, self.probabilities, self.members))) != 1:
+            raise ValueError("give either a model, class probabilities, or members")
         return self
 
     @property
@@ -160,6 +166,7 @@ class Recipe(_Part):
         *,
         model: FilePath | None = None,
         probabilities: Sequence[FilePath] = (),
+        members: Sequence[FilePath] = (),
         prior: FilePath | None = None,
         strokes: FilePath | None = None,
         device: str | None = None,
@@ -169,7 +176,7 @@ class Recipe(_Part):
 
         Parameters
         ----------
-        images, out, probabilities, strokes, overwrite
+        images, out, probabilities, members, strokes, overwrite
             Of the request: a recipe does not know where files are.
         model, prior
             Where they are now; None: where the recipe says.
@@ -185,6 +192,8 @@ class Recipe(_Part):
             out=out,
             model=model,
             probabilities=tuple(probabilities),
+            members=tuple(members),
+            members_as=self.members_as,
             prior=prior,
             roi=self.roi,
             window=self.window,
@@ -224,6 +233,7 @@ def make_recipe(
     *,
     model: ModelReference | None,
     probabilities: Sequence[FileReference],
+    members: Sequence[FileReference] = (),
     prior_source: ModelReference | None,
     images: Sequence[FileReference],
     outputs: Mapping[str, str],
@@ -237,7 +247,7 @@ def make_recipe(
     ----------
     request
         With nothing left open: every control that has a say, the device, the threads.
-    model, probabilities, prior_source, images, outputs, strokes
+    model, probabilities, members, prior_source, images, outputs, strokes
         Of the recipe.
     domain
         What was found of the image; None: nothing was looked for.
@@ -250,6 +260,8 @@ def make_recipe(
         format_version=format_version,
         model=model,
         probabilities=tuple(probabilities),
+        members=tuple(members),
+        members_as=request.members_as,
         images=tuple(images),
         roi=request.roi,
         window=request.window,

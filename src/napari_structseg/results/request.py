@@ -20,9 +20,12 @@ from napari_structseg.errors import ConfigError
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.results.options import (
     CLASS_SCALE,
+    MEMBERS,
+    MEMBERS_AS,
     NUDGES,
     STROKE_LABELS,
     WINDOW,
+    Alias,
     Option,
     check_pairs,
 )
@@ -88,6 +91,17 @@ class PredictionRequest(BaseModel):
         description="Instead of a model: class probabilities on the voxel grid of the image, as a "
         "4-D NIfTI file or, given once for each class, one file for each. The background comes "
         "first, and they sum to one.",
+    )
+    members: Annotated[Files, MEMBERS] = Field(
+        (),
+        description="Instead of a model: predictions of this image that other programs made, each "
+        "an .npz of nnU-Net with its .pkl, a NIfTI file of probabilities or labels, or a folder "
+        "that holds one for the image, such as one for each fold of nnU-Net.",
+    )
+    members_as: Annotated[Literal["members", "normal"], MEMBERS_AS] = Field(
+        "members",
+        description="Whether samples are these members, or are drawn from a low-rank normal that "
+        "is fitted to their logits: members or normal; members if not given.",
     )
     prior: Name | None = Field(
         None,
@@ -276,6 +290,10 @@ def make_request(**fields: object) -> PredictionRequest:
             f"Either a graph cut or mean field was expected, but --cut and --{name} came. Leave "
             "one of them out."
         )
+    if request.members_as != "members" and not request.members:
+        raise ConfigError(
+            "--members-as is about predictions of other programs. Give them with --members."
+        )
     if request.stroke_labels is not None and request.strokes is None:
         raise ConfigError("--stroke-labels is about strokes. Give a file of them with --strokes.")
     return request
@@ -329,6 +347,11 @@ def takes_options(function: Function) -> Function:
 def option_of(field: FieldInfo) -> Option | None:
     """The form that a field has in a terminal; None: that of its value."""
     return next((part for part in field.metadata if isinstance(part, Option)), None)
+
+
+def alias_of(field: FieldInfo) -> Alias | None:
+    """Another name of the option of a field; None: it has one name."""
+    return next((part for part in field.metadata if isinstance(part, Alias)), None)
 
 
 def _dashed(name: str) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -143,6 +144,7 @@ class Task:
             request,
             model=source.model,
             probabilities=[*source.probabilities.values()],
+            members=[*source.members.values()],
             prior_source=source.prior_source,
             images=self.images,
             outputs=outputs,
@@ -192,6 +194,9 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
         request.model,
         resolve_device(request.device),
         probabilities=request.probabilities,
+        members=request.members,
+        members_as=request.members_as,
+        case=request.images[0].name,
         prior=request.prior,
         roi=request.roi,
         window=request.window,
@@ -216,7 +221,8 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
         offsets = offsets_of(len(sizes), controls.crf.neighbours)
         check_cut_memory(source.spec.n_classes, sizes, len(offsets))
     drawn = () if request.strokes is None else (request.strokes,)
-    inputs = (*request.images, *request.probabilities, *drawn)
+    given = (Path(path) for path in source.members)
+    inputs = (*request.images, *request.probabilities, *given, *drawn)
     prepare_folder(request.out, inputs, overwrite=request.overwrite)
     check_disk(request.out, image.spatial_shape, request.samples)
     resolved = _resolved(request, source, controls)
@@ -338,6 +344,7 @@ def _check_source(source: Source, wanted: Recipe) -> None:
     if source.model is not None and wanted.model is not None:
         check_same("model", [source.model], [wanted.model])
     check_same("map of probabilities", [*source.probabilities.values()], wanted.probabilities)
+    check_same("member", [*source.members.values()], wanted.members)
     if source.prior_source is not None and wanted.prior_source is not None:
         check_same("prior", [source.prior_source], [wanted.prior_source])
 
