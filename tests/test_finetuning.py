@@ -420,6 +420,15 @@ def run_command(tmp_path: Path, *more: str) -> int:
     )
 
 
+def test_a_run_ends_when_its_minutes_are_over(tmp_path: Path) -> None:
+    settings = ball_settings(tmp_path, steps=1000, minutes=1e-9)
+    report = finetune(settings, tmp_path / "run")
+    # What was learned until then is scored and offered like that of a whole run.
+    assert (report.steps, report.weights_step) == (1, 1)
+    assert report.corrections.after.step == 1
+    assert (tmp_path / "run" / TUNED_NAME).is_file()
+
+
 def test_command_says_what_it_did(tmp_path: Path, capsys) -> None:
     assert run_command(tmp_path) == 0
     printed = capsys.readouterr().out

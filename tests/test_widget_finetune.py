@@ -255,6 +255,8 @@ def test_weights_that_cannot_be_used_change_nothing(tuning) -> None:
 
 def test_it_is_paused_steps_aside_is_cancelled_and_goes_on_later(tuning) -> None:
     tuning.correct_all()
+    tuning.finetune.learn.minutes_field.setValue(900)
+    tuning.finetune.learn.rate_field.setValue(3e-4)
     tuning.begin(what="head", is_held=False)
     panel = tuning.finetune.training
     assert not panel.start_button.isVisible()
@@ -275,6 +277,7 @@ def test_it_is_paused_steps_aside_is_cancelled_and_goes_on_later(tuning) -> None
     tuning.wait(lambda: tuning.course.step > step)
     settings = read_settings(tuning.tuning.folder)
     assert (settings.what, settings.pull) == ("head", 0)
+    assert (settings.minutes, settings.learning_rate) == (900, 3e-4)
     folder = tuning.tuning.folder
     panel.cancel_button.click()
     tuning.finish()

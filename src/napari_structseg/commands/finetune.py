@@ -33,6 +33,7 @@ def finetune(
     what: Literal["all", "last", "head"] = "all",
     stochastic_rank: int = 0,
     steps: int = 200,
+    minutes: float | None = None,
     learning_rate: float = 1e-4,
     patch: Annotated[tuple[int, ...] | None, Parameter(consume_multiple=True)] = None,
     batch: int = 2,
@@ -75,6 +76,8 @@ def finetune(
         Put the head of a Stochastic Segmentation Network of this rank on a deterministic model.
     steps
         Steps of the optimiser.
+    minutes
+        Take no further step after so many minutes, whatever is left of --steps.
     learning_rate
         Highest learning rate.
     patch
@@ -120,6 +123,7 @@ def finetune(
         what=what,
         stochastic_rank=stochastic_rank,
         steps=steps,
+        minutes=minutes,
         learning_rate=learning_rate,
         patch=patch,
         batch=batch,

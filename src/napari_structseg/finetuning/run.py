@@ -235,6 +235,7 @@ class _Run:
                     initial=start.network,
                     resume=resume,
                     tuning=tuning,
+                    enough=self._is_time_up,
                 )
                 if not resume:
                     # From here on a run can go on, whatever happens.
@@ -291,7 +292,7 @@ class _Run:
                     steps=progress.steps,
                     loss=progress.loss,
                     elapsed=time.monotonic() - self._began,
-                    remaining=progress.seconds_per_step * (progress.steps - progress.step),
+                    remaining=self._remaining(progress),
                 )
             )
             if progress.score is not None:
@@ -302,6 +303,19 @@ class _Run:
             self._go_on()
 
         return told
+
+    def _worked(self) -> float:
+        """Seconds since the run began, or went on, without waiting."""
+        return time.monotonic() - self._began - self._gate.waited_seconds
+
+    def _is_time_up(self) -> bool:
+        minutes = self._settings.minutes
+        return minutes is not None and self._worked() >= 60 * minutes
+
+    def _remaining(self, progress: Progress) -> float:
+        of_steps = progress.seconds_per_step * (progress.steps - progress.step)
+        minutes = self._settings.minutes
+        return of_steps if minutes is None else min(of_steps, max(0, 60 * minutes - self._worked()))
 
     def _finished(self, report: Report, trainer: Trainer, replay: Validator | None) -> Report:
         """Choose the weights, score them, and write down what was done."""

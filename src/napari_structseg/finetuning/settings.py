@@ -64,6 +64,11 @@ class FinetuneSettings(_Frozen):
         "on a deterministic model; 0: the model keeps its head.",
     )
     steps: Count = Field(200, description="Steps of the optimiser.")
+    minutes: Positive | None = Field(
+        None,
+        description="Minutes after which no further step is taken, waiting not counted; a run that "
+        "goes on has as many again. None: the steps alone decide.",
+    )
     learning_rate: Positive = Field(1e-4, description="Highest learning rate.")
     patch: tuple[Count, ...] | None = Field(
         None, description="Patch size in voxels, in array order; none: that of the model."

@@ -309,6 +309,12 @@ class FinetuningState(_Evented):
         "all"
     )
     steps: Annotated[int, Field(ge=1, le=100_000, description="Steps of the optimiser.")] = 200
+    minutes: Annotated[
+        int, Field(ge=0, le=10_000, description="Minutes after which it ends; 0: steps decide.")
+    ] = 0
+    learning_rate: Annotated[
+        float, Field(gt=0, le=1, allow_inf_nan=False, description="Highest learning rate.")
+    ] = 1e-4
     weights_every: Annotated[
         int, Field(ge=1, le=100_000, description="Steps from one look at the weights to the next.")
     ] = 50

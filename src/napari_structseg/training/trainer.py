@@ -108,6 +108,8 @@ class Trainer:
         What fine-tuning asks for: what of the network learns, and what holds it; the MRF of
         ``spec`` may then be none of the configuration, and stays what it is. None: all of the
         network learns.
+    enough
+        Asked after every step whether it is to be the last one; None: all steps are taken.
 
     Raises
     ------
@@ -133,6 +135,7 @@ class Trainer:
         initial: SegmentationNetwork | None = None,
         resume: bool = False,
         tuning: Tuning | None = None,
+        enough: Callable[[], bool] | None = None,
     ) -> None:
         self.config = config
         self.spec = spec
@@ -141,6 +144,7 @@ class Trainer:
         self._source = source
         self._validate = validate
         self._tuning = tuning
+        self._enough = enough
         check_patch(config)
         if tuning is None or config.prior is not None:
             check_prior(config, spec)
@@ -284,11 +288,14 @@ class Trainer:
                 taken.append(elapsed)
                 self._advance(elapsed)
                 score = None
-                if self.step % config.validate_every == 0 or self.step == config.steps:
+                is_last = self.step == config.steps or (self._enough is not None and self._enough())
+                if self.step % config.validate_every == 0 or is_last:
                     score = self._score(loss)
                 if self.step % config.checkpoint_every == 0:
                     self.save()
                 yield Progress(self.step, config.steps, loss, sum(taken) / len(taken), score)
+                if is_last:
+                    return
 
     def _end_epoch(self) -> None:
         """Learn the CRF of an epoch whose last step was just taken."""

@@ -400,6 +400,8 @@ def _settings(wanted: _Wanted, folder: Path, stop: threading.Event) -> FinetuneS
         learn_from=choices.learn_from,
         what=choices.what,
         steps=choices.steps,
+        minutes=choices.minutes or None,
+        learning_rate=choices.learning_rate,
         weights_every=every,
         validate_every=every,
         device=wanted.device,

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 from napari_structseg.widgets.binding import bind, follow, quiet
 from napari_structseg.widgets.finetuning.tuning import Status, Tuning
 from napari_structseg.widgets.parts.choice import Choice
-from napari_structseg.widgets.parts.fields import NumberField
+from napari_structseg.widgets.parts.fields import DecimalField, NumberField
 from napari_structseg.widgets.parts.named_rows import named_rows
 from napari_structseg.widgets.parts.section import Caption
 
@@ -24,6 +24,7 @@ _WHAT = {
     "head": ("Head", "Only the head learns, which makes the distribution of features."),
 }
 _LARGEST = 100_000
+_MOST_MINUTES = 10_000
 
 
 class LearnPanel(QWidget):
@@ -49,10 +50,23 @@ class LearnPanel(QWidget):
         self.what = Choice(_WHAT)
         self.what.chosen.connect(partial(setattr, choices, "what"))
         self.steps_field, self.every_field = NumberField(), NumberField()
-        for field, name in ((self.steps_field, "steps"), (self.every_field, "weights_every")):
-            field.setRange(1, _LARGEST)
+        self.minutes_field = NumberField()
+        for field, name, smallest, largest in (
+            (self.steps_field, "steps", 1, _LARGEST),
+            (self.minutes_field, "minutes", 0, _MOST_MINUTES),
+            (self.every_field, "weights_every", 1, _LARGEST),
+        ):
+            field.setRange(smallest, largest)
             field.setKeyboardTracking(False)
             field.valueChanged.connect(partial(setattr, choices, name))
+        self.minutes_field.setSpecialValueText("no limit")
+        self.minutes_field.setAccessibleName("Minutes at most")
+        self.rate_field = DecimalField()
+        self.rate_field.setDecimals(5)
+        self.rate_field.setRange(1e-5, 1)
+        self.rate_field.setSingleStep(1e-4)
+        self.rate_field.setKeyboardTracking(False)
+        self.rate_field.valueChanged.connect(partial(setattr, choices, "learning_rate"))
         self.held_box = QCheckBox("Stay near the model")
         self.held_box.setToolTip(
             "Against forgetting: each step leads a little back to the weights of the model."
@@ -72,6 +86,12 @@ class LearnPanel(QWidget):
                 ("Of them", "Which voxels count.", self.learn_from),
                 ("Learns", "Which weights change.", self.what),
                 ("Steps", "How long the run is; it says soon how many minutes.", self.steps_field),
+                ("Minutes", "It ends then, whatever is left of the steps.", self.minutes_field),
+                (
+                    "Rate",
+                    "How far a step goes: more learns faster, and forgets more.",
+                    self.rate_field,
+                ),
                 ("Look every", "Steps between two looks at the weights.", self.every_field),
                 ("", "", self.held_box),
             )
@@ -81,6 +101,8 @@ class LearnPanel(QWidget):
         bind(self, choices, "what", self.what.choose)
         bind(self, choices, "steps", self._show_steps)
         bind(self, choices, "weights_every", self._show_every)
+        bind(self, choices, "minutes", self._show_minutes)
+        bind(self, choices, "learning_rate", self._show_rate)
         bind(self, choices, "is_held", self._show_held)
         bind(self, choices, "sessions", self._show_sessions)
         follow(self, tuning.changed, self.show_cases)
@@ -135,6 +157,14 @@ class LearnPanel(QWidget):
     def _show_steps(self, steps: int) -> None:
         with quiet(self.steps_field):
             self.steps_field.setValue(steps)
+
+    def _show_minutes(self, minutes: int) -> None:
+        with quiet(self.minutes_field):
+            self.minutes_field.setValue(minutes)
+
+    def _show_rate(self, rate: float) -> None:
+        with quiet(self.rate_field):
+            self.rate_field.setValue(rate)
 
     def _show_every(self, steps: int) -> None:
         with quiet(self.every_field):

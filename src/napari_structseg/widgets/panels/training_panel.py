@@ -154,7 +154,7 @@ def in_words(course: Course, status: Status) -> str:
     if ended is not None:
         if ended.reason == "finished":
             helped = {True: "better than before", False: "not better than before", None: ""}
-            parts = [f"Finished {course.steps} steps", helped[ended.helped]]
+            parts = [f"Finished {course.step} steps", helped[ended.helped]]
             return " · ".join(part for part in parts if part)
         return f"Ended after step {course.step}: {ended.reason}"
     if status is Status.ENDING:
