@@ -20,6 +20,7 @@ from napari_structseg.refine.mean_field import MeanFieldSolver
 from napari_structseg.render.contours import contour_segments
 from napari_structseg.render.disputed import Disagreement
 from napari_structseg.render.local_hypotheses import grouped_here
+from napari_structseg.render.packed_labels import PackedLabels
 from napari_structseg.render.places import Place
 from napari_structseg.render.rendering import render_labels
 from napari_structseg.session.engine import Engine
@@ -40,7 +41,6 @@ from napari_structseg.session.messages import (
     VolumeSpread,
 )
 from napari_structseg.session.resolve import alone
-from napari_structseg.session.work.packed_labels import PackedLabels
 from napari_structseg.session.work.refined_samples import RefinedSamples
 
 SHAPE = (11, 9, 8)

@@ -71,6 +71,15 @@ def prepare_folder(out: Path, inputs: Sequence[Path], *, overwrite: bool) -> Non
         )
 
 
+def check_report(path: Path, *, overwrite: bool) -> None:
+    """Raise InputError where there is a file of the report's name that is not to be replaced."""
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"There is a file {path} already. Choose another name with --report, or replace it "
+            "with --overwrite."
+        )
+
+
 def check_disk(out: Path, spatial_shape: Sequence[int], n_samples: int) -> None:
     """Refuse samples that cannot fit on the disk however well they compress.
 

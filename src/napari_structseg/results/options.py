@@ -189,4 +189,5 @@ NUDGES = Option("nudge", many=True, read=read_nudges, write=write_nudges)
 STROKE_LABELS = Option(
     "stroke-labels", many=False, read=read_stroke_labels, write=write_stroke_labels
 )
+REPORT = Option("report", many=False, read=str, write=lambda name: [name])
 WINDOW = Option("window", many=False, read=read_window, write=write_window)

@@ -23,6 +23,7 @@ from napari_structseg.results.options import (
     MEMBERS,
     MEMBERS_AS,
     NUDGES,
+    REPORT,
     STROKE_LABELS,
     WINDOW,
     Alias,
@@ -134,6 +135,11 @@ class PredictionRequest(BaseModel):
         False,
         description="Write probabilities.nii.gz, too: of each class, averaged over the samples, "
         "after mean field where there is an MRF.",
+    )
+    report_file: Annotated[str | None, REPORT] = Field(
+        None,
+        description="Write a one-page report with pictures for readers without this program, too, "
+        "by this name in --out: report.html, for example.",
     )
     seed: int | None = Field(None, description="Which series of samples; 7 if not given.")
     temperature: float | None = Field(
@@ -281,6 +287,7 @@ def make_request(**fields: object) -> PredictionRequest:
         ]
         raise ConfigError(f"Invalid options. {'; '.join(lines)}.") from error
     check_numbers(request.samples, request.threads)
+    _check_report(request.report_file)
     if request.of_cut and not request.cut:
         name = _dashed(CUT + next(iter(request.of_cut)))
         raise ConfigError(f"--{name} is about a graph cut. Add --cut, or leave it out.")
@@ -309,6 +316,18 @@ def check_numbers(samples: int, threads: int | None) -> None:
         raise ConfigError(
             f"The number of threads must be 1 or more, up to {THREADS_MAX}, but it is {threads}. "
             "More than the processor has are of no advantage."
+        )
+
+
+def _check_report(name: str | None) -> None:
+    """Raise ConfigError for a report that is no HTML file in the folder of the results."""
+    if name is None:
+        return
+    is_in_folder = name == os.path.basename(name) and "\\" not in name and "\0" not in name
+    if not is_in_folder or not name.lower().endswith(".html") or name.lower() == ".html":
+        raise ConfigError(
+            "A file name that ends in .html was expected with --report, without a folder, but it "
+            f"is {name!r}. The report is written to --out: name it report.html, for example."
         )
 
 

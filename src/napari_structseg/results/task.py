@@ -30,6 +30,8 @@ from napari_structseg.distributions.conditioning.corrected import (
 )
 from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.exports.report.page import write_report
+from napari_structseg.exports.samples import SampleSet
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
@@ -43,6 +45,7 @@ from napari_structseg.refine.graph_cut.memory import check_cut_memory
 from napari_structseg.results.files import (
     VOLUMES_NAME,
     check_disk,
+    check_report,
     prepare_folder,
     remove_results,
     render_results,
@@ -55,6 +58,7 @@ from napari_structseg.results.recipe_files import (
     check_strokes,
     write_recipe,
 )
+from napari_structseg.results.reporting import content_of
 from napari_structseg.results.request import CUT, PredictionRequest
 from napari_structseg.results.stroke_files import read_strokes
 
@@ -124,6 +128,7 @@ class Task:
             )
             region = source.region(self.image)
             counts: list[npt.NDArray[np.int64]] = []
+            gathered: SampleSet | None = None
             for done, (name, part) in enumerate(results, start=1):
                 array = _on_grid(part, region, self.image.spatial_shape)
                 if done == 1:
@@ -138,6 +143,11 @@ class Task:
                 outputs[name] = voxel_hash(array)
                 if done <= request.samples + 1:
                     counts.append(np.bincount(array.ravel(), minlength=distribution.n_classes))
+                    if request.report_file is not None and gathered is None:
+                        # The array is overwritten by the next.
+                        gathered = SampleSet(self.image, distribution.n_classes, array.copy())
+                    elif gathered is not None:
+                        gathered.add(array)
                 tell("Writing results", done / request.n_files)
         write_text(request.out / VOLUMES_NAME, self._volumes(counts, domain))
         recipe = make_recipe(
@@ -152,6 +162,9 @@ class Task:
             domain=domain,
             format_version=self.format_version,
         )
+        if request.report_file is not None and gathered is not None:
+            content = content_of(recipe, self.image, gathered, source.spec, domain)
+            write_report(request.out / request.report_file, content)
         write_recipe(request.out, recipe)
         return recipe
 
@@ -224,6 +237,8 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
     given = (Path(path) for path in source.members)
     inputs = (*request.images, *request.probabilities, *given, *drawn)
     prepare_folder(request.out, inputs, overwrite=request.overwrite)
+    if request.report_file is not None:
+        check_report(request.out / request.report_file, overwrite=request.overwrite)
     check_disk(request.out, image.spatial_shape, request.samples)
     resolved = _resolved(request, source, controls)
     version = 2 if wanted is None else wanted.format_version

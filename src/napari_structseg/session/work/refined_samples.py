@@ -18,10 +18,10 @@ from napari_structseg.refine.logits import ChosenLogits
 from napari_structseg.refine.mean_field import MeanFieldSolver
 from napari_structseg.refine.refinement import refinement_bytes
 from napari_structseg.refine.solver import Solution, Step
+from napari_structseg.render.packed_labels import PackedLabels
 from napari_structseg.render.rendering import LabelArray
 from napari_structseg.session.messages import Request
 from napari_structseg.session.resolve import of_samples
-from napari_structseg.session.work.packed_labels import PackedLabels
 
 # Compressed labels of all samples together. Sixty samples of a brain take a tenth of it.
 KEPT_BYTES = 1 << 28

@@ -1,0 +1,1 @@
+"""What leaves the program in other forms than NIfTI: reports, and files of other programs."""
