@@ -27,6 +27,7 @@ from napari_structseg.cohort.rows import Row
 from napari_structseg.cohort.summary import accumulate, compare_models
 from napari_structseg.commands.evaluate import evaluate as evaluate_command
 from napari_structseg.controls import Controls
+from napari_structseg.distributions import whole
 from napari_structseg.evaluation import brier_score, dice_per_class
 from napari_structseg.evaluation.calibration import N_BINS
 from napari_structseg.evaluation.metrics import METRICS
@@ -34,6 +35,9 @@ from napari_structseg.io.weights import load_weights, weights_hash
 from napari_structseg.models import HeadSpec
 from napari_structseg.prediction.predictor import Predictor, prior_for
 from napari_structseg.priors import PriorSpec
+from napari_structseg.priors.contrast import CRFSpec, costs_of_logits, edges_of
+from napari_structseg.refine.graph_cut.minimum import minimum
+from napari_structseg.refine.logits import ChosenLogits
 from napari_structseg.refine.refinement import Refinement, labels_with_prior
 from napari_structseg.render.rendering import render_labels
 
@@ -196,6 +200,54 @@ def test_the_table_says_which_models_an_mrf_refines(dataset, tmp_path: Path, cap
     assert capsys.readouterr().out.count("with MRF") == 1
     said = [model["refined_by_mrf"] for model in json.loads(out.read_text())["models"]]
     assert said == [True, False]
+
+
+@pytest.mark.parametrize("refine", ["model", "cut"])
+def test_a_graph_cut_labels_mean_and_samples_one_by_one(dataset, tmp_path: Path, refine) -> None:
+    learned = CRFSpec(smooth=0.6, contrast=1.4) if refine == "model" else None
+    predictor = Predictor(*load_weights(two_class_model(tmp_path / "m.safetensors", crf=learned)))
+    (case, *_) = Cohort(dataset, Selection())
+    drawn = draw_case(predictor, case.image, case.name, DrawSettings(3, refine=refine))
+    alone = draw_case(predictor, case.image, case.name, DrawSettings(3, refine="none"))
+    controls = DrawSettings(3).controls(case.name, 0)
+    distribution = predictor.predict(case.image)
+    edges, spec = edges_of(case.image.data, spacing=case.image.spacing), learned or CRFSpec()
+    for sample, labels in enumerate((drawn.mean, *drawn.samples)):
+        shown = controls.model_copy(update={"sample": sample})
+        logits = ChosenLogits(distribution).problem(shown).logits(whole(case.image.spatial_shape))
+        wanted = minimum(costs_of_logits(logits.detach().numpy()), edges, spec)
+        np.testing.assert_array_equal(labels, wanted)
+    assert (drawn.labels != alone.labels).any()
+    # A minimum has no probabilities.
+    np.testing.assert_array_equal(drawn.probability, alone.probability)
+
+
+def test_rows_summary_and_table_say_what_made_the_labels(dataset, tmp_path: Path, capsys) -> None:
+    learned = two_class_model(tmp_path / "crf.safetensors", crf=CRFSpec(smooth=0.6))
+    refined = two_class_model(tmp_path / "mrf.safetensors", prior=PriorSpec(iterations=2))
+    plain = two_class_model(tmp_path / "plain.safetensors")
+    out, models = tmp_path / "results.json", (learned, refined, plain)
+    for refine, wanted in (
+        ("model", ["cut", "mean-field", "none"]),
+        ("cut", ["cut", "cut", "cut"]),
+        ("none", ["none", "none", "none"]),
+    ):
+        more = ("--refine", refine, "--limit", 2, "--overwrite", "--json", out)
+        assert evaluate(dataset, "--model", *models, *more, samples=2) == 0
+        printed = capsys.readouterr().out
+        assert printed.count("with CRF") == wanted.count("cut")
+        assert printed.count("with MRF") == wanted.count("mean-field")
+        said = json.loads(out.read_text())
+        by = {one["sha256"]: one["refined_by"] for one in said["models"]}
+        assert list(by.values()) == wanted
+        assert said["settings"]["refine"] == refine
+        assert all(row["refined_by"] == by[row["model"]] for row in rows_of(out))
+        # Of a model without learned weights those that everything starts with.
+        smooth = [0.6, 0.3, 0.3]
+        weights = [one["crf"] and one["crf"]["smooth"] for one in said["models"]]
+        assert weights == [
+            one if how == "cut" else None for one, how in zip(smooth, wanted, strict=True)
+        ]
 
 
 def test_batches_of_samples_change_nothing(dataset, model) -> None:

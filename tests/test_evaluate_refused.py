@@ -21,6 +21,7 @@ from evaluate_helpers import (  # noqa: F401
 )
 from napari_structseg.cli import main
 from napari_structseg.models import ClassSpec
+from napari_structseg.priors import PriorSpec
 from tiny_models import tiny_model
 
 
@@ -119,6 +120,16 @@ def test_images_a_model_cannot_take_are_found_before_computing(refused, tmp_path
 def test_labels_that_do_not_fit_are_found_before_computing(refused, dataset) -> None:
     save(dataset / "labelsTr" / "c-2__bea.png", disc(4) * 3)
     refused([], "c-2__bea.png holds the values 3")
+
+
+def test_mean_field_of_a_model_without_an_mrf(refused) -> None:
+    refused(["--refine", "mean-field"], "--refine mean-field needs models with an MRF, but 'ssn'")
+
+
+def test_iterations_beside_a_cut(refused, tmp_path: Path) -> None:
+    path = two_class_model(tmp_path / "mrf.safetensors", prior=PriorSpec(iterations=2))
+    options = ["--model", path, "--refine", "cut", "--iterations", 3]
+    refused(options, "--iterations is about mean field, but --refine cut")
 
 
 def test_the_same_model_twice_is_refused(refused, model, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_structseg.cohort.cases import Selection
-from napari_structseg.cohort.draws import DrawSettings
+from napari_structseg.cohort.draws import DrawSettings, Refine
 from napari_structseg.cohort.facts import Report
 from napari_structseg.cohort.run import evaluate as run
 from napari_structseg.cohort.settings import COMPARED, Evaluation
@@ -26,6 +26,7 @@ def evaluate(
     seed: int = 7,
     temperature: float | None = None,
     iterations: int | None = None,
+    refine: Refine = "model",
     counts: Sequence[int] = (),
     split: str | None = None,
     table: FilePath | None = None,
@@ -55,6 +56,8 @@ def evaluate(
     samples, seed, temperature, iterations, batch
         How samples are drawn; temperature None: as each model was calibrated, else 1; iterations
         None: each model's own number.
+    refine
+        What makes the labels: ``none``, ``mean-field``, ``cut``, or ``model``: as each model says.
     counts
         Numbers of samples for which the energy distance is given besides all of them.
     split, table, patient_separator, raters, mixed_raters, limit
@@ -85,7 +88,7 @@ def evaluate(
     evaluation = Evaluation(
         Path(dataset),
         tuple(os.fspath(model) for model in files(models)),
-        DrawSettings(samples, seed, temperature, iterations, batch),
+        DrawSettings(samples, seed, temperature, iterations, batch, refine),
         Selection(
             table=None if table is None else Path(table),
             split=split,

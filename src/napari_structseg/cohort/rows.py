@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -38,6 +38,9 @@ class Row(BaseModel):
     case: str
     patient: str
     seed: int = Field(description="Of the samples of this case.")
+    refined_by: Literal["none", "mean-field", "cut"] = Field(
+        "none", description="What made the labels beside the model."
+    )
     scores: dict[str, list[Finite | None]] = Field(
         description="By metric: one value, or one for each foreground class and rater."
     )

@@ -97,9 +97,10 @@ def evaluate(
 
     def accept(case: ReadCase) -> None:
         for model in models:
-            spec = model.predictor.spec
-            model.predictor.check(case.image, refined=spec.prior is not None)
-            check_samples(case.image, spec.n_classes, evaluation.drawing.n_samples)
+            spec, drawing = model.predictor.spec, evaluation.drawing
+            is_by_mrf = drawing.refined_by(spec) == "mean-field"
+            model.predictor.check(case.image, refined=is_by_mrf)
+            check_samples(case.image, spec, drawing)
 
     facts = read_facts(cohort, accept, tell)
     settings = _settings(evaluation, cohort, facts, models[0].predictor.device)
@@ -143,12 +144,20 @@ def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
         check_classes(spec, class_names)
         label = spec.name if names[spec.name] == 1 else f"{spec.name} ({sha256[:8]})"
         models.append(_Model(label, sha256, source.predictor))
-    if evaluation.drawing.iterations is not None and not any(
-        source.spec.prior is not None for source in sources
-    ):
+    drawing = evaluation.drawing
+    # Refuses a model that lacks what is to refine its labels.
+    by = {drawing.refined_by(source.spec) for source in sources}
+    if drawing.iterations is None:
+        return models
+    if not any(source.spec.prior is not None for source in sources):
         raise ConfigError(
             "--iterations needs a model with a prior, but no model has one. Leave it out: "
             "'structseg info' tells which have."
+        )
+    if drawing.iterations and "mean-field" not in by:
+        raise ConfigError(
+            f"--iterations is about mean field, but --refine {drawing.refine} leaves it out for "
+            "all models. Leave it out, or choose --refine mean-field."
         )
     return models
 
@@ -175,6 +184,7 @@ def _settings(
         "seed": drawing.seed,
         "temperature": drawing.temperature,
         "iterations": drawing.iterations,
+        "refine": drawing.refine,
         "counts": list(evaluation.counts),
         "absent": evaluation.absent,
         "tolerance": evaluation.tolerance,
@@ -221,6 +231,7 @@ def _row(model: _Model, case: ReadCase, drawing: DrawSettings, settings: ScoreSe
         case=case.name,
         patient=case.patient,
         seed=drawing.controls(case.name, 0).seed,
+        refined_by=drawing.refined_by(model.predictor.spec),
         scores={name: defined(values) for name, values in scores.values.items()},
         reliability=(
             counts.count.tolist(),
@@ -240,7 +251,7 @@ def _explained(model: ModelAccumulator) -> dict[str, dict[str, str | None]]:
 
 def _described(model: _Model, drawing: DrawSettings, counted: ModelAccumulator) -> dict[str, Any]:
     spec = model.predictor.spec
-    refines = spec.prior is not None and drawing.controls("", spec.prior.iterations).refines
+    by, controls = drawing.refined_by(spec), drawing.controls_of("", spec)
     return {
         "label": model.label,
         "sha256": model.sha256,
@@ -248,8 +259,10 @@ def _described(model: _Model, drawing: DrawSettings, counted: ModelAccumulator) 
         # Of a finite set: from as many samples on, they repeat.
         "members": spec.n_members or None,
         "steps": spec.steps,
-        # What entropy, ECE and Brier are of, and the labels.
-        "refined_by_mrf": refines,
+        # What the labels are of; under an MRF entropy, ECE and Brier, too.
+        "refined_by": by,
+        "refined_by_mrf": by == "mean-field",
+        "crf": controls.crf.model_dump() if controls.cuts else None,
         **summarise_model(counted),
     }
 

@@ -156,6 +156,7 @@ def command_of(evaluation: Evaluation, out: Path) -> list[str]:
         "--seed": drawing.seed,
         "--temperature": drawing.temperature,
         "--iterations": drawing.iterations,
+        "--refine": drawing.refine,
         "--split": selection.split,
         "--table": selection.table and selection.table.name,
         "--patient-separator": selection.patient_separator,

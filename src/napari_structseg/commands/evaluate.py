@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # More do not fit into 80 columns.
 _MOST_WITH_INTERVALS = 2
+_REFINED = {"none": "", "mean-field": "\nwith MRF", "cut": "\nwith CRF"}
 
 Several = Parameter(negative="", consume_multiple=True)
 Flag = Parameter(negative="")
@@ -28,6 +29,7 @@ def evaluate(
     seed: int = 7,
     temperature: float | None = None,
     iterations: int | None = None,
+    refine: Literal["model", "none", "mean-field", "cut"] = "model",
     split: str | None = None,
     table: Path | None = None,
     patient_separator: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
@@ -68,6 +70,10 @@ def evaluate(
         not given.
     iterations
         Iterations of mean field, from 0 to 50; the model's own number if not given.
+    refine
+        What makes the labels of mean and samples: model, as each model says: the graph cut of the
+        CRF that was learned with it, else mean field with its MRF; none, the model alone;
+        mean-field; or cut, with the weights that were learned, else those of predict --cut.
     split
         Only cases of this split of the table or the data set.
     table
@@ -113,7 +119,7 @@ def evaluate(
     evaluation = Evaluation(
         dataset,
         tuple(model),
-        DrawSettings(samples, seed, temperature, iterations, batch),
+        DrawSettings(samples, seed, temperature, iterations, batch, refine),
         Selection(table, split, patient_separator, tuple(rater or ()), mixed_raters, limit),
         tuple(counts or ()),
         absent,
@@ -180,8 +186,7 @@ def _table(summary: dict[str, Any]) -> Table:
     table = Table()
     table.add_column("metric", no_wrap=True)
     for model in models:
-        mrf = "\nwith MRF" if model["refined_by_mrf"] else ""
-        table.add_column(f"{model['label']}{mrf}", justify="right")
+        table.add_column(f"{model['label']}{_REFINED[model['refined_by']]}", justify="right")
     table.caption = "mean (95 % interval over patients)" if with_interval else "mean"
     for name in summary["metrics"]:
         # Single classes are in the file.
