@@ -76,6 +76,9 @@ def with_files(folder: Path) -> None:
     object_map = rng.random(shape).astype(np.float32)
     save(folder / "c0.nii.gz", 1 - object_map)
     save(folder / "c1.nii.gz", object_map)
+    (folder / "scans").mkdir()
+    for name in ("one", "two"):
+        save(folder / "scans" / f"{name}.nii.gz", rng.integers(1, 200, shape, dtype=np.int16))
     tiny_model(folder / "brain-tissue.safetensors", prior=PriorSpec())
     tiny_model(folder / "my-unet.safetensors")
     tiny_model(folder / "two-channels.safetensors", channels=2)
@@ -117,6 +120,7 @@ def given_a_distribution() -> dict[str, object]:
 # Each page with Python, and the names that its session begins with.
 SESSIONS: dict[str, Callable[[], dict[str, object]]] = {
     "README.md": given_nothing,
+    "docs/cohorts.md": given_nothing,
     "docs/graph-cuts.md": given_nothing,
     "docs/hypotheses.md": given_a_distribution,
     "docs/measuring.md": given_a_distribution,
@@ -163,10 +167,24 @@ def test_commands_run(page: str, folder: Path, capsys: pytest.CaptureFixture[str
                 words[at] = "T1.nii.gz"
         if words[0] == "evaluate":
             words += ["--limit", "2", "--batch", "100"]
-        if number and "--recipe" not in words and "predict" in words:
+        if number and not {"--recipe", "--skip-existing"} & {*words} and "predict" in words:
             words.append("--overwrite")
         assert main([with_tiny_models(word) for word in words]) == 0, shlex.join(words)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_job_array_runs(folder: Path) -> None:
+    with_files(folder)
+    (script,) = blocks("docs/cohorts.md", "slurm")
+    for number in (1, 2):
+        command = script.replace("\\\n", " ").splitlines()[-1]
+        for name, value in (("ID", number), ("COUNT", 2)):
+            command = command.replace(f"$SLURM_ARRAY_TASK_{name}", str(value))
+        words = [with_tiny_models(word) for word in shlex.split(command)]
+        assert words[0] == "structseg"
+        assert main(words[1:]) == 0
+    rows = (folder / "results" / "volumes.csv").read_text().splitlines()
+    assert {row.partition(",")[0] for row in rows[1:]} == {"one", "two"}
 
 
 @pytest.mark.parametrize("page", PAGES)

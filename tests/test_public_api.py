@@ -37,6 +37,7 @@ PUBLIC = {
     "load_model",
     "make_controls",
     "predict",
+    "predict_many",
     "prior_for",
     "read_channels",
     "read_image",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_structseg.io.channels import read_channels
     from napari_structseg.io.nifti import read_image, write_volume
     from napari_structseg.io.weights import save_weights as save_model
+    from napari_structseg.many.run import predict_many
     from napari_structseg.models import ModelSpec, build_network
     from napari_structseg.named_controls import make_controls
     from napari_structseg.prediction.predictor import Predictor, prior_for
@@ -70,6 +71,7 @@ __all__ = [
     "load_model",
     "make_controls",
     "predict",
+    "predict_many",
     "prior_for",
     "read_channels",
     "read_image",
@@ -108,6 +110,7 @@ _SOURCES = {
     "load_model": ("results.batch", "load_model"),
     "make_controls": ("named_controls", "make_controls"),
     "predict": ("results.batch", "predict"),
+    "predict_many": ("many.run", "predict_many"),
     "prior_for": ("prediction.predictor", "prior_for"),
     "read_channels": ("io.channels", "read_channels"),
     "read_image": ("io.nifti", "read_image"),

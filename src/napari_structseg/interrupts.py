@@ -68,3 +68,24 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """
     with deferred_stop(signal.SIGINT) as came:
         yield lambda: came() is not None
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated`, as Ctrl-C raises KeyboardInterrupt: at once.
+
+    For work that may be left anywhere, but has something to write down at its end. On any other
+    thread than the main one this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

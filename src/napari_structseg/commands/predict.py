@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from napari_structseg.commands.prediction_options import parameters, request_of
 from napari_structseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from napari_structseg.many.work import Outcome
+
+# Of many images some failed: neither all is well, nor was nothing done.
+EXIT_SOME_FAILED = 1
 
 
 def predict(
@@ -17,13 +23,36 @@ def predict(
     /,
     *,
     recipe: Path | None = None,
+    skip_existing: bool | None = None,
+    part: str | None = None,
     **options: Any,  # noqa: ANN401 -- the options of a request, which checks them
-) -> None:
+) -> int:
     """Segment an image; write the mean, samples, their entropy and volumes.
 
     Writes mean.nii.gz, sample-001.nii.gz and so on (labels) and entropy.nii.gz (nats) to the
     folder --out, on the voxel grid of the image; and volumes.csv and recipe.json.
+
+    A folder of images, or a list of them (*.txt, *.csv), is predicted case by case, into one
+    folder for each; --out/volumes.csv then has all of them. What fails is listed in
+    --out/failed.csv, and the others go on; the exit code is 1 then.
     """
+    from napari_structseg.many.cases import are_many
+
+    if are_many(image):
+        if recipe is not None:
+            raise ConfigError("--recipe is about one image. Name that image.")
+        return _predict_many(image, options, skip_existing=bool(skip_existing), part=part)
+    for name, value in (("skip-existing", skip_existing), ("part", part)):
+        if value is not None:
+            raise ConfigError(
+                f"--{name} is about several images. Name their folder, or a list of them: *.txt or "
+                "*.csv."
+            )
+    _predict_one(image, recipe, options)
+    return 0
+
+
+def _predict_one(image: list[Path], recipe: Path | None, options: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -50,6 +79,47 @@ def predict(
     )
 
 
+def _predict_many(
+    image: list[Path], options: dict[str, Any], *, skip_existing: bool, part: str | None
+) -> int:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    from napari_structseg.many.cases import Part
+    from napari_structseg.many.run import Choice, run
+
+    choice = Choice(skip_existing, None if part is None else Part.parse(part))
+    request = request_of(image, options)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task("Cases", total=None)
+
+        def report(outcome: Outcome, done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+            if outcome.status == "failed":
+                console.print(f"{outcome.case} failed: {outcome.error}", markup=False)
+
+        try:
+            finished = run(request, choice, report)
+        except KeyboardInterrupt as stop:
+            raise type(stop)(
+                f"Stopped. Cases that were done are kept, and in {request.out / 'volumes.csv'}; go "
+                "on with the same command and --skip-existing."
+            ) from stop
+    failed = finished.count("failed")
+    said = f"{finished.count('done')} predicted, {finished.count('skipped')} skipped, {failed} "
+    console.print(f"{said}failed; volumes.csv in {request.out} has every case", markup=False)
+    if failed:
+        console.print(
+            f"What failed is in {request.out / 'failed.csv'}; try these again with the same "
+            "command and --skip-existing.",
+            markup=False,
+        )
+    return EXIT_SOME_FAILED if failed else 0
+
+
 def _beside_a_recipe(options: dict[str, Any]) -> dict[str, Any]:
     """The options that say where things are; the recipe has all others.
 
@@ -70,16 +140,34 @@ def _beside_a_recipe(options: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-_RECIPE = inspect.Parameter(
-    "recipe",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=None,
-    annotation=Annotated[
+def _option(name: str, kind: object, described: str) -> inspect.Parameter:
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind, Parameter(help=described, negative="", show_default=False)],
+    )
+
+
+_OWN = (
+    _option(
+        "recipe",
         Path | None,
-        Parameter(help="A recipe.json: make its results again, and check that they are the same."),
-    ],
+        "A recipe.json: make its results again, and check that they are the same.",
+    ),
+    _option(
+        "skip_existing",
+        bool | None,
+        "Of several images: leave what was predicted with the same settings before, and replace "
+        "what is not whole.",
+    ),
+    _option(
+        "part",
+        str | None,
+        "Of several images: only one part of the cases, as NUMBER/TOTAL, for job arrays.",
+    ),
 )
-_OPTIONS = [*parameters(), _RECIPE]
+_OPTIONS = [*parameters(), *_OWN]
 # What cyclopts reads. An option is described where the request has its field, and only there.
 predict.__dict__["__signature__"] = inspect.Signature(_OPTIONS)
 predict.__annotations__ = {one.name: one.annotation for one in _OPTIONS}

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 MEAN_NAME, ENTROPY_NAME = "mean.nii.gz", "entropy.nii.gz"
 PROBABILITIES_NAME, VOLUMES_NAME = "probabilities.nii.gz", "volumes.csv"
+# Without samples, whose number is open.
+RESULT_NAMES = (MEAN_NAME, ENTROPY_NAME, PROBABILITIES_NAME, VOLUMES_NAME, RECIPE_NAME)
 # A NIfTI header in gzip.
 _FILE_OVERHEAD = 100
 _SAMPLE_PATTERN = "sample-[0-9][0-9][0-9]*.nii.gz"
@@ -201,6 +203,5 @@ def render_results(
 
 def _results_of(folder: Path) -> list[Path]:
     """Files of the folder that have the name of a result."""
-    known = (MEAN_NAME, ENTROPY_NAME, PROBABILITIES_NAME, VOLUMES_NAME, RECIPE_NAME)
-    named = (folder / name for name in known)
+    named = (folder / name for name in RESULT_NAMES)
     return [*(path for path in named if path.exists()), *sorted(folder.glob(_SAMPLE_PATTERN))]

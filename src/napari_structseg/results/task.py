@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,15 +150,11 @@ class Task:
                         gathered.add(array)
                 tell("Writing results", done / request.n_files)
         write_text(request.out / VOLUMES_NAME, self._volumes(counts, domain))
-        recipe = make_recipe(
+        recipe = recipe_of(
             request,
-            model=source.model,
-            probabilities=[*source.probabilities.values()],
-            members=[*source.members.values()],
-            prior_source=source.prior_source,
-            images=self.images,
-            outputs=outputs,
-            strokes=None if request.strokes is None else refer_to(request.strokes),
+            source,
+            self.images,
+            outputs,
             domain=domain,
             format_version=self.format_version,
         )
@@ -182,7 +178,57 @@ class Task:
         return volume_table(counts[0], self.image, classes, volumes[1:], domain=domain)
 
 
-def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
+def recipe_of(
+    request: PredictionRequest,
+    source: Source,
+    images: Sequence[FileReference],
+    outputs: Mapping[str, str],
+    *,
+    domain: DomainCheck | None = None,
+    format_version: Literal[1, 2] = 2,
+) -> Recipe:
+    """The recipe of a request with nothing left open, see :func:`make_recipe`."""
+    return make_recipe(
+        request,
+        model=source.model,
+        probabilities=[*source.probabilities.values()],
+        members=[*source.members.values()],
+        prior_source=source.prior_source,
+        images=images,
+        outputs=outputs,
+        strokes=None if request.strokes is None else refer_to(request.strokes),
+        domain=domain,
+        format_version=format_version,
+    )
+
+
+def source_of(request: PredictionRequest) -> Source:
+    """What gives the distribution, as a request names it.
+
+    A model, and maps of probabilities, serve other images, too; members belong to their image.
+
+    Raises
+    ------
+    ConfigError, InputError, MemoryLimitError, WeightsError
+        As :func:`prepare`, of the model alone.
+    """
+    return open_source(
+        request.model,
+        resolve_device(request.device),
+        probabilities=request.probabilities,
+        members=request.members,
+        members_as=request.members_as,
+        case=request.images[0].name,
+        prior=request.prior,
+        roi=request.roi,
+        window=request.window,
+        precision=request.precision,
+    )
+
+
+def prepare(
+    request: PredictionRequest, wanted: Recipe | None = None, source: Source | None = None
+) -> Task:
     """Check all that can go wrong because of what came in, before anything is computed.
 
     Parameters
@@ -191,6 +237,8 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
         What to predict.
     wanted
         The recipe that model and image must be those of.
+    source
+        What :func:`source_of` gave for the same request; None: it is opened.
 
     Raises
     ------
@@ -203,18 +251,7 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
     WeightsError
         If the model cannot be used.
     """
-    source = open_source(
-        request.model,
-        resolve_device(request.device),
-        probabilities=request.probabilities,
-        members=request.members,
-        members_as=request.members_as,
-        case=request.images[0].name,
-        prior=request.prior,
-        roi=request.roi,
-        window=request.window,
-        precision=request.precision,
-    )
+    source = source or source_of(request)
     has_prior = source.iterations is not None
     if wanted is not None:
         _check_source(source, wanted)
@@ -240,9 +277,9 @@ def prepare(request: PredictionRequest, wanted: Recipe | None = None) -> Task:
     if request.report_file is not None:
         check_report(request.out / request.report_file, overwrite=request.overwrite)
     check_disk(request.out, image.spatial_shape, request.samples)
-    resolved = _resolved(request, source, controls)
+    settled = resolved(request, source, controls)
     version = 2 if wanted is None else wanted.format_version
-    return Task(resolved, source, controls, image, images, strokes, version)
+    return Task(settled, source, controls, image, images, strokes, version)
 
 
 def _strokes_of(
@@ -327,7 +364,7 @@ def _on_grid(
     return stack
 
 
-def _resolved(request: PredictionRequest, source: Source, controls: Controls) -> PredictionRequest:
+def resolved(request: PredictionRequest, source: Source, controls: Controls) -> PredictionRequest:
     """The same request with nothing left open, as a recipe needs it."""
     names = source.spec.class_names
     settled: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""Predictions of many images: one folder for each case, and one table of all."""
