@@ -23,7 +23,7 @@ COMMANDS = PluginManifest.from_file(ROOT / "napari.yaml").contributions.commands
 # From the ground up. A module imports from lower layers, and from its own package.
 LAYERS = (
     ("errors",),
-    ("affines",),
+    ("affines", "source_files"),
     ("devices", "geometry", "interrupts", "memory", "screen"),
     ("image",),
     ("io",),

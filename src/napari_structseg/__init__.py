@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from napari_structseg.evaluation import generalised_energy_distance
     from napari_structseg.image import Geometry, Image
     from napari_structseg.io.channels import read_channels
-    from napari_structseg.io.nifti import read_image, write_volume
+    from napari_structseg.io.images import read_image
+    from napari_structseg.io.nifti import write_volume
     from napari_structseg.io.weights import save_weights as save_model
     from napari_structseg.many.run import predict_many
     from napari_structseg.models import ModelSpec, build_network
@@ -113,7 +114,7 @@ _SOURCES = {
     "predict_many": ("many.run", "predict_many"),
     "prior_for": ("prediction.predictor", "prior_for"),
     "read_channels": ("io.channels", "read_channels"),
-    "read_image": ("io.nifti", "read_image"),
+    "read_image": ("io.images", "read_image"),
     "render_labels": ("refine.labels", "render_labels"),
     "reproduce": ("results.batch", "reproduce"),
     "save_model": ("io.weights", "save_weights"),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from napari_structseg.affines import affine_of_spacing
 from napari_structseg.errors import InputError
 from napari_structseg.geometry import Geometry
+from napari_structseg.source_files import SourceFiles
 
 __all__ = ["SPATIAL_NDIMS", "Geometry", "Image", "channel_names", "check_finite"]
 
@@ -32,6 +33,8 @@ class Image:
         One name per channel.
     name
         What to call the image on screen and in file names.
+    source
+        The files that it was read from, where a reader says so.
     checked
         Whether the voxels are known to be finite, or somebody else calls
         :meth:`check_finite` before they are used: looking takes a pass over them.
@@ -47,6 +50,7 @@ class Image:
     geometry: Geometry
     channels: tuple[str, ...]
     name: str = "image"
+    source: SourceFiles | None = None
     checked: InitVar[bool] = False
 
     def __post_init__(self, checked: bool) -> None:

@@ -27,6 +27,7 @@ _WITHOUT_CHECKS: dict[str, object] = {
     "members": list[Path] | None,
     "members_as": str | None,
     "prior": str | None,
+    "series": str | None,
     "strokes": Path | None,
     "samples": int | None,
     "device": str | None,

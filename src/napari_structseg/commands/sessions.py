@@ -56,7 +56,7 @@ def _save(folder: Path, image_path: Path, out: Path) -> None:
     from napari_structseg.correction.export import save_result
     from napari_structseg.correction.identity import identify
     from napari_structseg.correction.journal import read_work
-    from napari_structseg.io.nifti import read_image
+    from napari_structseg.io.images import read_image
     from napari_structseg.results.labelling import check_name
 
     check_name(out)

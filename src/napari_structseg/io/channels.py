@@ -1,28 +1,33 @@
-"""One image from one or several files: each file holds one channel, or a 4-D file holds all."""
+"""One image from one or several files: each holds one channel, or one holds all.
+
+DICOM files are an exception, since a shell and a viewer name every slice: several of them are the
+slices of one series.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from napari_structseg.errors import InputError
 from napari_structseg.image import Image, channel_names
-from napari_structseg.io.nifti import read_image
-from napari_structseg.io.png import SUFFIX as PNG_SUFFIX
-from napari_structseg.io.png import read_png
+from napari_structseg.io.formats import OPENED
+from napari_structseg.io.images import is_dicom, read_image
 
 
-def read_channels(paths: Sequence[str | os.PathLike[str]]) -> Image:
+def read_channels(paths: Sequence[str | os.PathLike[str]], *, series: str | None = None) -> Image:
     """Read an image whose channels may lie in several files.
 
     Parameters
     ----------
     paths
-        NIfTI or PNG files, in the order of the model's channels.
+        Files or folders of DICOM files, in the order of the model's channels; or the slices of one
+        DICOM series, in any order.
+    series
+        Series Instance UID or Series Number, where there are several DICOM series.
 
     Returns
     -------
@@ -37,8 +42,12 @@ def read_channels(paths: Sequence[str | os.PathLike[str]]) -> Image:
         If a file does not fit into memory. Nothing was allocated for it.
     """
     if not paths:
-        raise InputError("No image was given. Give a .nii, .nii.gz or .png file.")
-    parts = [_read(Path(path)) for path in paths]
+        raise InputError(f"No image was given. What can be opened: {OPENED}.")
+    if len(paths) > 1 and all(is_dicom(path) and not os.path.isdir(path) for path in paths):
+        from napari_structseg.io.dicom.read import read_dicom
+
+        return read_dicom(paths, series=series)
+    parts = [read_image(path, series=series) for path in paths]
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -51,11 +60,14 @@ def read_channels(paths: Sequence[str | os.PathLike[str]]) -> Image:
                 "Resample one onto the grid of the other first."
             )
     data = np.concatenate([part.data for part in parts])
-    return replace(first, data=data, channels=channel_names(len(data)))
-
-
-def _read(path: Path) -> Image:
-    return read_png(path) if path.name.lower().endswith(PNG_SUFFIX) else read_image(path)
+    # The slices are those of the first channel, on which results are written.
+    sources = [part.source for part in parts if part.source is not None]
+    source = replace(
+        sources[0],
+        parts=tuple(part for one in sources for part in one.parts),
+        notices=tuple(notice for one in sources for notice in one.notices),
+    )
+    return replace(first, data=data, channels=channel_names(len(data)), source=source)
 
 
 def _mm(image: Image) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_structseg.errors import InputError
+from napari_structseg.source_files import SourceFiles
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -21,8 +22,10 @@ class FileReference(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="File name, without its folder.")
-    sha256: Sha256 = Field(description="SHA-256 of the file.")
+    name: str = Field(description="File name, without its folder; of several files, the folder's.")
+    sha256: Sha256 = Field(
+        description="SHA-256 of the file; of several, of their sorted hashes, one in a line."
+    )
 
 
 class ModelReference(FileReference):
@@ -34,6 +37,25 @@ class ModelReference(FileReference):
 def refer_to(path: str | os.PathLike[str]) -> FileReference:
     """The reference to a file as it is now."""
     return FileReference(name=Path(path).name, sha256=file_hash(path))
+
+
+def refer_to_parts(source: SourceFiles) -> tuple[FileReference, ...]:
+    """References to the files that an image was read from: one for each image that was given.
+
+    Several files of one image, such as the slices of a DICOM series, are one reference: the
+    SHA-256 of their hashes, sorted, so that neither names nor order matter. It has the name of
+    their folder.
+    """
+    return tuple(map(_refer_to_all, source.parts))
+
+
+def _refer_to_all(files: tuple[Path, ...]) -> FileReference:
+    if len(files) == 1:
+        return refer_to(files[0])
+    hashes = "\n".join(sorted(map(file_hash, files)))
+    folder = Path(os.path.commonpath([file.absolute().parent for file in files]))
+    sha256 = hashlib.sha256(hashes.encode("ascii")).hexdigest()
+    return FileReference(name=folder.name, sha256=sha256)
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

@@ -66,7 +66,8 @@ def predict(
     Parameters
     ----------
     image
-        A NIfTI or PNG file. For several channels: a 4-D NIfTI file, or one file for each.
+        A NIfTI or PNG file, or a folder of DICOM files. For several channels: a 4-D NIfTI file,
+        or one file or folder for each.
     model
         Name of a shipped model, or a .safetensors file; None with `probabilities`.
     out

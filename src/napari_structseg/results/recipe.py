@@ -99,7 +99,11 @@ class Recipe(_Part):
         "members", description="Whether they were shown as they are, or a normal was fitted."
     )
     images: tuple[FileReference, ...] = Field(
-        min_length=1, description="The image file, or one file for each channel."
+        min_length=1,
+        description="The image, or one for each channel: a file, or the files of a series.",
+    )
+    series: str | None = Field(
+        None, description="Which DICOM series of the folder; None: there was only one."
     )
     roi: RegionOfInterest | None = Field(
         None,
@@ -189,6 +193,7 @@ class Recipe(_Part):
             prior = self.prior_source.model
         return make_request(
             images=tuple(images),
+            series=self.series,
             out=out,
             model=model,
             probabilities=tuple(probabilities),
@@ -263,6 +268,7 @@ def make_recipe(
         members=tuple(members),
         members_as=request.members_as,
         images=tuple(images),
+        series=request.series,
         roi=request.roi,
         window=request.window,
         strokes=strokes,

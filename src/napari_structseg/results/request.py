@@ -77,8 +77,13 @@ class PredictionRequest(BaseModel):
 
     images: Files = Field(
         min_length=1,
-        description="A NIfTI or PNG file. Several channels: a 4-D NIfTI file, or one file for "
-        "each channel.",
+        description="A NIfTI or PNG file, or a DICOM series: a folder, or all its files. Several "
+        "channels: a 4-D NIfTI file, or one file or folder for each channel.",
+    )
+    series: str | None = Field(
+        None,
+        description="Which DICOM series of the folder: its Series Instance UID or its number. "
+        "Needed where there are several.",
     )
     out: Annotated[Path, BeforeValidator(_folder)] = Field(
         description="Folder for the results; made if it is missing."

@@ -35,7 +35,7 @@ from napari_structseg.exports.samples import SampleSet
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.nifti import write_volume
-from napari_structseg.io.references import FileReference, refer_to, voxel_hash
+from napari_structseg.io.references import FileReference, refer_to, refer_to_parts, voxel_hash
 from napari_structseg.named_controls import make_controls
 from napari_structseg.prediction.region_of_interest import embedded, image_inside
 from napari_structseg.prediction.source import Source, open_source
@@ -257,8 +257,8 @@ def prepare(
         _check_source(source, wanted)
         check_prior(wanted, source.spec.name, has_prior=has_prior and not request.cut)
     controls = controls_of(request, source)
-    image = read_channels(request.images)
-    images = tuple(refer_to(path) for path in request.images)
+    image = read_channels(request.images, series=request.series)
+    images = _refer_to_image(image)
     if wanted is not None:
         # First: another image may not even suit the model.
         check_same("image", images, wanted.images)
@@ -272,7 +272,8 @@ def prepare(
         check_cut_memory(source.spec.n_classes, sizes, len(offsets))
     drawn = () if request.strokes is None else (request.strokes,)
     given = (Path(path) for path in source.members)
-    inputs = (*request.images, *request.probabilities, *given, *drawn)
+    sources = () if image.source is None else image.source.files
+    inputs = (*sources, *request.probabilities, *given, *drawn)
     prepare_folder(request.out, inputs, overwrite=request.overwrite)
     if request.report_file is not None:
         check_report(request.out / request.report_file, overwrite=request.overwrite)
@@ -280,6 +281,15 @@ def prepare(
     settled = resolved(request, source, controls)
     version = 2 if wanted is None else wanted.format_version
     return Task(settled, source, controls, image, images, strokes, version)
+
+
+def _refer_to_image(image: Image) -> tuple[FileReference, ...]:
+    """References to the files of an image; what is unusual about them is logged."""
+    if image.source is None:
+        raise AssertionError("an image that was read from files says which")
+    for notice in image.source.notices:
+        logger.warning("NOTE: %s", notice)
+    return refer_to_parts(image.source)
 
 
 def _strokes_of(
