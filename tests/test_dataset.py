@@ -12,8 +12,8 @@ from napari_structseg.data import cases
 from napari_structseg.data.dataset import read_dataset
 from napari_structseg.errors import ConfigError, InputError, StructSegError
 from napari_structseg.models import IntensitySpec
+from napari_structseg.models.palette import palette
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.palette import palette
 from napari_structseg.training.sources import build_run
 
 SHAPE = (8, 10, 12)

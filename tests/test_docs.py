@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from napari_structseg.cli import app, main
 from napari_structseg.models import ClassSpec, IntensitySpec
 from napari_structseg.priors import PriorSpec
 from nifti_files import save
+from program_helpers import traced
 from stacks import TRAINING, write_stack
 from tiny_models import tiny_model
 
@@ -117,8 +118,20 @@ def given_a_distribution() -> dict[str, object]:
     return {"image": image, "distribution": PointLogits(torch.rand(3, 6, 8, 8))}
 
 
+def given_a_network() -> dict[str, torch.nn.Module]:
+    """What docs/your-own-network.md takes as given."""
+    return {"network": torch.nn.Conv3d(1, 3, 3, padding=1)}
+
+
+def with_a_program(folder: Path) -> None:
+    """The program that docs/your-own-network.md describes, and the settings that it shows."""
+    traced(given_a_network()["network"], folder / "liver.pt", torch.zeros(1, 1, 8, 8, 8))
+    (settings,) = blocks("docs/your-own-network.md", "toml")
+    (folder / "liver.toml").write_text(settings)
+
+
 # Each page with Python, and the names that its session begins with.
-SESSIONS: dict[str, Callable[[], dict[str, object]]] = {
+SESSIONS: dict[str, Callable[[], Mapping[str, object]]] = {
     "README.md": given_nothing,
     "docs/cohorts.md": given_nothing,
     "docs/graph-cuts.md": given_nothing,
@@ -127,6 +140,7 @@ SESSIONS: dict[str, Callable[[], dict[str, object]]] = {
     "docs/python-api.md": given_nothing,
     "docs/training.md": given_nothing,
     "docs/two-dimensional-models.md": given_nothing,
+    "docs/your-own-network.md": given_a_network,
 }
 
 
@@ -136,12 +150,14 @@ def test_every_page_with_python_has_a_session() -> None:
     assert with_python == {*SESSIONS, "docs/explorer.md"}
 
 
+# torch prefers torch.export, but most networks that people have are traced.
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("page", SESSIONS)
 def test_python_runs(page: str, folder: Path) -> None:
     with_files(folder)
     code = "\n".join(blocks(page, "python"))
     code = re.sub(r'"(brain-tissue|lung-nodule)"', r'"\1.safetensors"', code)
-    exec(compile(code, page, "exec"), SESSIONS[page]())
+    exec(compile(code, page, "exec"), dict(SESSIONS[page]()))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -158,6 +174,8 @@ def executed(page: str) -> list[list[str]]:
 @pytest.mark.parametrize("page", [page for page in PAGES if executed(page)])
 def test_commands_run(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with_files(folder)
+    if page == "docs/your-own-network.md":
+        with_a_program(folder)
     for number, words in enumerate(executed(page)):
         # What a page trains before, and the image for it.
         for at, word in enumerate(words):

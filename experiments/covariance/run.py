@@ -33,9 +33,9 @@ from napari_structseg.data.cases import PreparedCase, ReadCase, prepare, read_ca
 from napari_structseg.data.dataset import Case, Dataset
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.models import ClassSpec, ModelSpec
+from napari_structseg.models.palette import palette
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.input.patches import ImagePatches
-from napari_structseg.training.palette import palette
 from napari_structseg.training.trainer import CHECKPOINT_NAME, Trainer
 
 HERE = Path(__file__).resolve().parent

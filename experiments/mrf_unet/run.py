@@ -46,6 +46,7 @@ from napari_structseg.models import (
     ModelSpec,
     SegmentationNetwork,
 )
+from napari_structseg.models.palette import palette
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.priors import parallel_step, uniform
 from napari_structseg.training.config import (
@@ -55,7 +56,6 @@ from napari_structseg.training.config import (
     TrainConfig,
 )
 from napari_structseg.training.input.patches import ImagePatches
-from napari_structseg.training.palette import palette
 from napari_structseg.training.trainer import CHECKPOINT_NAME, Trainer
 from napari_structseg.training.validation import open_labeller
 

@@ -52,8 +52,8 @@ from napari_structseg.models import (
     ModelSpec,
     SegmentationNetwork,
 )
+from napari_structseg.models.palette import palette
 from napari_structseg.training.config import TrainConfig
-from napari_structseg.training.palette import palette
 from napari_structseg.training.trainer import CHECKPOINT_NAME, Trainer
 
 HERE = Path(__file__).resolve().parent

@@ -14,6 +14,7 @@ from napari_structseg.commands.calibrate import calibrate
 from napari_structseg.commands.demo import demo
 from napari_structseg.commands.evaluate import evaluate
 from napari_structseg.commands.finetune import finetune
+from napari_structseg.commands.import_ import import_
 from napari_structseg.commands.info import info
 from napari_structseg.commands.predict import predict
 from napari_structseg.commands.sessions import sessions
@@ -46,6 +47,7 @@ app.command(calibrate)
 app.command(demo)
 app.command(evaluate)
 app.command(finetune)
+app.command(import_, name="import")
 app.command(info)
 app.command(predict)
 app.command(sessions)

@@ -43,6 +43,7 @@ def find_model(name_or_file: str) -> Path:
     if not is_file:
         raise WeightsError(
             f"There is no model called {name_or_file!r} and no such file. Shipped models: "
-            f"{', '.join(shipped) or 'none'}. Or give the path of a .safetensors file."
+            f"{', '.join(shipped) or 'none'}. Or give the path of a .safetensors file, or of "
+            "the .toml file beside a program."
         )
     return path

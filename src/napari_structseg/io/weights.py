@@ -1,25 +1,38 @@
-"""Weights: safetensors with the model's specification as JSON metadata. Nothing else is read."""
+"""Weights: safetensors with the model's specification as JSON metadata.
+
+A program of another origin is a tensor of bytes in such a file. It can also be read from its own
+file, by the TOML file beside it that describes it; nothing else is read.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from napari_structseg.errors import WeightsError
 from napari_structseg.io.atomic import atomic_path
-from napari_structseg.io.references import file_hash
+from napari_structseg.io.references import FileReference, file_hash
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
+from napari_structseg.models.programs.settings import (
+    SUFFIX as SETTINGS_SUFFIX,
+)
+from napari_structseg.models.programs.settings import (
+    program_model,
+    read_program,
+    read_settings,
+)
 
 METADATA_KEY = "napari_structseg"
 SUFFIX = ".safetensors"
 _UNREADABLE = (SafetensorError, OSError, UnicodeDecodeError)
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-_PICKLED = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".npz", ".joblib", ".model"}
+_PICKLED = {".pt", ".pt2", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".npz", ".joblib", ".model"}
 
 
 def save_weights(
@@ -54,7 +67,7 @@ def save_weights(
             f"The network is not the one that its specification describes: {problem}. Describe it "
             "with the ModelSpec it was built from; only networks of build_network can be saved."
         )
-    write_tensors(path, state, {METADATA_KEY: spec.model_dump_json()})
+    write_tensors(path, state, _metadata(spec))
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -89,6 +102,8 @@ def read_spec(path: str | os.PathLike[str]) -> ModelSpec:
         that this version cannot build.
     """
     path = Path(path)
+    if path.suffix == SETTINGS_SUFFIX:
+        return _load_described(path)[1]
     _refuse_others(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -139,6 +154,9 @@ def load_weights(
         shapes or types than the specification says.
     """
     path = Path(path)
+    if path.suffix == SETTINGS_SUFFIX:
+        network, spec = _load_described(path)
+        return network.to(device), spec
     spec = read_spec(path)
     try:
         found, expected = _tensors(path, spec)
@@ -179,6 +197,8 @@ def _tensors(
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         # Building a network takes time for each layer, even without memory.
         least = sum(spec.backbone.convolutions) * (spec.n_members if spec.kind == "ensemble" else 1)
+        if spec.program is not None:
+            least = 1
         if least > len(shapes):
             raise WeightsError(
                 f"{path} does not hold the tensors its description asks for: {len(shapes)} of at "
@@ -225,12 +245,34 @@ def _mismatch(found: dict[str, tuple[int, ...]], expected: dict[str, torch.Tenso
 def weights_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of the file, for recipes that name exactly one model.
 
+    Of a TOML file that describes a program, that of the one file which both would be: it changes
+    with either of them.
+
     Raises
     ------
-    InputError
-        If the file cannot be read.
+    InputError, ConfigError, WeightsError
+        If the file, or the program beside it, cannot be read.
     """
-    return file_hash(path)
+    path = Path(path)
+    if path.suffix != SETTINGS_SUFFIX:
+        return file_hash(path)
+    network, spec = _load_described(path)
+    return hashlib.sha256(save(network.state_dict(), _metadata(spec))).hexdigest()
+
+
+def refer_to_model(path: str | os.PathLike[str]) -> FileReference:
+    """The reference to a model's file as it is now, with the hash of :func:`weights_hash`."""
+    return FileReference(name=Path(path).name, sha256=weights_hash(path))
+
+
+def _load_described(path: Path) -> tuple[SegmentationNetwork, ModelSpec]:
+    """The model that a TOML file and the program beside it make."""
+    settings = read_settings(path)
+    return program_model(settings, *read_program(path.parent / settings.program))
+
+
+def _metadata(spec: ModelSpec) -> dict[str, str]:
+    return {METADATA_KEY: spec.model_dump_json()}
 
 
 def _refuse_others(path: Path) -> None:
@@ -250,8 +292,10 @@ def _refuse_others(path: Path) -> None:
     if path.suffix.lower() in _PICKLED or (pickled and not is_safetensors):
         raise WeightsError(
             f"{path} looks like a pickled or zipped checkpoint. Opening one can run any program "
-            "hidden in it, so it is refused. Convert it where you trust it: load it with "
-            "torch.load(..., weights_only=True) and save it with napari_structseg.save_model, "
+            "hidden in it, so it is refused. A TorchScript (.pt) or torch.export (.pt2) program is "
+            "no such thing: make a model of it with 'structseg import'. Weights of a network of "
+            "ours are converted where you trust them: load them with "
+            "torch.load(..., weights_only=True) and save them with napari_structseg.save_model, "
             "which writes .safetensors."
         )
     if not is_safetensors:

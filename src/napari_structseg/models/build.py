@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_structseg.models.network import SegmentationNetwork
+from napari_structseg.models.programs.network import ProgramNetwork
 from napari_structseg.models.spec import ModelSpec
 
 
@@ -19,7 +20,7 @@ def build_network(spec: ModelSpec) -> SegmentationNetwork:
     SegmentationNetwork
         On the CPU, in training mode, initialised from torch's global generator.
     """
-    prior = spec.prior
-    return spec.head.build(
-        spec.frame, None if prior is None else prior.build(spec.dimensions, spec.n_classes)
-    )
+    prior = None if spec.prior is None else spec.prior.build(spec.dimensions, spec.n_classes)
+    if spec.program is not None:
+        return ProgramNetwork(spec, spec.program, prior)
+    return spec.head.build(spec.frame, prior)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
+import torch
 from torch import Tensor, nn
 
 from napari_structseg.models.encoder import LatentEncoder
@@ -34,6 +36,11 @@ class SegmentationNetwork(nn.Module):
         self.backbone = backbone
         self.head = head
         self.prior = prior
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(chain(self.parameters(), self.buffers())).device
 
     def forward(self, x: Tensor) -> LogitParameters:
         """Parameters of p(eta | x) for a batch ``(B, channels, *spatial)``."""

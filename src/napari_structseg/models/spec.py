@@ -11,6 +11,7 @@ from napari_structseg.models.backbone_spec import BackboneSpec, Frame, FrozenSpe
 from napari_structseg.models.calibration_spec import CalibrationSpec
 from napari_structseg.models.domain_spec import DomainSpec
 from napari_structseg.models.kinds import AnyHead, LowRankSpec
+from napari_structseg.models.program_spec import ProgramSpec
 from napari_structseg.priors import AnyPrior
 from napari_structseg.priors.contrast import CRFSpec
 
@@ -117,6 +118,11 @@ class ModelSpec(FrozenSpec):
         description="Voxels that are 0 in every channel are no data: background with certainty.",
     )
     backbone: BackboneSpec = BackboneSpec()
+    program: ProgramSpec | None = Field(
+        None,
+        description="A program of another origin in the place of the network. The backbone is then "
+        "what a head of our own reads beside it.",
+    )
     head: AnyHead = LowRankSpec()
     prior: AnyPrior | None = Field(
         None, description="A Markov random field over the labels; None: without."
@@ -148,6 +154,8 @@ class ModelSpec(FrozenSpec):
                 f"for a {self.dimensions}-D model"
             )
         self.head.check(self.backbone)
+        if self.program is not None:
+            self._check_program(self.program)
         names = [c.name for c in self.classes]
         if len(set(names)) != len(names):
             raise ValueError(f"class names must differ: {names}")
@@ -155,6 +163,22 @@ class ModelSpec(FrozenSpec):
         if self.calibration is not None and len(scales) != len(names):
             raise ValueError(f"{len(scales)} calibrated scales need {len(names)} classes")
         return self
+
+    def _check_program(self, program: ProgramSpec) -> None:
+        if self.head.family != "normal":
+            raise ValueError(f"a program gives a point or a low-rank normal, not {self.head.kind}")
+        if program.head_is_own and not self.head.is_stochastic:
+            raise ValueError("a head that was learned for a program is stochastic")
+        one = program.n_outputs == 1 and self.n_classes == 2
+        if program.n_outputs != self.n_classes and not one:
+            raise ValueError(
+                f"{self.n_classes} classes do not fit a program that returns {program.n_outputs} "
+                "channels"
+            )
+        if program.sizes == "patch" and any(size % program.divisor for size in self.patch):
+            raise ValueError(f"patch {self.patch} is no multiple of the divisor {program.divisor}")
+        if program.span != (0.0, 1.0) and self.intensity.kind == "zscore":
+            raise ValueError("zscore has no range whose ends could become others: leave out span")
 
     @property
     def calibrated(self) -> Spread | None:

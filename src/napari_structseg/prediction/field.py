@@ -104,7 +104,12 @@ def make_field(data: Tensor, spec: ModelSpec, flips: list[int]) -> Field:
 
 
 def stride_of(spec: ModelSpec) -> int:
-    """Voxels of the grid that the coarsest level of the network sees as one."""
+    """Voxels of the grid that the coarsest level of the network sees as one.
+
+    Of a program, what the sizes that it takes are multiples of.
+    """
+    if spec.program is not None:
+        return spec.program.divisor if spec.program.sizes == "multiple" else 1
     return 1 << (len(spec.backbone.widths) - 1)
 
 

@@ -84,6 +84,10 @@ class NetworkRun:
         self.pieces = [self.pieces[index] for index in order]
         return len(later) - sum(later.values())
 
+    def place(self, piece: Region) -> Region:
+        """Where a piece lies on the image's grid."""
+        return self.field.on_grid(piece)
+
     def prepare(self, watch: Watch) -> Iterator[None]:
         """All that comes before the pieces.
 

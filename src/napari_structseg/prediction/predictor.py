@@ -36,6 +36,7 @@ from napari_structseg.prediction.maps.kinds import background_maps, voxel_bytes
 from napari_structseg.prediction.network_run import NetworkRun, n_kept
 from napari_structseg.prediction.precision import TYPES, Precision, resolve_precision
 from napari_structseg.prediction.preprocess import normalise, resample, size_at_spacing
+from napari_structseg.prediction.program_run import ProgramRun, program_bytes
 from napari_structseg.prediction.protocol import ImagePredictor, Prediction
 from napari_structseg.prediction.stopping import stopping
 from napari_structseg.priors import MarkovPrior, mirrored
@@ -71,7 +72,8 @@ class Predictor(ImagePredictor):
         how early the first region is there; never the result, but for rounding.
     precision
         What features are computed in. With ``bfloat16``, twice as fast on processors that have
-        it, parameters differ in the third digit, and rounding depends on the pieces.
+        it, parameters differ in the third digit, and rounding depends on the pieces. A program
+        of other origin computes in float32 always.
     """
 
     def __init__(
@@ -84,12 +86,14 @@ class Predictor(ImagePredictor):
     ) -> None:
         self.network = network
         self.spec: ModelSpec = spec
-        self.device = next(network.parameters()).device
+        self.device = network.device
         if tile is None:
             factor = 1 if self.device.type == "cpu" else _LARGER
             tile = [factor * side for side in _PIECE[spec.dimensions]]
         self._tile = tuple(tile)
-        self.precision = resolve_precision(precision, self.device, bfloat16_serves=spec.bfloat16)
+        # A program computes in what it was saved with.
+        asked: Precision = precision if spec.program is None else "float32"
+        self.precision = resolve_precision(asked, self.device, bfloat16_serves=spec.bfloat16)
 
     def with_spec(self, spec: ModelSpec) -> Predictor:
         """The same network and pieces, with another specification of what it sees."""
@@ -117,7 +121,7 @@ class Predictor(ImagePredictor):
             )
         grid_shape = self._grid_shape(image)
         stride = stride_of(self.spec)
-        if max(grid_shape) <= stride:
+        if self.spec.program is None and max(grid_shape) <= stride:
             # The coarsest level would see a single voxel, whose features have no variance.
             raise InputError(
                 f"The model {self.spec.name!r} needs more than {stride} voxels along at "
@@ -171,7 +175,7 @@ class Predictor(ImagePredictor):
             for index, piece in enumerate(run.pieces, start=1):
                 wrong = run.write(piece, maps, watched)
                 if wrong is not None:
-                    raise self._not_finite(wrong, field.on_grid(piece))
+                    raise self._not_finite(wrong, run.place(piece))
                 yield from steps.take(growing if index >= n_first else None)
             if growing is None:
                 growing = maps.resampled(image.spatial_shape, cancelled).distribution()
@@ -204,7 +208,9 @@ class Predictor(ImagePredictor):
         most = voxels_of_a_piece(encoder.n_features)
         return make_pieces(field.boxed.shape[1:], encoder.stride, encoder.reach, most)
 
-    def _run(self, field: Field) -> NetworkRun:
+    def _run(self, field: Field) -> NetworkRun | ProgramRun:
+        if self.spec.program is not None:
+            return ProgramRun(self.network, self.spec, self.spec.program, field)
         return NetworkRun(self.network, self.spec, field, self._tile, TYPES[self.precision])
 
     def prior(self, image: Image) -> MarkovPrior | None:
@@ -255,6 +261,10 @@ class Predictor(ImagePredictor):
         stored = voxel_bytes(self.spec)
         # One float32 offset and the image itself come on top.
         needed = voxels * (stored + (self.spec.n_classes + image.n_channels) * 4)
+        if self.spec.program is not None:
+            seen = most_seen(grid_shape, self.spec)
+            needed += program_bytes(self.spec, self.spec.program, seen)
+            return needed + refined * refinement_bytes(self.spec.n_classes, image.spatial_shape)
         kept = n_kept(self.network, self.spec, math.prod(most_seen(grid_shape, self.spec)))
         needed += working_bytes(self.spec, grid_shape, len(self.network.passes()), kept)
         encoder = self.network.latent_encoder

@@ -20,7 +20,7 @@ from napari_structseg.io.checks import file_stem
 from napari_structseg.io.model_files import find_model
 from napari_structseg.io.other_programs.members import find_members
 from napari_structseg.io.references import FileReference, ModelReference, refer_to
-from napari_structseg.io.weights import load_weights, read_spec
+from napari_structseg.io.weights import load_weights, read_spec, refer_to_model
 from napari_structseg.prediction.given import GivenMembers, MembersAs
 from napari_structseg.prediction.intensity_windows import Range, with_window
 from napari_structseg.prediction.other_prior import OtherPrior, open_prior
@@ -221,4 +221,4 @@ def _of_members(
 
 def _refer_to_model(model: FilePath) -> ModelReference:
     name = os.fspath(model)
-    return ModelReference(model=name, **refer_to(find_model(name)).model_dump())
+    return ModelReference(model=name, **refer_to_model(find_model(name)).model_dump())

@@ -31,6 +31,7 @@ from napari_structseg.io.references import (
     refer_to,
     voxel_hash,
 )
+from napari_structseg.io.weights import refer_to_model
 from napari_structseg.models import ClassSpec
 from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
@@ -244,7 +245,7 @@ def _record(
 ) -> LabellingRecord:
     model = None
     if origin.model is not None and origin.model_path is not None:
-        reference = refer_to(origin.model_path)
+        reference = refer_to_model(origin.model_path)
         model = ModelReference(model=origin.model, **reference.model_dump())
     command, command_file = _command(classes, controls, origin)
     return LabellingRecord(

@@ -90,7 +90,8 @@ class PredictionRequest(BaseModel):
     )
     model: Name | None = Field(
         None,
-        description="Name of a model that comes with the program, or a .safetensors file.",
+        description="Name of a model that comes with the program, a .safetensors file, or the "
+        ".toml file that describes a TorchScript or torch.export program of yours.",
     )
     probabilities: Files = Field(
         (),

@@ -23,6 +23,7 @@ from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.nifti import read_image
 from napari_structseg.models import ClassSpec, ModelSpec, TrainingRecord
+from napari_structseg.models.palette import palette
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.footprint import check_patches
 from napari_structseg.training.input.batches import PatchSource
@@ -30,7 +31,6 @@ from napari_structseg.training.input.label_maps import TISSUE_NAMES, LabelMap
 from napari_structseg.training.input.patches import ImagePatches
 from napari_structseg.training.input.synthesis import BrainSynthesis
 from napari_structseg.training.input.synthesis_settings import SynthesisSettings
-from napari_structseg.training.palette import palette
 from napari_structseg.training.start import check_two_classes
 from napari_structseg.training.validation import (
     Validator,

@@ -47,7 +47,7 @@ class MemberMaps:
         statistics: Tensor,
     ) -> MemberMaps:
         """Maps that are background with certainty everywhere."""
-        device = next(network.parameters()).device
+        device = network.device
         certain = certain_logits(spec.n_classes, shape, device)
         size = (spec.head.n_members, *certain.shape)
         members = torch.empty(size, dtype=_DTYPE, device=device)

@@ -110,7 +110,7 @@ class NormalMaps:
         statistics: Tensor,
     ) -> NormalMaps:
         """Maps that are background with certainty everywhere."""
-        head, device = spec.head, next(network.parameters()).device
+        head, device = spec.head, network.device
         mean = certain_logits(spec.n_classes, shape, device)
         if not head.is_stochastic:
             return cls(mean)

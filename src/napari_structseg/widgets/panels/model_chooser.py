@@ -15,7 +15,7 @@ from napari_structseg.widgets.parts.names import told_apart
 _MAPS, _FROM_FILE = "Probability map…", "From file…"
 _DIALOGS = {
     _MAPS: ("Choose class probabilities", "Class probabilities (*.nii *.nii.gz)"),
-    _FROM_FILE: ("Choose a model", "Models (*.safetensors)"),
+    _FROM_FILE: ("Choose a model", "Models (*.safetensors *.toml)"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Programs of other origin: their archives checked, opened without running Python, and run."""
