@@ -174,10 +174,16 @@ def test_with_an_mrf_the_range_is_of_what_it_refined(dock) -> None:
     assert {row["samples_are"] for row in refined} == {"as shown"}
     assert "model alone" not in widget.caption.text()
     assert [row["mean"] for row in refined] != [row["mean"] for row in alone]
+    # The Explore dock shows what was counted for this one.
+    spread = dock.widget.spread
+    assert spread.caption.text() == "5–95 % of 20 samples"
+    assert all(row.interval.text() for row in spread.rows[1:])
     # Until the next ones are counted, what is known is of the model alone, and says so.
     dock.widget.state.controls.iterations = 3
     assert "model alone" in widget.caption.text()
     assert {row["samples_are"] for row in table(widget)} <= {"model alone", ""}
+    assert "no range" in spread.caption.text()
+    assert not any(row.interval.text() for row in spread.rows[1:])
     dock.settle()
     assert "model alone" not in widget.caption.text()
     widget.shut_down()

@@ -44,13 +44,13 @@ CLASSES = ("background", "anterior", "posterior")
 # What is changed of the plain model: fields of its head, and of its loss.
 VARIANTS: dict[str, dict[str, dict[str, float]]] = {
     "plain": {"head": {"bound": 0.0}},
-    "bound": {"head": {"bound": 1.7}},
-    "bound + mean": {"head": {"bound": 1.7}, "loss": {"mean_weight": 0.2}},
-    "bound + mean + certain": {
+    "bound + certain + mean": {
         "head": {"bound": 1.7, "certain": 2.0},
         "loss": {"mean_weight": 0.2},
     },
-    "bound + average": {"head": {"bound": 1.7}, "loss": {"average_weight": 0.1}},
+    "bound + certain": {"head": {"bound": 1.7, "certain": 2.0}},
+    "bound + mean": {"head": {"bound": 1.7, "certain": 0.0}, "loss": {"mean_weight": 0.2}},
+    "bound": {"head": {"bound": 1.7, "certain": 0.0}},
     "average": {"head": {"bound": 0.0}, "loss": {"average_weight": 0.1}},
 }
 

@@ -153,8 +153,7 @@ class DockLayout(SessionDock):
         elif isinstance(result, ClassVolumes):
             self.spread.show_volumes(result)
             self.status.volume_seconds = result.seconds
-        elif isinstance(result, VolumeSpread) and not result.refined:
-            # A range of what the MRF refined is the Measure dock's.
+        elif isinstance(result, VolumeSpread):
             self.spread.show_spread(result)
         elif isinstance(result, LatentSpace):
             self.latent.show_space(result.directions, result.strength)

@@ -12,7 +12,7 @@ from napari_structseg.controls import TEMPERATURE_MAX, Controls
 from napari_structseg.distributions import Spread
 from napari_structseg.models import CalibrationSpec, ClassSpec
 from napari_structseg.session.messages import ClassVolumes, Request, Show, VolumeSpread
-from napari_structseg.session.resolve import KEYS, Part
+from napari_structseg.session.resolve import KEYS, Part, of_refined_samples
 from napari_structseg.session.state import ExplorerState, Mean
 from napari_structseg.widgets.binding import bind
 from napari_structseg.widgets.panels.class_looks import ClassLooks
@@ -26,7 +26,10 @@ _NO_SPREAD = "This model is deterministic: its segmentation has no spread to cha
 _UPDATING = "updating…"
 _DOUBTFUL = "outside the model's domain"
 _NO_RANGE = "with neighbours: no range"
-_NO_RANGE_TIP = "Volumes are those with neighbours. Of these no range over samples is known."
+_NO_RANGE_TIP = (
+    "Volumes are those with neighbours. Their range over samples is counted while the dock Measure "
+    "is open."
+)
 
 
 class SpreadPanel(QWidget):
@@ -67,7 +70,9 @@ class SpreadPanel(QWidget):
         self.caption = Caption()
         self._request: Request | None = None
         self._volumes: ClassVolumes | None = None
-        self._spread: VolumeSpread | None = None
+        # Over samples of the model alone, and over those that the MRF refined.
+        self._alone: VolumeSpread | None = None
+        self._refined: VolumeSpread | None = None
         self._is_stochastic = True
         self._calibrated: Spread | None = None
         self._doubt = ""
@@ -163,7 +168,10 @@ class SpreadPanel(QWidget):
 
     def show_spread(self, spread: VolumeSpread) -> None:
         """Volumes of samples."""
-        self._spread = spread
+        if spread.refined:
+            self._refined = spread
+        else:
+            self._alone = spread
         self._write()
 
     def set_measure(self, measure: Measure) -> None:
@@ -180,7 +188,7 @@ class SpreadPanel(QWidget):
 
     def forget_volumes(self) -> None:
         """Show none until new ones come."""
-        self._request = self._volumes = self._spread = None
+        self._request = self._volumes = self._alone = self._refined = None
         for row in self.rows:
             row.clear()
         self._write()
@@ -199,7 +207,10 @@ class SpreadPanel(QWidget):
     def _write(self) -> None:
         """Volumes, their ranges, and which of them are out of date."""
         has_volumes, has_range, is_refined = self._currency()
-        spread = None if is_refined else self._spread
+        spread = self._alone
+        if is_refined:
+            # A range of the model alone is none of what is shown.
+            spread = self._refined if has_range else None
         is_sample = not isinstance(self._state.controls.chosen, Mean)
         for label, row in enumerate(self.rows):
             if self._volumes is not None:
@@ -211,7 +222,7 @@ class SpreadPanel(QWidget):
                 is_current=has_range,
             )
         says = []
-        if is_refined and self._is_stochastic:
+        if is_refined and spread is None and self._is_stochastic:
             says.append(_NO_RANGE)
         elif spread is not None:
             says.append(f"5–95 % of {spread.request.n_samples} samples")
@@ -220,17 +231,19 @@ class SpreadPanel(QWidget):
         if (self._volumes and not has_volumes) or (spread and not has_range):
             says.append(_UPDATING)
         self.caption.setText(" · ".join(says))
-        tips = (self._doubt, _NO_RANGE_TIP if is_refined and self._is_stochastic else "")
+        tips = (self._doubt, _NO_RANGE_TIP if _NO_RANGE in says else "")
         self.caption.setToolTip(" ".join(one for one in tips if one))
 
     def _currency(self) -> tuple[bool, bool, bool]:
         """Whether volumes and ranges are up to date; whether an MRF refines what is wanted."""
-        return (
-            self._is_current(Part.CLASS_VOLUMES, self._volumes),
-            self._is_current(Part.SPREAD, self._spread),
-            # The range would be of another distribution then.
-            self._request is not None and KEYS[Part.SPREAD](self._request) is None,
-        )
+        request, refined = self._request, self._refined
+        is_refined = request is not None and KEYS[Part.SPREAD](request) is None
+        if request is None or not is_refined:
+            has_range = self._is_current(Part.SPREAD, self._alone)
+        else:
+            known = refined and of_refined_samples(refined.request)
+            has_range = known == of_refined_samples(request)
+        return self._is_current(Part.CLASS_VOLUMES, self._volumes), has_range, is_refined
 
     def _is_current(self, part: Part, shown: ClassVolumes | VolumeSpread | None) -> bool:
         # Values that stay the same are not sent again: what they depend on tells.
