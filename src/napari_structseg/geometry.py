@@ -188,6 +188,13 @@ class Geometry:
         return tuple(float(lengths[axis]) for axis in self._kept_axes)
 
     @property
+    def file_affine_mm(self) -> npt.NDArray[np.float64]:
+        """Shape (4, 4). Maps (x, y, z, 1) of a stored voxel to right, anterior, superior in mm."""
+        to_file = array_to_file(self._file_grid, self.file_axes, self.file_flips)
+        moved: npt.NDArray[np.float64] = self.affine @ np.linalg.inv(to_file)
+        return moved
+
+    @property
     def axes_against_ras(self) -> tuple[int, ...]:
         """Array axes that run towards inferior, posterior or left: those to flip for RAS."""
         towards = [self.affine[2 - axis, axis] for axis in self._kept_axes]
