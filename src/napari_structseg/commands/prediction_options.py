@@ -35,6 +35,7 @@ _WITHOUT_CHECKS: dict[str, object] = {
     "overwrite": bool | None,
     "save_probabilities": bool | None,
     "cut": bool | None,
+    "format": str | None,
 }
 _BOX_HELP = "Only this part of the slices, as START:STOP,START:STOP along their two axes."
 

@@ -127,6 +127,7 @@ class Recipe(_Part):
     save_probabilities: bool = Field(
         False, description="Whether probabilities.nii.gz was written, too."
     )
+    format: Literal["nifti", "nrrd"] = Field("nifti", description="Of the images.")
     seed: int
     controls: RecipeControls
     device: str = Field(description="Where it was computed, for example cpu or cuda:0.")
@@ -206,6 +207,7 @@ class Recipe(_Part):
             stroke_labels=self.stroke_labels,
             samples=self.samples,
             save_probabilities=self.save_probabilities,
+            format=self.format,
             seed=self.seed,
             temperature=self.controls.temperature,
             class_scale=self.controls.class_scale,
@@ -275,6 +277,7 @@ def make_recipe(
         stroke_labels=request.stroke_labels,
         samples=request.samples,
         save_probabilities=request.save_probabilities,
+        format=request.format,
         seed=request.seed,
         controls=RecipeControls(
             temperature=request.temperature,

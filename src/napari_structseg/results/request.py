@@ -142,6 +142,11 @@ class PredictionRequest(BaseModel):
         description="Write probabilities.nii.gz, too: of each class, averaged over the samples, "
         "after mean field where there is an MRF.",
     )
+    format: Literal["nifti", "nrrd"] = Field(
+        "nifti",
+        description="What the images are written as: nifti; or nrrd, segmentations that 3D Slicer "
+        "opens with names and colours. nifti if not given.",
+    )
     report_file: Annotated[str | None, REPORT] = Field(
         None,
         description="Write a one-page report with pictures for readers without this program, too, "
@@ -235,6 +240,11 @@ class PredictionRequest(BaseModel):
     def n_files(self) -> int:
         """How many results there are, without the recipe."""
         return self.samples + 2 + self.save_probabilities
+
+    @property
+    def gathers_samples(self) -> bool:
+        """Whether something is written that looks at all samples together."""
+        return self.report_file is not None or self.format != "nifti"
 
     @property
     def of_mrf(self) -> dict[str, Any]:

@@ -34,7 +34,6 @@ from napari_structseg.exports.report.page import write_report
 from napari_structseg.exports.samples import SampleSet
 from napari_structseg.image import Image
 from napari_structseg.io.channels import read_channels
-from napari_structseg.io.nifti import write_volume
 from napari_structseg.io.references import FileReference, refer_to, refer_to_parts, voxel_hash
 from napari_structseg.named_controls import make_controls
 from napari_structseg.prediction.region_of_interest import embedded, image_inside
@@ -50,6 +49,7 @@ from napari_structseg.results.files import (
     remove_results,
     render_results,
 )
+from napari_structseg.results.formats import file_name, write_hypotheses, write_result
 from napari_structseg.results.labelling import volume_table, write_text
 from napari_structseg.results.recipe import Recipe, make_recipe
 from napari_structseg.results.recipe_files import (
@@ -129,21 +129,18 @@ class Task:
             region = source.region(self.image)
             counts: list[npt.NDArray[np.int64]] = []
             gathered: SampleSet | None = None
-            for done, (name, part) in enumerate(results, start=1):
+            for done, (plain, part) in enumerate(results, start=1):
                 array = _on_grid(part, region, self.image.spatial_shape)
                 if done == 1:
                     # Mean field may fail on its way to the first result.
                     remove_results(request.out)
-                write_volume(
-                    request.out / name,
-                    array,
-                    self.image.geometry,
-                    description=f"napari-structseg {name.partition('.')[0]} of {source.spec.name}",
-                )
+                name = file_name(plain, request.format, is_map=array.dtype.kind == "f")
+                path, spec = request.out / name, source.spec
+                write_result(path, array, self.image, spec.classes, spec.name)
                 outputs[name] = voxel_hash(array)
                 if done <= request.samples + 1:
                     counts.append(np.bincount(array.ravel(), minlength=distribution.n_classes))
-                    if request.report_file is not None and gathered is None:
+                    if request.gathers_samples and gathered is None:
                         # The array is overwritten by the next.
                         gathered = SampleSet(self.image, distribution.n_classes, array.copy())
                     elif gathered is not None:
@@ -158,6 +155,8 @@ class Task:
             domain=domain,
             format_version=self.format_version,
         )
+        if gathered is not None:
+            write_hypotheses(request.out, gathered, self.image, source.spec.classes, request.format)
         if request.report_file is not None and gathered is not None:
             content = content_of(recipe, self.image, gathered, source.spec, domain)
             write_report(request.out / request.report_file, content)
