@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -403,3 +406,171 @@ def test_damaged_archives_are_refused(program: Path) -> None:
     program.write_bytes(content[:at] + b"\0\0\0\0" + content[at + 4 :])
     with pytest.raises(WeightsError, match="damaged"):
         read_spec(settings)
+
+
+class Branching(nn.Module):
+    """What exported graphs hold: normalisation, sizes that are computed, several outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4)
+        self.down, self.last = nn.Conv3d(4, 4, 2, stride=2), nn.Conv3d(8, 6, 1)
+        self.register_buffer("shift", torch.arange(3.0).reshape(1, 3, 1, 1, 1))
+        self.constant = torch.full((1, 3, 1, 1, 1), 0.5)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = nn.functional.instance_norm(self.norm(self.first(x))).relu()
+        z = nn.functional.interpolate(self.down(y), size=x.shape[2:], mode="trilinear")
+        mean, spread = self.last(torch.cat([y, z], dim=1)).split(3, dim=1)
+        zeros = torch.zeros(x.shape[2:], device=x.device)
+        return {"mean": mean + zeros + self.shift * self.constant, "diagonal": spread.exp()}
+
+
+@pytest.fixture(scope="module")
+def branching() -> Branching:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Branching()
+        network(torch.rand(2, 1, 8, 8, 8))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(branching: Branching, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One program for all tests: exporting takes seconds."""
+    path = tmp_path_factory.mktemp("exported") / "net.pt2"
+    size = 2 * torch.export.Dim("half", min=2, max=100)
+    program = torch.export.export(
+        branching, (torch.rand(1, 1, 8, 8, 8),), dynamic_shapes={"x": {2: size}}
+    )
+    torch.export.save(program, path)
+    return path
+
+
+@pytest.fixture
+def graph(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(exported, tmp_path / "net.pt2"))
+
+
+def test_an_exported_program_gives_what_the_network_gives(
+    graph: Path, branching: Branching
+) -> None:
+    settings = settings_of(graph, head="ssn", rank=0, sizes="multiple", divisor=2, epsilon=1e-30)
+    network, spec = load_weights(settings)
+    assert spec.program is not None
+    assert spec.program.kind == "export"
+    # A size that is not that of the example.
+    x = torch.rand(1, 1, 12, 8, 8)
+    with torch.no_grad():
+        found, expected = network(x), branching(x)
+    torch.testing.assert_close(found.mean, expected["mean"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.diagonal, expected["diagonal"], rtol=0, atol=1e-5)
+    with pytest.raises(WeightsError, match="exported for an input of 1 x 1 x any x 8 x 8"):
+        network(torch.rand(1, 1, 8, 10, 8))
+    image = random_image((14, 8, 8))
+    distribution = Predictor(network, spec).predict(image)
+    assert distribution.mean().isfinite().all()
+
+
+def edited(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """The same program with another graph."""
+
+    def member(name: str, content: bytes) -> bytes:
+        if not name.endswith("models/model.json"):
+            return content
+        model = json.loads(content)
+        change(model)
+        return json.dumps(model).encode()
+
+    return rewritten(path, member)
+
+
+def nodes_of(model: dict[str, Any]) -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = model["graph_module"]["graph"]["nodes"]
+    return nodes
+
+
+def with_target(target: str) -> Callable[[dict[str, Any]], None]:
+    return lambda model: nodes_of(model)[0].update(target=target)
+
+
+def with_expression(model: dict[str, Any]) -> None:
+    text = json.dumps(model)
+    place = Path(tempfile.gettempdir()) / "victim"
+    code = f"__import__('pathlib').Path({str(place)!r}).touch()"
+    changed = json.loads(text.replace("Symbol('s", "Symbol('x"))
+    changed["range_constraints"] = {code: {"min_val": 1, "max_val": 2}}
+    changed["guards_code"] = [code]
+    model.clear()
+    model.update(changed)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.save", "torch.load", "torch.hub.load", "torch.ops.aten.from_file.default",
+        "torch.ops.aten.save.default", "_operator.attrgetter", "math.prod", "os.system",
+        "torch.ops.higher_order.cond", "torch.ops.aten.nothing.default", "torch.ops.aten.add",
+        "torch.ops.aten.__init__.default", "torch.ops.load_library",
+    ],
+)  # fmt: skip
+def test_a_graph_calls_operations_on_tensors_alone(graph: Path, target: str) -> None:
+    network, _ = load_weights(settings_of(edited(graph, with_target(target)), **SSN))
+    with pytest.raises(WeightsError, match="no operation on tensors"):
+        network(EXAMPLE)
+
+
+SSN = {"head": "ssn", "rank": 0}
+
+
+def test_texts_of_a_graph_are_never_evaluated(graph: Path) -> None:
+    place = Path(tempfile.gettempdir()) / "victim"
+    place.unlink(missing_ok=True)
+    network, _ = load_weights(settings_of(edited(graph, with_expression), **SSN))
+    network(EXAMPLE)
+    assert not place.exists()
+
+
+def pickled(model_of: dict[str, Any]) -> None:
+    for entry in model_of["config"].values():
+        entry["use_pickle"] = True
+
+
+def larger(model_of: dict[str, Any]) -> None:
+    next(iter(model_of["config"].values()))["tensor_meta"]["sizes"][0]["as_int"] = 1 << 40
+
+
+@pytest.mark.parametrize(("change", "says"), [(pickled, "pickle"), (larger, "does not fit")])
+def test_weights_are_numbers_that_are_there(
+    graph: Path, change: Callable[[dict[str, Any]], None], says: str
+) -> None:
+    def member(name: str, content: bytes) -> bytes:
+        if not name.endswith("weights_config.json"):
+            return content
+        found = json.loads(content)
+        change(found)
+        return json.dumps(found).encode()
+
+    network, _ = load_weights(settings_of(rewritten(graph, member), **SSN))
+    with pytest.raises(WeightsError, match=says):
+        network(EXAMPLE)
+
+
+def remove_nodes(model: dict[str, Any]) -> None:
+    del nodes_of(model)[3:]
+
+
+def other_version(model: dict[str, Any]) -> None:
+    model["schema_version"]["major"] = 99
+
+
+def two_inputs(model: dict[str, Any]) -> None:
+    specs = model["graph_module"]["signature"]["input_specs"]
+    specs.append(specs[-1])
+
+
+@pytest.mark.parametrize("change", [remove_nodes, other_version, two_inputs, dict.clear])
+def test_damaged_graphs_are_refused(graph: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    network, _ = load_weights(settings_of(edited(graph, change), **SSN))
+    with pytest.raises(WeightsError):
+        network(EXAMPLE)

@@ -157,7 +157,7 @@ def _channels_returned(fields: Mapping[str, Any], run: Opened) -> int | None:
     try:
         with torch.inference_mode():
             returned = run(_zeros((1, len(channels), *patch)))
-    except (RuntimeError, ValueError, TypeError, IndexError):
+    except (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
         return None
     if isinstance(returned, Mapping):
         returned = next(iter(returned.values()), None)

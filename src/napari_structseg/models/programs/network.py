@@ -20,6 +20,10 @@ from napari_structseg.priors import MarkovPrior
 _SMALLEST = 1e-6
 # exp of more overflows in float32.
 _LARGEST_LOG_DIAGONAL = 80.0
+# Whatever a program meets. It is none of ours: what it raises is said, and not a fault of ours.
+_FAILURES = (
+    RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
+)  # fmt: skip
 _NAMES = {
     "mean": ("mean", "logits", "out", "pred"),
     "diagonal": ("diagonal", "cov_diag", "log_diagonal"),
@@ -72,7 +76,7 @@ class ProgramNetwork(SegmentationNetwork):
                 return program(self._turned(x))
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+        except _FAILURES as error:
             shape = " x ".join(map(str, x.shape))
             raise WeightsError(
                 f"The program of {self._spec.name!r} fails on an input of {shape} (batch, "

@@ -10,6 +10,7 @@ import torch
 from napari_structseg.errors import WeightsError
 from napari_structseg.models.program_spec import ProgramKind
 from napari_structseg.models.programs.archive import kind_of, read_archive
+from napari_structseg.models.programs.exported import Exported
 from napari_structseg.models.programs.torchscript import open_torchscript
 
 Opened = Callable[[torch.Tensor], Any]
@@ -40,4 +41,6 @@ def open_program(content: bytes, kind: ProgramKind, name: str, device: torch.dev
     found = kind_of(members, name)
     if found != kind:
         raise WeightsError(f"{name} was expected to hold a {kind} program, but it is {found}.")
+    if found == "export":
+        return Exported(members, name, device)
     return open_torchscript(members, name, device)
