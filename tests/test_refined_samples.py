@@ -42,6 +42,7 @@ from napari_structseg.session.messages import (
 )
 from napari_structseg.session.resolve import alone
 from napari_structseg.session.work.refined_samples import RefinedSamples
+from napari_structseg.session.work.sample_solvers import MeanFieldOfSamples
 
 SHAPE = (11, 9, 8)
 N_CLASSES = 3
@@ -324,7 +325,8 @@ def test_a_moved_slider_cancels() -> None:
 def test_no_more_than_so_much_memory_is_kept() -> None:
     distribution, prior = made()
     request = Request(CONTROLS, VIEW)
-    samples = RefinedSamples(distribution, prior, lambda *_: None, kept_bytes=600)
+    solver = MeanFieldOfSamples(distribution, prior)
+    samples = RefinedSamples(solver, distribution.spatial_shape, lambda *_: None, kept_bytes=600)
     with pytest.raises(MemoryLimitError, match="at most 600 bytes"):
         list(samples.whole(request, range(1, 60)))
     known = samples.n_known(request, 60)

@@ -94,6 +94,20 @@ def test_samples_and_strokes_are_cut(exploring) -> None:
     assert (exploring.labels[said > 0] == 3).all()
 
 
+def test_pictures_of_samples_are_said_to_be_of_the_model_until_they_are_cut(exploring) -> None:
+    widget = exploring.widget
+    assert widget.strip.alone_note.isHidden()
+    by_crf(exploring)
+    assert widget._thumbnails.refined
+    assert not widget.strip.alone_note.isHidden()
+    assert widget.strip.alone_note.text() == ""
+    position = widget._controller.request.view.position
+    for sample in (0, 2):
+        widget.state.controls.sample = sample
+        exploring.settle()
+        assert np.array_equal(widget._thumbnails.labels[sample], exploring.labels[position])
+
+
 def test_the_state_round_trips_and_saving_says_the_command(exploring, tmp_path) -> None:
     by_crf(exploring)
     state = exploring.widget.state
@@ -116,6 +130,10 @@ def test_learned_weights_are_where_the_sliders_start(dock) -> None:
     dock.choose(crf=learned)
     dock.run()
     assert dock.widget.state.controls.crf == learned
+    # What was learned with the model is in use from the start.
+    assert dock.widget.state.controls.coupling == "crf"
+    assert dock.widget.neighbours.is_default
+    assert np.array_equal(dock.labels, cut(dock))
     crf = by_crf(dock)
     assert crf.sliders["contrast"].value == pytest.approx(1.5)
     crf.sliders["contrast"].set_value(3)

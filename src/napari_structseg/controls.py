@@ -32,6 +32,12 @@ USEFUL_NUDGE = 1.5
 
 Coupling = Literal["none", "mrf", "crf"]
 
+
+def coupling_of(learned: CRFSpec | None) -> Coupling:
+    """Where a dock starts: at the CRF if its weights were learned with the model."""
+    return "mrf" if learned is None else "crf"
+
+
 ClassScale = Annotated[float, Field(ge=-CLASS_SCALE_MAX, le=CLASS_SCALE_MAX, allow_inf_nan=False)]
 
 Coordinate = Annotated[float, Field(ge=-LATENT_MAX, le=LATENT_MAX, allow_inf_nan=False)]

@@ -114,7 +114,7 @@ class Request:
     strokes
         What the user has said of the image, on the voxels of the distribution; None: nothing.
     refined_samples
-        Whether the samples are counted that an MRF has refined, where it refines what is shown.
+        Whether refined samples are counted, where an MRF or a CRF refines what is shown.
     paths
         Whether the ways are looked for along which the volume of each class changes most.
     cut_volume
@@ -139,6 +139,11 @@ class Request:
     paths: bool = False
     refined_samples: bool = False
     cut_volume: bool = True
+
+    @property
+    def cuts_slices(self) -> bool:
+        """Whether a CRF cuts slices alone, each by itself."""
+        return self.controls.cuts and not self.cut_volume
 
 
 @dataclass(frozen=True, slots=True)

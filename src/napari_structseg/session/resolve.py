@@ -136,7 +136,7 @@ class Part(Enum):
     HERE = "hypotheses of one place"
     DISPUTED = "disputed regions"
     PATHS = "larger and smaller"
-    REFINED_SPREAD = "volumes over samples that the MRF refined"
+    REFINED_SPREAD = "volumes over samples that MRF or CRF refined"
     VOLUME = "labels of the whole image"
     CLASS_VOLUMES = "volumes of the classes"
     MAP = "entropy or agreement of the whole image"
@@ -149,8 +149,10 @@ def of_all_samples(request: Request) -> Hashable:
 
 
 def of_samples(request: Request) -> Hashable:
-    """What the samples depend on, those that an MRF refines included: not which is chosen."""
+    """What the samples depend on, those that are refined included: not which is chosen."""
     controls = request.controls
+    if controls.cuts:
+        return of_all_samples(request), controls.crf, request.cut_volume
     if not controls.refines:
         return of_all_samples(request)
     settings = controls.model_copy(update={"sample": MEAN, "latent": ()})
@@ -158,7 +160,7 @@ def of_samples(request: Request) -> Hashable:
 
 
 def alone(request: Request) -> Request:
-    """The same, of the model alone: what is shown until the MRF has refined all samples."""
+    """The same, of the model alone: what is shown until all samples are refined."""
     return replace(request, controls=request.controls.unrefined)
 
 
@@ -248,7 +250,7 @@ def of_refined_samples(request: Request) -> Hashable:
 
 
 def _refined_spread_key(request: Request) -> Hashable:
-    if not (request.refined_samples and request.controls.refines):
+    if not (request.refined_samples and request.controls.is_coupled):
         return None
     return of_refined_samples(request)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_structseg.controls import Controls
+from napari_structseg.controls import Controls, coupling_of
 from napari_structseg.distributions import Spread
 from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
 from napari_structseg.prediction.specs import Spec, are_alike
@@ -104,6 +104,7 @@ class CarriedOver:
                     seed=controls.seed,
                     temperature=start.temperature,
                     class_scale=start.class_scale,
+                    coupling=coupling_of(spec.crf),
                     crf=spec.crf or CRFSpec(),
                 )
             )

@@ -312,7 +312,7 @@ class ExploreWidget(DockLayout):
         if shown is not None and request is not None:
             is_refined = self._thumbnails is not None and self._thumbnails.refined
             is_alone = request.controls.is_coupled and not is_refined
-            has_prior = shown.prior is not None
+            has_prior = shown.prior is not None or request.controls.cuts
             self.strip.say_alone(has_prior=has_prior, is_alone=is_alone)
             self.show_panel.show_request(request, has_prior=has_prior)
             self.hypotheses.show_request(request)

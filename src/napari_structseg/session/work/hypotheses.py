@@ -62,7 +62,7 @@ class HypothesisWork(CountingWork):
         super().__init__(renderer, voxel_volume_ml, ledger)
         self._lattice: tuple[Hashable, Lattice] | None = None
         self._labels: tuple[Hashable, list[LabelArray]] | None = None
-        # Of samples of the model alone, and of those that an MRF has refined.
+        # Of samples of the model alone, and of those that an MRF or a CRF has refined.
         self._compared: _Compared | None = None
         self._refined: _Compared | None = None
 
@@ -73,7 +73,7 @@ class HypothesisWork(CountingWork):
         be done. None stands for a step with nothing to deliver yet. Steps that are done when a
         newer request takes over are not done again for one that needs them.
         """
-        is_there = request.controls.refines and not self._ledger.wants(Part.MODES, request)
+        is_there = request.controls.is_coupled and not self._ledger.wants(Part.MODES, request)
         if request.modes is Modes.NONE or is_there:
             return
         key, as_alone = samples_key(request.controls, request.n_grouped), alone(request)

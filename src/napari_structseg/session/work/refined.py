@@ -127,7 +127,7 @@ class RefinedWork:
         """The labels of the whole image, as far as they are others than those delivered."""
         started = time.perf_counter()
         region, solution = request.view.region(self._shape), self._solve(request)
-        if request.controls.cuts and not (request.cut_volume or solution.is_done):
+        if request.cuts_slices and not solution.is_done:
             solution.cancel()
             yield _progress(generation, solution, region)
             return
@@ -153,7 +153,10 @@ class RefinedWork:
     def shown(self, request: Request, region: Region) -> LabelArray | None:
         """Labels of a region as they are asked for; None: they are not computed yet."""
         solution = self._solve(request)
-        return solution.labels(region) if solution.is_ready(region) else None
+        is_there = solution.is_ready(region) or (
+            request.cuts_slices and solution.is_preliminary(region)
+        )
+        return solution.labels(region) if is_there else None
 
     def whole(self, request: Request) -> Iterator[tuple[int, int, LabelArray | None]]:
         """The labels of the whole image alone, step by step.

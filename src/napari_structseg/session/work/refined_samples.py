@@ -1,4 +1,4 @@
-"""Samples as an MRF refines them: computed once, for all that looks at several of them.
+"""Samples as an MRF or a CRF refines them: computed once, for all that looks at several of them.
 
 Thumbnails and lines need one slice of a few samples; hypotheses, disputed regions and the range of
 volumes need all of many. What one of them has brought about is there for the others.
@@ -6,22 +6,16 @@ volumes need all of many. What one of them has brought about is there for the ot
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 
-from napari_structseg.devices import free_memory
-from napari_structseg.distributions import LogitDistribution, Region, whole
+from napari_structseg.distributions import Region, whole
 from napari_structseg.errors import MemoryLimitError
-from napari_structseg.memory import check_memory
-from napari_structseg.priors import MarkovPrior
-from napari_structseg.refine.logits import ChosenLogits
-from napari_structseg.refine.mean_field import MeanFieldSolver
-from napari_structseg.refine.refinement import refinement_bytes
-from napari_structseg.refine.solver import Solution, Step
+from napari_structseg.refine.solver import Step
 from napari_structseg.render.packed_labels import PackedLabels
 from napari_structseg.render.rendering import LabelArray
 from napari_structseg.session.messages import Request
 from napari_structseg.session.resolve import of_samples
+from napari_structseg.session.work.sample_solvers import SampleSolver
 
 # Compressed labels of all samples together. Sixty samples of a brain take a tenth of it.
 KEPT_BYTES = 1 << 28
@@ -30,46 +24,42 @@ Shown = Callable[[Request, Region], LabelArray | None]
 
 
 class RefinedSamples:
-    """Labels of samples after the MRF, in small steps, beside what is shown.
+    """Labels of samples after the MRF or the CRF, in small steps, beside what is shown.
 
-    Sample 0 is the mean. A slice is computed with as little of the rest of the image as its
-    iterations need, so that it is exactly that of the whole image. There is a solver of its own:
-    what is shown need not begin again.
+    Sample 0 is the mean. Of mean field a slice is computed with as little of the rest of the image
+    as its iterations need, so that it is exactly that of the whole image; a cut is of the whole
+    image, unless slices alone are looked at.
 
     Parameters
     ----------
-    distribution
-        p(eta | x).
-    prior
-        The MRF.
+    solver
+        Refines them.
+    shape
+        Of the image.
     shown
-        Labels of a region as they are shown, where the MRF has refined them; None: it has not yet.
+        Labels of a region as they are shown, where they are refined; None: they are not yet.
     kept_bytes
         Memory that compressed labels of all samples may take.
     """
 
     def __init__(
         self,
-        distribution: LogitDistribution,
-        prior: MarkovPrior,
+        solver: SampleSolver,
+        shape: tuple[int, ...],
         shown: Shown,
         *,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
-        self._distribution = distribution
-        self._prior = prior
+        self._solver = solver
         self.shown = shown
         self._kept_bytes = kept_bytes
-        self._shape = distribution.spatial_shape
+        self._shape = shape
         # All of the following is of one setting of all that samples depend on.
         self._key: Hashable = None
         self._packed: dict[int, PackedLabels] = {}
         self._view: Region | None = None
         self._slices: dict[int, LabelArray] = {}
         self._refused: MemoryLimitError | None = None
-        self._solver: MeanFieldSolver | None = None
-        self._logits: ChosenLogits | None = None
-        self._axis = 0
 
     def n_known(self, request: Request, n_samples: int) -> int:
         """How many of the first samples (from 1) are there as a whole."""
@@ -94,7 +84,7 @@ class RefinedSamples:
                 raise self._refused
             labels = self._shown_of(request, sample, everything)
             if labels is None:
-                solution = self._solve(request, sample)
+                solution = self._solver.solution(request, sample)
                 while not solution.is_done:
                     solution.advance(everything)
                     yield
@@ -125,13 +115,12 @@ class RefinedSamples:
             if sample in self._packed or sample in self._slices:
                 continue
             labels = self._shown_of(request, sample, region)
-            if labels is None and request.stop_when_converged:
-                # Only the whole image says whether it has converged.
+            if labels is None and self._solver.needs_whole(request):
                 yield from self.whole(request, [sample])
                 continue
             if labels is None:
-                solution = self._solve(request, sample)
-                while not solution.is_ready(region):
+                solution = self._solver.solution(request, sample)
+                while not (solution.is_ready(region) or solution.is_preliminary(region)):
                     if solution.advance(region) is Step.NOTHING:
                         break
                     yield
@@ -150,8 +139,8 @@ class RefinedSamples:
         return self._slices[sample]
 
     def let_go(self) -> None:
-        """Free what a mean field takes, as large as several images; labels are kept."""
-        self._solver = self._logits = None
+        """Free what a solver takes, as large as several images; labels are kept."""
+        self._solver.let_go()
 
     def _begin(self, request: Request) -> None:
         key = of_samples(request)
@@ -164,27 +153,6 @@ class RefinedSamples:
         is_shown = not controls.latent and controls.sample == sample
         return self.shown(request, region) if is_shown else None
 
-    def _solve(self, request: Request, sample: int) -> Solution:
-        if self._axis != request.view.axis:
-            # It would go on along the axis before, on which a slice is a part of every slab.
-            self.let_go()
-            self._axis = request.view.axis
-        if self._solver is None or self._logits is None:
-            check_memory(
-                refinement_bytes(self._distribution.n_classes, self._shape),
-                f"Refining samples of {math.prod(self._shape):,} voxels beside what is shown",
-                free_memory(self._distribution.device),
-            )
-            self._solver = MeanFieldSolver(self._prior)
-            self._logits = ChosenLogits(self._distribution)
-        controls = request.controls.model_copy(update={"sample": sample, "latent": ()})
-        return self._solver.solve(
-            self._logits.problem(controls),
-            controls,
-            self._axis,
-            until_converged=request.stop_when_converged,
-        )
-
     def _keep(self, sample: int, labels: LabelArray) -> Iterator[None]:
         packed = PackedLabels(self._shape)
         yield from packed.pack(labels)
@@ -194,7 +162,7 @@ class RefinedSamples:
                 f"Labels of all samples together were expected to take at most "
                 f"{self._kept_bytes:,} "
                 f"bytes, but those of {len(self._packed) + 1} samples take {total:,}. Look at a "
-                "part of the image, or at 0 iterations."
+                "part of the image, or at the model alone."
             )
             raise self._refused
         self._packed[sample] = packed

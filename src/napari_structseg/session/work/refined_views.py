@@ -1,4 +1,4 @@
-"""What is seen of samples that an MRF has refined; until then it is seen as the model alone has it.
+"""What is seen of samples that an MRF or a CRF has refined; until then it is of the model alone.
 
 Every part is delivered once the samples that it needs are there, in small steps: first what needs
 a slice of a few samples, then what needs all of many.
@@ -44,6 +44,8 @@ from napari_structseg.session.work.refined_samples import RefinedSamples
 
 Steps = Iterator[Result | None]
 
+_PLANE = 2
+
 
 class RefinedViews(CountingWork):
     """Delivers what is wanted of refined samples.
@@ -83,6 +85,10 @@ class RefinedViews(CountingWork):
             if request.show in LINES:
                 yield from self._lines(generation, request)
             yield from self._thumbnails(generation, request)
+            if request.cuts_slices and len(self._shape) > _PLANE:
+                # Everything else needs whole samples, and these are not to be cut.
+                self._samples.let_go()
+                return
             if is_stochastic:
                 yield from self._spread(generation, request)
                 yield from self._disputed(generation, request)

@@ -175,10 +175,10 @@ class Work:
             yield from subject.spread.with_exact(generation, request, subject.plain.volumes_ml())
         yield from subject.maps.volume(generation, request)
         yield from subject.places.disputed(generation, request)
-        by_mrf = request.controls.refines and self.refines(request)
-        if by_mrf and subject.refined_views is not None:
+        views = subject.refined_views(request) if self.refines(request) else None
+        if views is not None:
             # Last of all: minutes of work, for all samples of a brain.
-            yield from subject.refined_views.steps(generation, request)
+            yield from views.steps(generation, request)
 
     def _noted(self, results: Iterator[Result | None], request: Request) -> Iterator[Result | None]:
         """Results of a refinement, with what they write noted in the ledger."""

@@ -30,6 +30,11 @@ from napari_structseg.session.work.refined import (
 )
 from napari_structseg.session.work.refined_samples import RefinedSamples
 from napari_structseg.session.work.refined_views import RefinedViews
+from napari_structseg.session.work.sample_solvers import (
+    CutsOfSamples,
+    MeanFieldOfSamples,
+    SampleSolver,
+)
 from napari_structseg.session.work.spread import SpreadWork
 
 
@@ -79,13 +84,9 @@ class Subject:
         self._image = image
         self._solver = CRFSolver(strokes, most_here=MOST_HERE)
         self._cut: RefinedWork | None = None
-        self._samples: RefinedSamples | None = None
-        self.refined_views: RefinedViews | None = None
-        if prior is not None:
-            self._samples = RefinedSamples(distribution, prior, self._shown)
-            self.refined_views = RefinedViews(
-                self.renderer, voxel_volume_ml, ledger, self._samples, self.hypotheses
-            )
+        self._ledger = ledger
+        # Of samples that the MRF refines, and of those that the CRF cuts.
+        self._views: dict[bool, tuple[RefinedSamples, RefinedViews]] = {}
 
     @property
     def refined(self) -> RefinedWork | None:
@@ -111,9 +112,32 @@ class Subject:
             )
         return self._cut
 
+    def refined_views(self, request: Request) -> RefinedViews | None:
+        """What is seen of refined samples; None: nothing refines them."""
+        cuts = request.controls.cuts
+        for others, (samples, _) in self._views.items():
+            if others != cuts:
+                samples.let_go()
+        if cuts not in self._views:
+            solver: SampleSolver
+            if cuts:
+                solver = CutsOfSamples(self.distribution, self._image, self.strokes)
+            elif self._prior is not None:
+                solver = MeanFieldOfSamples(self.distribution, self._prior)
+            else:
+                return None
+            samples = RefinedSamples(solver, self.distribution.spatial_shape, self._shown)
+            views = RefinedViews(
+                self.renderer, self._voxel_volume_ml, self._ledger, samples, self.hypotheses
+            )
+            self._views[cuts] = samples, views
+        return self._views[cuts][1]
+
     def stop(self) -> None:
         """End what is computed in processes of their own."""
         self._solver.forget()
+        for samples, _ in self._views.values():
+            samples.let_go()
 
     @property
     def explanation(self) -> Explanation | None:
@@ -124,9 +148,7 @@ class Subject:
     def drop_refined(self) -> None:
         """Let go of what MRF and CRF have computed, which is as large as several images."""
         self._refined = self._cut = None
-        self._solver.forget()
-        if self._samples is not None:
-            self._samples.let_go()
+        self.stop()
 
     def forget_refined(self) -> None:
         """What MRF or CRF have delivered is no longer there."""
@@ -135,8 +157,9 @@ class Subject:
                 work.forget()
 
     def _shown(self, request: Request, region: Region) -> LabelArray | None:
-        """Labels of a region as they are shown, if the MRF has refined them."""
-        return None if self._refined is None else self._refined.shown(request, region)
+        """Labels of a region as they are shown, if MRF or CRF have refined them."""
+        work = self._cut if request.controls.cuts else self._refined
+        return None if work is None else work.shown(request, region)
 
 
 class Subjects:

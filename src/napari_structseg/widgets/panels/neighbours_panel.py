@@ -22,6 +22,7 @@ from napari_structseg.controls import (
     MRF_STRENGTH_MAX,
     USEFUL_STRENGTH,
     Coupling,
+    coupling_of,
 )
 from napari_structseg.models import ClassSpec
 from napari_structseg.priors import Update
@@ -62,7 +63,7 @@ class NeighboursPanel(QWidget):
         tips = control_tips()
         self.coupling_choice = Choice(COUPLINGS)
         self.crf = CRFPanel(state)
-        self._crf_default = CRFSpec()
+        self._crf_default, self._coupling_default = CRFSpec(), coupling_of(None)
         self.prior_chooser = PriorChooser(state)
         self.iteration_slider = IterationSlider(
             ITERATIONS_MAX, name="Iterations", tip=tips["iterations"]
@@ -134,7 +135,7 @@ class NeighboursPanel(QWidget):
         """Whether every control is at its default."""
         controls = self._state.controls
         return (
-            controls.coupling == "mrf"
+            controls.coupling == self._coupling_default
             and controls.crf == self._crf_default
             and controls.iterations == self.iteration_slider.default
             and controls.mrf_strength == controls.damping == 1
@@ -162,7 +163,7 @@ class NeighboursPanel(QWidget):
             The weights of a CRF that were learned for it; None: none were.
         """
         self._classes = tuple(classes)
-        self._crf_default = crf or CRFSpec()
+        self._crf_default, self._coupling_default = crf or CRFSpec(), coupling_of(crf)
         self.crf.set_default(self._crf_default)
         self.crf.show_progress(None)
         has_prior = iterations is not None
@@ -229,7 +230,7 @@ class NeighboursPanel(QWidget):
             self._state.display.cut_volume = True
             self._state.controls.update(
                 {
-                    "coupling": "mrf",
+                    "coupling": self._coupling_default,
                     "crf": self._crf_default,
                     "iterations": int(self.iteration_slider.default),
                     "mrf_strength": 1.0,
