@@ -16,6 +16,7 @@ from napari_structseg.io.nifti import read_image
 from napari_structseg.io.other_programs.members import GivenMaps, find_members
 from napari_structseg.io.weights import load_weights
 from napari_structseg.models import HeadSpec, IntensitySpec, head_kinds
+from napari_structseg.prediction.augmented import AugmentedPredictor
 from napari_structseg.prediction.given import GivenMembers, MembersAs
 from napari_structseg.prediction.predictor import Predictor
 from napari_structseg.prediction.probabilities import ProbabilityMaps
@@ -238,3 +239,27 @@ def mirrored_member(one: GivenMaps, axes: tuple[int, ...]) -> GivenMaps:
             return mirrored_image(one.read(), axes)
 
     return Mirror()
+
+
+class TestAugmented(PredictorContract):
+    @pytest.fixture
+    def predictor(self, tmp_path: Path) -> ImagePredictor:
+        base = make_predictor(tmp_path, "point", 2, prior=PriorSpec(iterations=2))
+        return AugmentedPredictor(base, ["flips", "intensity"], 4)
+
+    @pytest.fixture
+    def image(self) -> Image:
+        return random_image((14, 12))
+
+    @pytest.fixture
+    def misfit(self, image: Image) -> Image:
+        return random_image(image.spatial_shape, n_channels=2)
+
+    @pytest.fixture
+    def broken(self, tmp_path: Path) -> Callable[[Image], LogitDistribution]:
+        def predict(image: Image) -> LogitDistribution:
+            base = make_predictor(tmp_path, "point", 2)
+            with_nan(base)
+            return AugmentedPredictor(base, ["flips"]).predict(image)
+
+        return predict

@@ -26,6 +26,8 @@ _WITHOUT_CHECKS: dict[str, object] = {
     "probabilities": list[Path] | None,
     "members": list[Path] | None,
     "members_as": str | None,
+    "augment": list[str] | None,
+    "passes": int | None,
     "prior": str | None,
     "series": str | None,
     "strokes": Path | None,

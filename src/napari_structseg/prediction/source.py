@@ -21,6 +21,7 @@ from napari_structseg.io.model_files import find_model
 from napari_structseg.io.other_programs.members import find_members
 from napari_structseg.io.references import FileReference, ModelReference, refer_to
 from napari_structseg.io.weights import load_weights, read_spec, refer_to_model
+from napari_structseg.prediction.augmented import PASSES, Augmentation, AugmentedPredictor
 from napari_structseg.prediction.given import GivenMembers, MembersAs
 from napari_structseg.prediction.intensity_windows import Range, with_window
 from napari_structseg.prediction.other_prior import OtherPrior, open_prior
@@ -100,6 +101,8 @@ def open_source(
     members: Sequence[FilePath] = (),
     members_as: MembersAs = "members",
     case: str = "",
+    augment: Sequence[Augmentation] = (),
+    passes: int = PASSES,
     prior: FilePath | None = None,
     roi: RegionOfInterest | None = None,
     window: Range | None = None,
@@ -119,9 +122,14 @@ def open_source(
         Instead: predictions that other programs made, one file or folder for each, see
         :func:`napari_structseg.io.other_programs.members.find_members`.
     members_as
-        Whether members are shown as they are, or a normal is fitted to their logits.
+        Whether members, or passes of test-time augmentation, are shown as they are, or a normal
+        is fitted to their logits.
     case
         What the image is called, to be found in folders of members; a file name will do.
+    augment
+        For a deterministic model: what the image is changed by in test-time augmentation.
+    passes
+        How many times the model is then applied.
     prior
         Another model, whose prior is used in place of the model's own.
     roi
@@ -162,8 +170,16 @@ def open_source(
             "Either a model or class probabilities were expected, but both came. Leave out "
             "--model or --probabilities; for the prior of a model alone there is --prior."
         )
+    if augment and (model is None or roi is not None):
+        raise ConfigError(
+            "A model on whole images was expected for --augment, but "
+            f"{'there is no model' if model is None else '--slice came'}. Leave one of them out."
+        )
     if model is not None:
         source = _of_model(model, device, roi, window, precision)
+        if augment and isinstance(source.predictor, Predictor):
+            changed = AugmentedPredictor(source.predictor, augment, passes, members_as)
+            source = replace(source, predictor=changed)
     elif roi is not None or window is not None:
         raise ConfigError(
             "A model was expected for --slice and --window, but class probabilities came. Leave "
@@ -216,7 +232,7 @@ def _of_members(
     if prior is not None:
         given.take_names(read_spec(find_model(os.fspath(prior))))
     references = {os.fspath(path): refer_to(path) for one in found for path in one.files}
-    return Source(given, found[0].path, None, {}, members=references)
+    return Source(given, found[0].files[0], None, {}, members=references)
 
 
 def _refer_to_model(model: FilePath) -> ModelReference:

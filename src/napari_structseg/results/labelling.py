@@ -24,6 +24,7 @@ from napari_structseg.image import Image
 from napari_structseg.io.atomic import atomic_path
 from napari_structseg.io.checks import file_stem, is_nifti_path
 from napari_structseg.io.nifti import write_volume
+from napari_structseg.io.other_programs.members import is_given
 from napari_structseg.io.references import (
     FileReference,
     ModelReference,
@@ -55,7 +56,7 @@ class Origin:
         Its file.
     prior
         Name or path of another model whose MRF refined the labels.
-    roi, window, device, precision
+    roi, window, device, precision, members_as, augment
         What the run was asked for besides.
     until_converged
         Whether mean field ended once converged, which no command asks for.
@@ -75,6 +76,8 @@ class Origin:
     window: tuple[float, float] | None = None
     device: str = "cpu"
     precision: Precision = "float32"
+    members_as: Literal["members", "normal"] = "members"
+    augment: tuple[str, ...] = ()
     until_converged: bool = False
     has_prior: bool = False
     strokes: Strokes | None = None
@@ -97,6 +100,10 @@ class LabellingRecord(BaseModel):
     controls: Controls
     roi: RegionOfInterest | None
     window: tuple[float, float] | None
+    members_as: Literal["members", "normal"] = Field(
+        "members", description="Of predictions of other programs, and of test-time augmentation."
+    )
+    augment: tuple[str, ...] = Field((), description="Changes of test-time augmentation.")
     device: str
     until_converged: bool
     strokes: str | None = Field(
@@ -259,6 +266,8 @@ def _record(
         controls=controls,
         roi=origin.roi,
         window=origin.window,
+        members_as=origin.members_as,
+        augment=origin.augment,
         device=origin.device,
         until_converged=origin.until_converged,
         strokes=None if origin.strokes is None else origin.strokes.to_json(),
@@ -279,7 +288,8 @@ def _command(
     if origin.image_path is None or origin.model is None or is_by_hand or stops_early:
         return None, None
     names = [one.name for one in classes]
-    is_map = is_nifti_path(origin.model)
+    is_map, is_members = is_nifti_path(origin.model), is_given(origin.model)
+    is_varied = is_members or bool(origin.augment)
     mrf: dict[str, object] = {}
     if controls.cuts:
         mrf = {"cut": True, **{CUT + name: value for name, value in controls.crf}}
@@ -296,8 +306,11 @@ def _command(
         {
             "images": (origin.image_path,),
             "out": Path("result"),
-            "model": None if is_map else origin.model,
+            "model": None if is_map or is_members else origin.model,
             "probabilities": (Path(origin.model),) if is_map else (),
+            "members": (Path(origin.model),) if is_members else (),
+            "members_as": origin.members_as if is_varied else "members",
+            "augment": origin.augment,
             "prior": origin.prior,
             "roi": origin.roi,
             "window": origin.window,

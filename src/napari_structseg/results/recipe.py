@@ -15,6 +15,7 @@ from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.priors import Update
 from napari_structseg.priors.contrast import CRFSpec
 from napari_structseg.results.request import (
+    AUGMENTATION_PASSES,
     CUT,
     SAMPLES_MAX,
     THREADS_MAX,
@@ -98,6 +99,10 @@ class Recipe(_Part):
     members_as: Literal["members", "normal"] = Field(
         "members", description="Whether they were shown as they are, or a normal was fitted."
     )
+    augment: tuple[Literal["flips", "intensity", "rotations"], ...] = Field(
+        (), description="What the image was changed by in test-time augmentation; empty: none."
+    )
+    passes: int = Field(AUGMENTATION_PASSES, description="How many times the model was applied.")
     images: tuple[FileReference, ...] = Field(
         min_length=1,
         description="The image, or one for each channel: a file, or the files of a series.",
@@ -200,6 +205,8 @@ class Recipe(_Part):
             probabilities=tuple(probabilities),
             members=tuple(members),
             members_as=self.members_as,
+            augment=self.augment,
+            passes=self.passes,
             prior=prior,
             roi=self.roi,
             window=self.window,
@@ -269,6 +276,8 @@ def make_recipe(
         probabilities=tuple(probabilities),
         members=tuple(members),
         members_as=request.members_as,
+        augment=request.augment,
+        passes=request.passes,
         images=tuple(images),
         series=request.series,
         roi=request.roi,

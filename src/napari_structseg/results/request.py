@@ -33,6 +33,8 @@ from napari_structseg.results.options import (
 
 DEFAULT_SAMPLES = 10
 SAMPLES_MAX = 100_000
+# prediction.augmented.PASSES, which loads torch.
+AUGMENTATION_PASSES = 8
 # Far beyond what helps; the operating system refuses so many more, and torch then ends the process.
 THREADS_MAX = 1024
 
@@ -109,6 +111,15 @@ class PredictionRequest(BaseModel):
         "members",
         description="Whether samples are these members, or are drawn from a low-rank normal that "
         "is fitted to their logits: members or normal; members if not given.",
+    )
+    augment: tuple[Literal["flips", "intensity", "rotations"], ...] = Field(
+        (),
+        description="For a deterministic model: test-time augmentation. The image is changed by "
+        "flips, intensity or rotations (may be given several times), and each result is a member.",
+    )
+    passes: int = Field(
+        AUGMENTATION_PASSES,
+        description="How many members test-time augmentation makes, from 2 to 64; 8 if not given.",
     )
     prior: Name | None = Field(
         None,
@@ -313,10 +324,13 @@ def make_request(**fields: object) -> PredictionRequest:
             f"Either a graph cut or mean field was expected, but --cut and --{name} came. Leave "
             "one of them out."
         )
-    if request.members_as != "members" and not request.members:
+    if request.members_as != "members" and not request.members and not request.augment:
         raise ConfigError(
-            "--members-as is about predictions of other programs. Give them with --members."
+            "--members-as is about predictions of other programs or test-time augmentation. Give "
+            "--members or --augment."
         )
+    if request.passes != AUGMENTATION_PASSES and not request.augment:
+        raise ConfigError("--passes is about test-time augmentation. Give --augment, too.")
     if request.stroke_labels is not None and request.strokes is None:
         raise ConfigError("--stroke-labels is about strokes. Give a file of them with --strokes.")
     return request

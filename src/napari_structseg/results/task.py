@@ -218,6 +218,8 @@ def source_of(request: PredictionRequest) -> Source:
         members=request.members,
         members_as=request.members_as,
         case=request.images[0].name,
+        augment=request.augment,
+        passes=request.passes,
         prior=request.prior,
         roi=request.roi,
         window=request.window,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from napari_structseg.distributions import DomainCheck, LogitDistribution, Regio
 from napari_structseg.errors import Cancelled, StructSegError
 from napari_structseg.image import Image
 from napari_structseg.io.checks import is_nifti_path
+from napari_structseg.io.other_programs.members import is_given
+from napari_structseg.prediction.augmented import Augmentation
 from napari_structseg.prediction.domain import check_domain
+from napari_structseg.prediction.given import MembersAs
 from napari_structseg.prediction.intensity_windows import Range
 from napari_structseg.prediction.other_prior import OtherPrior, WantedPrior
 from napari_structseg.prediction.precision import Precision
@@ -75,7 +79,8 @@ class ModelRun:
     Parameters
     ----------
     model
-        Name of a shipped model, a file, or a NIfTI file of class probabilities in its place.
+        Name of a shipped model, a file, or in its place a NIfTI file of class probabilities, or a
+        folder or .npz of predictions of other programs.
     image
         The image.
     device
@@ -88,6 +93,10 @@ class ModelRun:
         Intensities that the model sees as 0 and 1; None: as the model says.
     precision
         What a network computes in, see :class:`Predictor`; once it is loaded, what this came to.
+    members_as
+        Of predictions of other programs, and of test-time augmentation: members, or a normal.
+    augment
+        Changes of the image in test-time augmentation of a deterministic model; empty: none.
     wanted_prior
         The MRF of another model, to be read as well. Where it cannot be, the run goes on.
     synchronous
@@ -110,6 +119,8 @@ class ModelRun:
         roi: RegionOfInterest | None = None,
         window: Range | None = None,
         precision: Precision = "auto",
+        members_as: MembersAs = "members",
+        augment: Sequence[Augmentation] = (),
         wanted_prior: WantedPrior | None = None,
         synchronous: bool = False,
     ) -> None:
@@ -120,6 +131,8 @@ class ModelRun:
         self.roi = roi
         self.window = window
         self.precision: Precision = precision
+        self.members_as: MembersAs = members_as
+        self.augment = tuple(augment)
         self.wanted_prior = wanted_prior
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -167,13 +180,19 @@ class ModelRun:
     def _predict(self) -> RunOutcome:
         started = time.perf_counter()
         maps = [self.model] if is_nifti_path(self.model) else []
+        members = [self.model] if is_given(self.model) else []
+        is_model = not maps and not members
         device = resolve_device(self.device)
         source = open_source(
-            None if maps else self.model,
+            self.model if is_model else None,
             device,
             probabilities=maps,
-            roi=None if maps else self.roi,
-            window=None if maps else self.window,
+            members=members,
+            members_as=self.members_as,
+            case=self._image.name,
+            augment=self.augment if is_model else (),
+            roi=self.roi if is_model else None,
+            window=self.window if is_model else None,
             precision=self.precision,
         )
         self.precision = source.predictor.precision

@@ -28,6 +28,8 @@ from napari_structseg.controls import MEAN, Controls, Coordinate, Settings
 from napari_structseg.devices import AUTO
 from napari_structseg.distributions import Strokes
 from napari_structseg.errors import InputError
+from napari_structseg.prediction.augmented import Augmentation
+from napari_structseg.prediction.given import MembersAs
 from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.refine.changes import Changes
@@ -197,6 +199,17 @@ class SourceState(_Evented):
         tuple[float, float] | None,
         Field(description="Intensities seen as 0 and 1; None: as the model says."),
     ] = None
+    members_as: Annotated[
+        MembersAs,
+        Field(
+            description="Of predictions of other programs, and of test-time augmentation: whether "
+            "they are shown as they are, or a normal is fitted to their logits."
+        ),
+    ] = "members"
+    augment: Annotated[
+        tuple[Augmentation, ...],
+        Field(description="What a deterministic model's image is changed by; empty: nothing."),
+    ] = ()
     prior: Annotated[
         str | None,
         Field(description="Another model whose MRF refines the labels; None: the model's own."),

@@ -300,7 +300,9 @@ class Exploration:
         if self.layer is not other.layer or None in runs:
             return False
         mine, its = (
-            (run.model, run.roi, run.window, run.precision) for run in runs if run is not None
+            (run.model, run.roi, run.window, run.precision, run.members_as, run.augment)
+            for run in runs
+            if run is not None
         )
         return mine == its and self.given == other.given
 

@@ -115,7 +115,9 @@ class Explorer:
         layer
             An image layer of the viewer, or its name.
         model
-            Name of a shipped model, a .safetensors file, or a NIfTI file of class probabilities.
+            Name of a shipped model, a .safetensors file, a NIfTI file of class probabilities, or
+            predictions of other programs: an .npz, or a folder with one folder for each member;
+            ``state.source.members_as`` says what they become.
         device
             auto, cpu, cuda:0, ...; None: the one that is chosen.
         roi

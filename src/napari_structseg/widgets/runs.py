@@ -91,6 +91,7 @@ class Runs:
             controller.failed.emit(error)
             return False
         uses_window = spec is not None and spec.intensity.kind == "window"
+        can_augment = spec is not None and spec.kind == "point" and roi is None
         self._make_job = partial(
             Job,
             model,
@@ -101,6 +102,8 @@ class Runs:
             roi=roi,
             window=source.intensity_window if uses_window else None,
             precision=source.precision,
+            members_as=source.members_as,
+            augment=source.augment if can_augment else (),
             wanted_prior=controller.wanted_prior,
         )
         self.job = self._make_job()

@@ -209,6 +209,8 @@ def _origin(exploration: Exploration, request: Request) -> Origin:
         window=run.window,
         device=str(exploration.engine.distribution.device),
         precision=run.precision,
+        members_as=run.members_as,
+        augment=run.augment,
         until_converged=request.stop_when_converged,
         has_prior=exploration.prior is not None,
         strokes=request.strokes,

@@ -34,7 +34,8 @@ def find_members(paths: Sequence[Path], case: str) -> list[GivenMaps]:
     ----------
     paths
         One for each member: a file (.npz of nnU-Net; NIfTI of probabilities or labels), or a
-        folder with the file of the case.
+        folder with the file of the case. A single folder of nothing but such folders stands for
+        them, in the order of their names and numbers.
     case
         What the image is called, without a suffix; nnU-Net's number of a channel may follow.
 
@@ -53,6 +54,8 @@ def find_members(paths: Sequence[Path], case: str) -> list[GivenMaps]:
             f"From 1 to {MAX_MEMBERS} members were expected, but {len(paths)} came. Give one file "
             "or folder for each."
         )
+    if len(paths) == 1:
+        paths = _unfolded(paths[0].expanduser())
     members = _of_same_labels([_find(path, case) for path in paths])
     first = members[0]
     for other in members[1:]:
@@ -79,6 +82,35 @@ def find_file(folder: Path, case: str) -> Path | None:
             if found.is_file() if suffix else found.is_dir() and name:
                 return found
     return None
+
+
+def is_given(path: str) -> bool:
+    """Whether a name is that of predictions of other programs: an .npz, or a folder."""
+    return path.lower().endswith(SUFFIX) or Path(path).is_dir()
+
+
+def _unfolded(path: Path) -> list[Path]:
+    """The folders in a folder that holds no predictions itself; otherwise the path."""
+    try:
+        inside = list(path.iterdir()) if path.is_dir() else []
+    except OSError:
+        # Whoever reads it says why it cannot be.
+        return [path]
+    folders = [one for one in inside if one.is_dir() and not one.name.startswith(".")]
+    holds_files = any(
+        is_nifti_path(one) or one.name.lower().endswith(SUFFIX) for one in inside if one.is_file()
+    )
+    if holds_files or not folders or len(folders) > MAX_MEMBERS:
+        return [path]
+    return sorted(folders, key=_by_number)
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """fold_10 comes after fold_9."""
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part)
+        for part in re.split(r"(\d+)", path.name)
+    ]
 
 
 def _find(path: Path, case: str) -> GivenMaps:

@@ -12,7 +12,16 @@ from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.controller import Controller
 
 # The layer of a box, and a device, may be others on this machine; what is shown folds by itself.
-_OF_A_RUN = ("roi", "n_slices", "intensity_window", "precision", "prior", "spacing")
+_OF_A_RUN = (
+    "roi",
+    "n_slices",
+    "intensity_window",
+    "precision",
+    "members_as",
+    "augment",
+    "prior",
+    "spacing",
+)
 _UNREADABLE = "The sliders could not be brought back: another version of this program wrote them"
 
 
@@ -45,7 +54,7 @@ def take_up(
         state.controls.take(before.controls.frozen())
         return
     model = before.source.model
-    if model is None or not (model in shipped_models() or Path(model).is_file()):
+    if model is None or not (model in shipped_models() or Path(model).exists()):
         return
     with state.together():
         state.source.model = model

@@ -205,6 +205,8 @@ class Preview:
             roi=run.roi,
             window=run.window,
             precision=run.precision,
+            members_as=run.members_as,
+            augment=run.augment,
         )
         self._job.start(self)
 

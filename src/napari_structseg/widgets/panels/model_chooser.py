@@ -13,8 +13,10 @@ from napari_structseg.widgets.parts.names import told_apart
 
 # What is chosen by a dialog: its title, and the files it lists.
 _MAPS, _FROM_FILE = "Probability map…", "From file…"
+_MEMBERS = "Predictions of other programs…"
 _DIALOGS = {
     _MAPS: ("Choose class probabilities", "Class probabilities (*.nii *.nii.gz)"),
+    _MEMBERS: ("Choose a folder that holds one folder for each member, such as each fold", ""),
     _FROM_FILE: ("Choose a model", "Models (*.safetensors *.toml)"),
 }
 
@@ -34,7 +36,8 @@ class ModelChooser(NarrowCombo):
         self.file_dialog: QFileDialog | None = None
         self.setToolTip(
             "What segments the image. Class probabilities from elsewhere can take a model's place: "
-            "a 4-D file on the image's voxel grid, with classes along the last axis."
+            "a 4-D file on the image's voxel grid, with classes along the last axis. So can "
+            "predictions of other programs, such as the folds of nnU-Net."
         )
         for name in shipped_models():
             self.addItem(name, name)
@@ -72,7 +75,9 @@ class ModelChooser(NarrowCombo):
         self._show_model(self._source.model)
         title, listed = dialog
         self.file_dialog = QFileDialog(self, title, "", listed)
-        self.file_dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        is_folder = dialog is _DIALOGS[_MEMBERS]
+        mode = QFileDialog.FileMode.Directory if is_folder else QFileDialog.FileMode.ExistingFile
+        self.file_dialog.setFileMode(mode)
         self.file_dialog.fileSelected.connect(self._choose)
         self.file_dialog.open()
 

@@ -21,9 +21,11 @@ from qtpy.QtWidgets import (
 
 from napari_structseg.devices import available_devices, describe_device
 from napari_structseg.io.checks import is_nifti_path
+from napari_structseg.io.other_programs.members import is_given
 from napari_structseg.session.state import ExplorerState
 from napari_structseg.widgets.binding import bind, quiet
 from napari_structseg.widgets.panels.intensity_window_row import WindowRow
+from napari_structseg.widgets.panels.members_row import MembersRow
 from napari_structseg.widgets.panels.model_chooser import ModelChooser
 from napari_structseg.widgets.panels.spacing_row import SpacingRow
 from napari_structseg.widgets.panels.where_chooser import WhereChooser
@@ -32,7 +34,7 @@ from napari_structseg.widgets.viewer.sources import image_layer_of, source_layer
 from napari_structseg.widgets.viewer.specs import spec_of
 from napari_structseg.widgets.viewer.viewing import has_size
 
-_ROWS = ("Image", "Voxels", "Model", "Where", "Window", "Device")
+_ROWS = ("Image", "Voxels", "Model", "Vary", "Where", "Window", "Device")
 _PADDING = 10
 
 
@@ -77,6 +79,7 @@ class SourcePanel(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(4)
         self.progress.setStyleSheet("QProgressBar { border: none; }")
+        self.members_row = MembersRow(state)
         self.where = WhereChooser(viewer, state)
         self.window_row = WindowRow(state)
         self.window_row.values_read.connect(self._update_button)
@@ -105,7 +108,8 @@ class SourcePanel(QWidget):
     @property
     def models(self) -> list[str]:
         """Every model that is listed, by name or path."""
-        return [model for model in self.model_box.listed if not is_nifti_path(model)]
+        listed = self.model_box.listed
+        return [one for one in listed if not is_nifti_path(one) and not is_given(one)]
 
     def choose_image(self, layer: ImageLayer) -> None:
         """Choose an image layer of the viewer."""
@@ -114,7 +118,8 @@ class SourcePanel(QWidget):
     def choose_model(self, model: str | Path) -> None:
         """Choose a shipped model by name, or a file, which is added to the list.
 
-        A NIfTI file is one of class probabilities, in a model's place.
+        A NIfTI file is one of class probabilities, in a model's place, and a folder holds
+        predictions of other programs.
         """
         self._source.model = str(model)
         # The file may be another one than it was when it was chosen last.
@@ -127,6 +132,7 @@ class SourcePanel(QWidget):
         for box in (
             self.image_box,
             self.model_box,
+            self.members_row,
             self.where,
             self.window_row,
             self.spacing_row,
@@ -220,10 +226,12 @@ class SourcePanel(QWidget):
         needs_spacing = layer is not None and layer.ndim in (2, 3) and not has_size(layer)
         if layer is not None:
             self.spacing_row.set_axes(layer.ndim)
+        is_varied = self.members_row.set_model(self._source.model, spec, is_for_slices)
         self.where.set_model(spec if is_for_slices else None, layer)
         self.window_row.set_model(spec.intensity if spec and uses_window else None, layer)
         for label, row, is_shown in (
             (self._labels["Voxels"], self.spacing_row, needs_spacing),
+            (self._labels["Vary"], self.members_row, is_varied),
             (self._labels["Where"], self.where, is_for_slices),
             (self._labels["Window"], self.window_row, uses_window),
         ):
@@ -252,6 +260,7 @@ class SourcePanel(QWidget):
             self.device_box,
             self.run_button,
             self.spacing_row.field,
+            *self.members_row.controls,
             *self.where.controls,
             *self.window_row.controls,
             *self._labels.values(),
@@ -268,7 +277,14 @@ class SourcePanel(QWidget):
         for row_index, label in enumerate(self._labels.values()):
             label.setIndent(0)
             grid.addWidget(label, row_index, 0, Qt.AlignmentFlag.AlignTop)
-        choosers = (self.image_box, self.spacing_row, self.model_box, self.where, self.window_row)
+        choosers = (
+            self.image_box,
+            self.spacing_row,
+            self.model_box,
+            self.members_row,
+            self.where,
+            self.window_row,
+        )
         for row_index, chooser in enumerate(choosers):
             grid.addWidget(chooser, row_index, 1)
         row = QHBoxLayout()

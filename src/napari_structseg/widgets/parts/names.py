@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_structseg.io.checks import file_stem, is_nifti_path
+from napari_structseg.io.other_programs.members import is_given
 
 
 def told_apart(models: Sequence[str]) -> list[str]:
@@ -33,10 +34,12 @@ def told_apart(models: Sequence[str]) -> list[str]:
 def _folders(model: str) -> tuple[str, ...]:
     """The folders of a file; none for a shipped model."""
     path = Path(model)
-    return path.absolute().parent.parts[1:] if path.suffix else ()
+    return path.absolute().parent.parts[1:] if path.suffix or path.is_absolute() else ()
 
 
 def _name(model: str, n_folders: int) -> str:
     path, folders = Path(model), _folders(model)
     name = f"{file_stem(path)} (probabilities)" if is_nifti_path(path) else path.stem
+    if is_given(model):
+        name = f"{path.name} (predictions)"
     return "/".join((*folders[len(folders) - n_folders :], name))

@@ -10,6 +10,8 @@ from napari.layers import Image as ImageLayer
 
 from napari_structseg.distributions import Region
 from napari_structseg.image import Image
+from napari_structseg.prediction.augmented import Augmentation
+from napari_structseg.prediction.given import MembersAs
 from napari_structseg.prediction.intensity_windows import Range
 from napari_structseg.prediction.other_prior import WantedPrior
 from napari_structseg.prediction.precision import Precision
@@ -56,7 +58,7 @@ class Job:
         Name of the device.
     first
         The visible slice.
-    roi, window, precision, wanted_prior
+    roi, window, precision, members_as, augment, wanted_prior
         See :class:`ModelRun`.
     """
 
@@ -71,6 +73,8 @@ class Job:
         roi: RegionOfInterest | None = None,
         window: Range | None = None,
         precision: Precision = "auto",
+        members_as: MembersAs = "members",
+        augment: Sequence[Augmentation] = (),
         wanted_prior: WantedPrior | None = None,
     ) -> None:
         self.image = image
@@ -84,6 +88,8 @@ class Job:
             roi=roi,
             window=window,
             precision=precision,
+            members_as=members_as,
+            augment=augment,
             wanted_prior=wanted_prior,
         )
         self._inbox: Inbox[Callable[[], None]] = Inbox(_call_each)

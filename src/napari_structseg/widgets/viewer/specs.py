@@ -9,6 +9,7 @@ from pathlib import Path
 from napari_structseg.errors import ConfigError, WeightsError
 from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.model_files import find_model
+from napari_structseg.io.other_programs.members import is_given
 from napari_structseg.io.weights import read_spec
 from napari_structseg.models import ModelSpec
 from napari_structseg.prediction.other_prior import check_fits
@@ -29,7 +30,7 @@ def spec_of(model: str | None) -> ModelSpec | None:
         None if there is none, as of a file of class probabilities, or it cannot be used: running
         it says why.
     """
-    if model is None or is_nifti_path(model):
+    if model is None or is_nifti_path(model) or is_given(model):
         return None
     try:
         path = find_model(model)
