@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from itertools import chain
@@ -86,7 +87,8 @@ def find_file(folder: Path, case: str) -> Path | None:
 
 def is_given(path: str) -> bool:
     """Whether a name is that of predictions of other programs: an .npz, or a folder."""
-    return path.lower().endswith(SUFFIX) or Path(path).is_dir()
+    # Unlike pathlib, this has an answer for a name that the system refuses.
+    return path.lower().endswith(SUFFIX) or os.path.isdir(path)  # noqa: PTH112
 
 
 def _unfolded(path: Path) -> list[Path]:
