@@ -88,7 +88,7 @@ def find_file(folder: Path, case: str) -> Path | None:
 def is_given(path: str) -> bool:
     """Whether a name is that of predictions of other programs: an .npz, or a folder."""
     # Unlike pathlib, this has an answer for a name that the system refuses.
-    return path.lower().endswith(SUFFIX) or os.path.isdir(path)  # noqa: PTH112
+    return path.lower().endswith(SUFFIX) or os.path.isdir(path)
 
 
 def _unfolded(path: Path) -> list[Path]:
