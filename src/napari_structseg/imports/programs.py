@@ -13,7 +13,7 @@ from napari_structseg.errors import ConfigError, InputError, WeightsError
 from napari_structseg.io.weights import save_weights
 from napari_structseg.memory import check_memory
 from napari_structseg.models import ModelSpec, SegmentationNetwork
-from napari_structseg.models.programs.archive import kind_of
+from napari_structseg.models.programs.archive import kind_of, read_archive
 from napari_structseg.models.programs.network import ProgramNetwork, described
 from napari_structseg.models.programs.opening import Opened, open_program
 from napari_structseg.models.programs.settings import (
@@ -83,13 +83,33 @@ def check_program(program: Path, table: Mapping[str, Any]) -> Imported:
     MemoryLimitError
         If it does not fit into memory.
     """
-    content, members = read_program(program)
-    kind = kind_of(members, program.name)
-    fields = {**table, "program": program.name}
-    missing = [name for name in _REQUIRED if name not in fields]
+    return check_content(read_program(program)[0], program.name, table)
+
+
+def check_content(content: bytes, name: str, table: Mapping[str, Any]) -> Imported:
+    """The same for the bytes of a program.
+
+    Parameters
+    ----------
+    content
+        Of its file.
+    name
+        Of its file.
+    table
+        As for :func:`check_program`.
+
+    Raises
+    ------
+    ConfigError, WeightsError, MemoryLimitError
+        As :func:`check_program`.
+    """
+    members = read_archive(content, name)
+    kind = kind_of(members, name)
+    fields = {**table, "program": name}
+    missing = [one for one in _REQUIRED if one not in fields]
     if missing:
-        run = open_program(content, kind, program.name, torch.device("cpu"))
-        raise ConfigError(_what_is_missing(fields, missing, run, program))
+        run = open_program(content, kind, name, torch.device("cpu"))
+        raise ConfigError(_what_is_missing(fields, missing, run, name))
     settings = make_settings(fields, "What is said of the program")
     network, spec = program_model(settings, content, members)
     assert isinstance(network, ProgramNetwork)
@@ -127,10 +147,10 @@ def _what_is_missing(
     fields: Mapping[str, Any],
     missing: list[str],
     run: Opened,
-    program: Path,
+    program: str,
 ) -> str:
     """The lines to add, with what the program itself shows where it can be tried."""
-    known = {"name": f'name = "{program.stem}"'}
+    known = {"name": f'name = "{Path(program).stem}"'}
     if "classes" in missing and {"dimensions", "channels", "patch"} <= fields.keys():
         n_classes = _channels_returned(fields, run)
         if n_classes is not None:
@@ -139,7 +159,7 @@ def _what_is_missing(
     lines = lines_of(missing, known)
     return "\n".join(
         [
-            f"It is not said how {program.name} is used. Add these lines to its settings, with "
+            f"It is not said how {program} is used. Add these lines to its settings, with "
             "what is true of your network:",
             *lines,
             "docs/your-own-network.md explains each field.",
