@@ -21,7 +21,7 @@ IN_PARALLEL := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n auto --maxprocesse
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup screen demo test test-versions fuzz lint format types manifest wheel-smoke bench
+.PHONY: help setup screen demo test test-versions fuzz lint format types manifest docs wheel-smoke bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ types: $(STAMP) ## Check the types
 
 manifest: $(STAMP) ## Check the napari manifest
 	$(BIN)/npe2 validate napari-structseg
+
+# Deprecations of napari and npe2 are not faults of a page.
+docs: $(STAMP) ## Build the documentation site in site/; a dead link within it fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -W ignore::DeprecationWarning -m mkdocs build --strict --quiet
 
 wheel-smoke: $(STAMP) ## Build the wheel and try it in a clean environment
 	$(BIN)/python scripts/smoke_wheel.py

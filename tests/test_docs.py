@@ -30,7 +30,7 @@ PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for path in (
         *REPOSITORY.glob("*.md"),
-        *(REPOSITORY / "docs").glob("*.md"),
+        *(REPOSITORY / "docs").rglob("*.md"),
         *(REPOSITORY / "src").rglob("*.md"),
     )
 )
