@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_structseg import predict, reproduce
+from dicom_files import make_series, save_series
+from napari_structseg import predict, read_image, reproduce
 from napari_structseg.errors import ConfigError
+from napari_structseg.io.dicom.read import to_frames
 from napari_structseg.results.recipe_files import read_recipe
-from predict_helpers import image, model, refused, run  # noqa: F401 -- fixtures
+from predict_helpers import blob, image, model, refused, run  # noqa: F401 -- fixtures
 
 OPTIONS = ("--samples", 3, "--seed", 5, "--temperature", 2, "--save-probabilities")
 
@@ -64,3 +66,44 @@ def test_an_unknown_format_is_refused(image: Path, model: Path, tmp_path: Path) 
     with pytest.raises(ConfigError, match="nifti"):
         predict(image, model, tmp_path / "out", format="mha")
     assert not (tmp_path / "out").exists()
+
+
+def test_dicom_results_of_a_series(model: Path, tmp_path: Path) -> None:
+    highdicom = pytest.importorskip("highdicom", reason="the extra [dicom] is not installed")
+    folder = save_series(tmp_path / "scan", make_series(blob(8, 16, 12).astype(np.uint16)))
+    plain, out = tmp_path / "nifti", tmp_path / "dicom"
+    assert run(folder, "--model", model, "--out", plain, *OPTIONS) == 0
+    assert run(folder, "--model", model, "--out", out, *OPTIONS, "--format", "dicom-seg") == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        # What DICOM SEG cannot hold stays NIfTI.
+        "entropy.nii.gz",
+        "hypotheses.dcm",
+        "mean.dcm",
+        "probabilities.dcm",
+        "recipe.json",
+        *[f"sample-00{number}.dcm" for number in (1, 2, 3)],
+        "volumes.csv",
+    ]
+    scan = read_image(folder)
+    uids = [frame.instance_uid for frame in scan.source.frames]
+    for name in ("mean", "sample-002"):
+        seg = highdicom.seg.segread(out / f"{name}.dcm")
+        read = seg.get_pixels_by_source_instance(uids, combine_segments=True)
+        expected = to_frames(read_image(plain / f"{name}.nii.gz").data[0], scan)
+        assert np.array_equal(read, expected)
+        assert len(np.unique(read)) > 1
+    seg = highdicom.seg.segread(out / "hypotheses.dcm")
+    described = seg.get_segment_description(1)
+    assert "of 3 samples" in described.segment_label
+    series = {str(highdicom.seg.segread(path).SeriesInstanceUID) for path in out.glob("*.dcm")}
+    assert len(series) == 1
+
+
+def test_dicom_results_need_a_dicom_series(
+    image: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("highdicom", reason="the extra [dicom] is not installed")
+    out = tmp_path / "out"
+    options = ("--model", model, "--out", out)
+    refused(capsys, image, *options, "--format", "dicom-seg", says=("Save as NIfTI or NRRD",))
+    refused(capsys, image, *options, "--keep-patient", says=("--format dicom-seg",))

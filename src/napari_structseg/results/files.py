@@ -22,25 +22,23 @@ from napari_structseg.priors import MarkovPrior
 from napari_structseg.refine.graph_cut.labels import CutLabels
 from napari_structseg.refine.refinement import Refinement
 from napari_structseg.render.rendering import SLAB_VOXELS, argmax_labels, combine
-from napari_structseg.results.formats import HYPOTHESES, LABEL_SUFFIXES, MAP_SUFFIXES, NIFTI
+from napari_structseg.results.formats import HYPOTHESES, NIFTI, SUFFIXES
 from napari_structseg.results.recipe_files import RECIPE_NAME
 
 logger = logging.getLogger(__name__)
 
 MEAN_NAME, ENTROPY_NAME = "mean.nii.gz", "entropy.nii.gz"
 PROBABILITIES_NAME, VOLUMES_NAME = "probabilities.nii.gz", "volumes.csv"
-_MAPS = tuple(
-    f"{name.removesuffix(NIFTI)}{suffix}"
-    for name in (ENTROPY_NAME, PROBABILITIES_NAME)
-    for suffix in dict.fromkeys((*MAP_SUFFIXES, *LABEL_SUFFIXES))
-)
-_LABELS = tuple(
-    f"{stem}{suffix}"
-    for stem in (MEAN_NAME.removesuffix(NIFTI), HYPOTHESES)
-    for suffix in LABEL_SUFFIXES
-)
 # In any format. Without samples, whose number is open.
-RESULT_NAMES = (*_MAPS, *_LABELS, VOLUMES_NAME, RECIPE_NAME)
+RESULT_NAMES = (
+    *(
+        f"{name.removesuffix(NIFTI)}{suffix}"
+        for name in (MEAN_NAME, ENTROPY_NAME, PROBABILITIES_NAME, HYPOTHESES)
+        for suffix in SUFFIXES
+    ),
+    VOLUMES_NAME,
+    RECIPE_NAME,
+)
 # A NIfTI header in gzip.
 _FILE_OVERHEAD = 100
 _SAMPLES = "sample-[0-9][0-9][0-9]*"
@@ -216,5 +214,5 @@ def render_results(
 def _results_of(folder: Path) -> list[Path]:
     """Files of the folder that have the name of a result."""
     named = (folder / name for name in RESULT_NAMES)
-    samples = (folder.glob(f"{_SAMPLES}{suffix}") for suffix in LABEL_SUFFIXES)
-    return [*(path for path in named if path.exists()), *sorted(chain.from_iterable(samples))]
+    samples = (folder.glob(f"{_SAMPLES}{suffix}") for suffix in SUFFIXES)
+    return [*(path for path in named if path.exists()), *sorted(set(chain.from_iterable(samples)))]

@@ -132,7 +132,7 @@ class Recipe(_Part):
     save_probabilities: bool = Field(
         False, description="Whether probabilities.nii.gz was written, too."
     )
-    format: Literal["nifti", "nrrd"] = Field("nifti", description="Of the images.")
+    format: Literal["nifti", "nrrd", "dicom-seg"] = Field("nifti", description="Of the images.")
     seed: int
     controls: RecipeControls
     device: str = Field(description="Where it was computed, for example cpu or cuda:0.")

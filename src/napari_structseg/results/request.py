@@ -153,10 +153,16 @@ class PredictionRequest(BaseModel):
         description="Write probabilities.nii.gz, too: of each class, averaged over the samples, "
         "after mean field where there is an MRF.",
     )
-    format: Literal["nifti", "nrrd"] = Field(
+    format: Literal["nifti", "nrrd", "dicom-seg"] = Field(
         "nifti",
-        description="What the images are written as: nifti; or nrrd, segmentations that 3D Slicer "
-        "opens with names and colours. nifti if not given.",
+        description="What the images are written as: nifti; nrrd, segmentations that 3D Slicer "
+        "opens with names and colours; or dicom-seg, where the image is a DICOM series. nifti if "
+        "not given.",
+    )
+    keep_patient: bool = Field(
+        False,
+        description="Write who the patient is into DICOM results, as the series says it. Otherwise "
+        "these fields are empty.",
     )
     report_file: Annotated[str | None, REPORT] = Field(
         None,
@@ -315,6 +321,11 @@ def make_request(**fields: object) -> PredictionRequest:
         raise ConfigError(f"Invalid options. {'; '.join(lines)}.") from error
     check_numbers(request.samples, request.threads)
     _check_report(request.report_file)
+    if request.keep_patient and request.format != "dicom-seg":
+        raise ConfigError(
+            "--keep-patient is about DICOM results; no other file says who the patient is. Add "
+            "--format dicom-seg, or leave it out."
+        )
     if request.of_cut and not request.cut:
         name = _dashed(CUT + next(iter(request.of_cut)))
         raise ConfigError(f"--{name} is about a graph cut. Add --cut, or leave it out.")

@@ -30,6 +30,7 @@ from napari_structseg.distributions.conditioning.corrected import (
 )
 from napari_structseg.distributions.conditioning.settings import Conditioning
 from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.exports.dicom.segmentation import Maker
 from napari_structseg.exports.report.page import write_report
 from napari_structseg.exports.samples import SampleSet
 from napari_structseg.image import Image
@@ -49,7 +50,7 @@ from napari_structseg.results.files import (
     remove_results,
     render_results,
 )
-from napari_structseg.results.formats import file_name, write_hypotheses, write_result
+from napari_structseg.results.formats import ResultWriter, check_format
 from napari_structseg.results.labelling import volume_table, write_text
 from napari_structseg.results.recipe import Recipe, make_recipe
 from napari_structseg.results.recipe_files import (
@@ -127,6 +128,7 @@ class Task:
                 with_probabilities=request.save_probabilities,
             )
             region = source.region(self.image)
+            writer = self._writer()
             counts: list[npt.NDArray[np.int64]] = []
             gathered: SampleSet | None = None
             for done, (plain, part) in enumerate(results, start=1):
@@ -134,9 +136,7 @@ class Task:
                 if done == 1:
                     # Mean field may fail on its way to the first result.
                     remove_results(request.out)
-                name = file_name(plain, request.format, is_map=array.dtype.kind == "f")
-                path, spec = request.out / name, source.spec
-                write_result(path, array, self.image, spec.classes, spec.name)
+                name = writer.write(plain, array)
                 outputs[name] = voxel_hash(array)
                 if done <= request.samples + 1:
                     counts.append(np.bincount(array.ravel(), minlength=distribution.n_classes))
@@ -156,12 +156,20 @@ class Task:
             format_version=self.format_version,
         )
         if gathered is not None:
-            write_hypotheses(request.out, gathered, self.image, source.spec.classes, request.format)
+            writer.write_hypotheses(gathered)
         if request.report_file is not None and gathered is not None:
             content = content_of(recipe, self.image, gathered, source.spec, domain)
             write_report(request.out / request.report_file, content)
         write_recipe(request.out, recipe)
         return recipe
+
+    def _writer(self) -> ResultWriter:
+        """Writes results in the format that was asked for."""
+        request, spec, model = self.request, self.source.spec, self.source.model
+        maker = Maker(spec.name) if model is None else Maker(spec.name, model.sha256[:16])
+        return ResultWriter(
+            request.out, request.format, self.image, spec.classes, maker, request.keep_patient
+        )
 
     def _cut(self, distribution: LogitDistribution) -> CutLabels | None:
         """What labels are cut by; None: nothing asked for it."""
@@ -263,6 +271,7 @@ def prepare(
     if wanted is not None:
         # First: another image may not even suit the model.
         check_same("image", images, wanted.images)
+    check_format(request.format, image)
     strokes = _strokes_of(request, source, image, wanted)
     source.predictor.check(image, refined=has_prior and controls.refines)
     if controls.cuts:

@@ -1,0 +1,1 @@
+"""Results as DICOM, with references to the series they were made from. Needs the extra [dicom]."""
