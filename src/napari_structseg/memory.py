@@ -24,6 +24,15 @@ def available_memory() -> int | None:
     return min(limits, default=None)
 
 
+def resident_bytes() -> int:
+    """Main memory that this process takes by now; 0 where the system does not tell."""
+    if not _STATM.exists():
+        return 0
+    import resource
+
+    return int(_STATM.read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there was no memory: of Python, of torch, of the C++ library."""
     # Torch has a class for a GPU's memory alone; of the processor's it says so in words.

@@ -25,6 +25,8 @@ def predict(
     recipe: Path | None = None,
     skip_existing: bool | None = None,
     part: str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     **options: Any,  # noqa: ANN401 -- the options of a request, which checks them
 ) -> int:
     """Segment an image; write the mean, samples, their entropy and volumes.
@@ -38,11 +40,17 @@ def predict(
     """
     from napari_structseg.many.cases import are_many
 
+    how = {
+        "skip-existing": skip_existing,
+        "part": part,
+        "workers": workers,
+        "scheduler": scheduler,
+    }
     if are_many(image):
         if recipe is not None:
             raise ConfigError("--recipe is about one image. Name that image.")
-        return _predict_many(image, options, skip_existing=bool(skip_existing), part=part)
-    for name, value in (("skip-existing", skip_existing), ("part", part)):
+        return _predict_many(image, options, how)
+    for name, value in how.items():
         if value is not None:
             raise ConfigError(
                 f"--{name} is about several images. Name their folder, or a list of them: *.txt or "
@@ -79,17 +87,20 @@ def _predict_one(image: list[Path], recipe: Path | None, options: dict[str, Any]
     )
 
 
-def _predict_many(
-    image: list[Path], options: dict[str, Any], *, skip_existing: bool, part: str | None
-) -> int:
+def _predict_many(image: list[Path], options: dict[str, Any], how: dict[str, Any]) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
     from napari_structseg.many.cases import Part
+    from napari_structseg.many.crew import Crew
     from napari_structseg.many.run import Choice, run
 
-    choice = Choice(skip_existing, None if part is None else Part.parse(part))
+    choice = Choice(
+        bool(how["skip-existing"]),
+        None if how["part"] is None else Part.parse(how["part"]),
+        Crew(how["workers"], how["scheduler"]),
+    )
     request = request_of(image, options)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
@@ -165,6 +176,18 @@ _OWN = (
         "part",
         str | None,
         "Of several images: only one part of the cases, as NUMBER/TOTAL, for job arrays.",
+    ),
+    _option(
+        "workers",
+        int | None,
+        "Of several images: how many processes work on them; as many as fit into memory if not "
+        "given.",
+    ),
+    _option(
+        "scheduler",
+        str | None,
+        "Of several images: the address of a scheduler of dask.distributed, or the file that it "
+        "wrote, whose workers do the work.",
     ),
 )
 _OPTIONS = [*parameters(), *_OWN]

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.io.checks import SUFFIXES
-from napari_structseg.io.png import SUFFIX as PNG_SUFFIX
+from napari_structseg.io.formats import NIFTI, PNG, has_ending, stem_of
 
-IMAGE_SUFFIXES = (*SUFFIXES, PNG_SUFFIX)
+# A folder of DICOM files is one image: a list names several of them.
+IMAGE_SUFFIXES = NIFTI + PNG
 LINES, TABLE = ".txt", ".csv"
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 # A list of a million files is far below it.
@@ -144,25 +144,17 @@ def _visible(folder: Path) -> list[Path]:
 
 def _is_image(path: Path) -> bool:
     # macOS writes ._NAME beside each file on some disks.
-    is_named = path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+    is_named = has_ending(path, IMAGE_SUFFIXES) and not path.name.startswith(".")
     return is_named and path.is_file()
-
-
-def stem_of(path: Path) -> str:
-    """Name without the ending of an image."""
-    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
 
 
 def _by_channel(files: Iterable[Path], where: str) -> list[Case]:
     channels: dict[tuple[Path, str], dict[int, Path]] = {}
     alone: list[Case] = []
     for file in files:
-        match = _CHANNEL.fullmatch(stem_of(file))
+        match = _CHANNEL.fullmatch(stem_of(file, IMAGE_SUFFIXES))
         if match is None:
-            alone.append(Case(stem_of(file), (file,)))
+            alone.append(Case(stem_of(file, IMAGE_SUFFIXES), (file,)))
             continue
         of_case = channels.setdefault((file.parent, match["case"]), {})
         number = int(match["channel"])
@@ -175,7 +167,7 @@ def _by_channel(files: Iterable[Path], where: str) -> list[Case]:
     for (_, name), found in channels.items():
         if 0 not in found:
             # Four digits that count something else, such as years.
-            alone += [Case(stem_of(file), (file,)) for file in found.values()]
+            alone += [Case(stem_of(file, IMAGE_SUFFIXES), (file,)) for file in found.values()]
             continue
         if sorted(found) != list(range(len(found))):
             raise ConfigError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.interrupts import stopped_at_once
 from napari_structseg.many.cases import Case, Part, find_cases
+from napari_structseg.many.crew import Crew, outcomes
 from napari_structseg.many.tables import Tables, check_folder
-from napari_structseg.many.work import Outcome, holds_results, opened, work_on
+from napari_structseg.many.work import Order, Outcome, holds_results, opened
 from napari_structseg.results.request import (
     FilePath,
     PredictionRequest,
@@ -38,10 +40,13 @@ class Choice:
         Leave what was predicted with the same settings before.
     part
         Of the cases; None: all of them.
+    crew
+        Who works on them.
     """
 
     skip_existing: bool = False
     part: Part | None = None
+    crew: Crew = field(default_factory=Crew)
 
 
 @dataclass(slots=True)
@@ -77,6 +82,8 @@ def predict_many(
     *,
     skip_existing: bool = False,
     part: str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     report: Report | None = None,
     **options: Any,  # noqa: ANN401 -- the fields of a request, which checks them
 ) -> Finished:
@@ -99,6 +106,11 @@ def predict_many(
         Leave what was predicted with the same settings before, and replace what is not whole.
     part
         ``"2/10"``: only the second of ten parts of the cases.
+    workers
+        Processes on this computer; None: as many as fit into its memory, with the extra
+        ``cohort``. A script that asks for several needs ``if __name__ == "__main__":``.
+    scheduler
+        Instead: the address of a scheduler of dask.distributed, or the file that it wrote.
     report
         Told of each case that is through.
     **options
@@ -122,7 +134,8 @@ def predict_many(
     {'IXI007': 'IXI007.nii.gz is not a NIfTI file ...'}
     """
     request = make_request(images=cases, model=model, out=out, **options)
-    chosen = Choice(skip_existing, None if part is None else Part.parse(part))
+    of_cases = None if part is None else Part.parse(part)
+    chosen = Choice(skip_existing, of_cases, Crew(workers, scheduler))
     return run(request, chosen, report)
 
 
@@ -145,9 +158,10 @@ def run(request: PredictionRequest, choice: Choice, report: Report | None = None
     mine = cases if choice.part is None else choice.part.of(cases)
     _check(request, cases, mine, choice)
     finished, tables = Finished(request.out), Tables(request.out)
-    with stopped_at_once():
+    orders = [Order(case.name, of_case(request, case), choice.skip_existing) for case in mine]
+    with stopped_at_once(), closing(outcomes(orders, choice.crew)) as coming:
         try:
-            for outcome in _outcomes(request, mine, choice):
+            for outcome in coming:
                 finished.outcomes[outcome.case] = outcome
                 tables.write_now_and_then(finished.failed)
                 if report is not None:
@@ -160,13 +174,6 @@ def run(request: PredictionRequest, choice: Choice, report: Report | None = None
 def of_case(request: PredictionRequest, case: Case) -> PredictionRequest:
     """The request of one case, in a folder of its own."""
     return request.model_copy(update={"images": case.images, "out": request.out / case.name})
-
-
-def _outcomes(
-    request: PredictionRequest, cases: Sequence[Case], choice: Choice
-) -> Iterator[Outcome]:
-    for case in cases:
-        yield work_on(of_case(request, case), case.name, skip_existing=choice.skip_existing)
 
 
 def _check(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from napari_structseg.errors import InputError, MemoryLimitError, StructSegError
-from napari_structseg.io.references import refer_to
+from napari_structseg.io.channels import read_channels
+from napari_structseg.io.images import is_dicom
+from napari_structseg.io.references import FileReference, refer_to, refer_to_parts
 from napari_structseg.memory import is_out_of_memory
 from napari_structseg.prediction.source import Source
 from napari_structseg.results.files import RESULT_NAMES, VOLUMES_NAME
@@ -76,38 +78,49 @@ class OpenedOnce:
 opened = OpenedOnce()
 
 
-def work_on(request: PredictionRequest, case: str, *, skip_existing: bool) -> Outcome:
-    """Predict one case into its folder.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One case, for a worker.
 
-    Asked twice for the same, it gives the same files: a process that was ended may have been
-    anywhere. What goes wrong is written to ``failed.txt`` in the folder, and returned.
-
-    Parameters
+    Attributes
     ----------
-    request
-        With the images and the folder of the case.
     case
         Its name.
+    request
+        With the images and the folder of the case.
     skip_existing
         Leave results that are whole and were made by the same settings; replace what is not
         whole.
     """
+
+    case: str
+    request: PredictionRequest
+    skip_existing: bool
+
+
+def work_on(order: Order) -> Outcome:
+    """Predict one case into its folder.
+
+    Asked twice for the same, it gives the same files: a process that was ended may have been
+    anywhere. What goes wrong is written to ``failed.txt`` in the folder, and returned.
+    """
+    case, request = order.case, order.request
     try:
         source = opened(request)
-        if skip_existing:
+        if order.skip_existing:
             if is_done(request, source):
                 return Outcome(case, "skipped")
             request = request.model_copy(update={"overwrite": True})
         prepare(request, source=source).run()
     except StructSegError as error:
         lacked = isinstance(error, MemoryLimitError)
-        return _failed(request.out, Outcome(case, "failed", _one_line(str(error)), lacked))
+        return failed(request.out, Outcome(case, "failed", _one_line(str(error)), lacked))
     except Exception as error:
         lacked = is_out_of_memory(error)
         logger.exception("%s failed", case)
         told = "".join(traceback.format_exception(error))
         outcome = Outcome(case, "failed", _one_line(f"{type(error).__name__}: {error}"), lacked)
-        return _failed(request.out, outcome, told)
+        return failed(request.out, outcome, told)
     # Only now: whoever looks meanwhile sees the last that is known.
     with suppress(OSError):
         (request.out / FAILED_NAME).unlink(missing_ok=True)
@@ -127,7 +140,7 @@ def is_done(request: PredictionRequest, source: Source) -> bool:
     except InputError:
         # It is written last: without it, results are not whole.
         return False
-    images = [refer_to(path) for path in request.images]
+    images = _references(request)
     settled = resolved(request, source, controls_of(request, source))
     wanted = recipe_of(settled, source, images, there.outputs)
     found, expected = _compared(there), _compared(wanted)
@@ -139,6 +152,14 @@ def is_done(request: PredictionRequest, source: Source) -> bool:
             "--overwrite."
         )
     return all((request.out / name).exists() for name in (*there.outputs, VOLUMES_NAME))
+
+
+def _references(request: PredictionRequest) -> tuple[FileReference, ...]:
+    """References to the files of an image, without reading it where they are known."""
+    if not any(map(is_dicom, request.images)):
+        return tuple(map(refer_to, request.images))
+    source = read_channels(request.images, series=request.series).source
+    return () if source is None else refer_to_parts(source)
 
 
 def holds_results(folder: Path) -> bool:
@@ -154,7 +175,8 @@ def _compared(recipe: Recipe) -> dict[str, object]:
     return content
 
 
-def _failed(folder: Path, outcome: Outcome, told: str | None = None) -> Outcome:
+def failed(folder: Path, outcome: Outcome, told: str | None = None) -> Outcome:
+    """Write down in the folder of a case that it failed; gives the same outcome."""
     # A folder that cannot be written is the reason, then, and it is returned.
     with suppress(StructSegError, OSError):
         folder.mkdir(parents=True, exist_ok=True)
