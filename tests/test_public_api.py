@@ -31,6 +31,7 @@ PUBLIC = {
     "__version__",
     "build_network",
     "calibrate",
+    "distribution_of_tensors",
     "evaluate",
     "generalised_energy_distance",
     "load_mni152",

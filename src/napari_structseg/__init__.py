@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari_structseg.prediction.predictor import Predictor, prior_for
     from napari_structseg.prediction.region_of_interest import RegionOfInterest
     from napari_structseg.prediction.slices import SlicePredictor
+    from napari_structseg.prediction.tensors import distribution_of_tensors
     from napari_structseg.refine.labels import render_labels
     from napari_structseg.refine.refinement import Refinement
     from napari_structseg.render.rendering import Renderer
@@ -65,6 +66,7 @@ __all__ = [
     "__version__",
     "build_network",
     "calibrate",
+    "distribution_of_tensors",
     "evaluate",
     "explorer",
     "generalised_energy_distance",
@@ -105,6 +107,7 @@ _SOURCES = {
     "explorer": ("widgets.explorer", "explorer"),
     "build_network": ("models", "build_network"),
     "calibrate": ("calibration.run", "calibrate"),
+    "distribution_of_tensors": ("prediction.tensors", "distribution_of_tensors"),
     "evaluate": ("cohort.models_on_data", "evaluate"),
     "generalised_energy_distance": ("evaluation", "generalised_energy_distance"),
     "load_mni152": ("sample_data", "load_mni152"),

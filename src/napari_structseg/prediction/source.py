@@ -20,6 +20,7 @@ from napari_structseg.io.checks import file_stem
 from napari_structseg.io.model_files import find_model
 from napari_structseg.io.other_programs.members import find_members
 from napari_structseg.io.references import FileReference, ModelReference, refer_to
+from napari_structseg.io.tensors import holds_tensors
 from napari_structseg.io.weights import load_weights, read_spec, refer_to_model
 from napari_structseg.prediction.augmented import PASSES, Augmentation, AugmentedPredictor
 from napari_structseg.prediction.given import GivenMembers, MembersAs
@@ -32,6 +33,7 @@ from napari_structseg.prediction.protocol import ImagePredictor
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
 from napari_structseg.prediction.slices import SlicePredictor
 from napari_structseg.prediction.specs import Spec
+from napari_structseg.prediction.tensors import GivenTensors
 from napari_structseg.priors import MarkovPrior
 
 FilePath = str | os.PathLike[str]
@@ -113,7 +115,8 @@ def open_source(
     Parameters
     ----------
     model
-        Name of a shipped model, or a .safetensors file; None with `probabilities` or `members`.
+        Name of a shipped model, a file of weights or of a program's settings, or a file of mean,
+        factor and diagonal; None with `probabilities` or `members`.
     device
         Where to compute.
     probabilities
@@ -204,6 +207,12 @@ def _of_model(
 ) -> Source:
     name = os.fspath(model)
     path = find_model(name)
+    if holds_tensors(path):
+        if roi is not None or window is not None:
+            raise ConfigError(
+                f"{path.name} holds the distribution of one image: leave out --slice and --window."
+            )
+        return Source(GivenTensors(path, device), path, _refer_to_model(name), {})
     network, spec = load_weights(path, device)
     if window is not None:
         spec = with_window(spec, window)

@@ -182,6 +182,8 @@ def _comma_separated(names: Sequence[str]) -> str:
     return line.getvalue()
 
 
+# A file of mean, factor and diagonal stands in a model's place.
+TENSORS = Alias("tensors")
 # What nnU-Net calls the members of its ensemble.
 MEMBERS, MEMBERS_AS = Alias("folds"), Alias("folds-as")
 CLASS_SCALE = Option("class-scale", many=True, read=read_scales, write=write_scales)

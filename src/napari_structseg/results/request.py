@@ -25,6 +25,7 @@ from napari_structseg.results.options import (
     NUDGES,
     REPORT,
     STROKE_LABELS,
+    TENSORS,
     WINDOW,
     Alias,
     Option,
@@ -90,10 +91,11 @@ class PredictionRequest(BaseModel):
     out: Annotated[Path, BeforeValidator(_folder)] = Field(
         description="Folder for the results; made if it is missing."
     )
-    model: Name | None = Field(
+    model: Annotated[Name | None, TENSORS] = Field(
         None,
         description="Name of a model that comes with the program, a .safetensors file, or the "
-        ".toml file that describes a TorchScript or torch.export program of yours.",
+        ".toml file that describes a TorchScript or torch.export program of yours. Or a file of "
+        "mean, factor and diagonal of a distribution (.npz, .safetensors).",
     )
     probabilities: Files = Field(
         (),

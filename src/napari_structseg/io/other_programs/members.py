@@ -18,6 +18,7 @@ from napari_structseg.io.other_programs.maps import (
     with_values,
 )
 from napari_structseg.io.other_programs.nnunet import SUFFIX, NnunetPrediction, find_prediction
+from napari_structseg.io.tensors import holds_tensors
 
 GivenMaps = NnunetPrediction | FileMaps
 """Probabilities of one member: looked at, and read when they are needed."""
@@ -86,9 +87,14 @@ def find_file(folder: Path, case: str) -> Path | None:
 
 
 def is_given(path: str) -> bool:
-    """Whether a name is that of predictions of other programs: an .npz, or a folder."""
+    """Whether a name is that of predictions of other programs: an .npz, or a folder.
+
+    An .npz that holds the parameters of a distribution stands in a model's place.
+    """
     # Unlike pathlib, this has an answer for a name that the system refuses.
-    return path.lower().endswith(SUFFIX) or os.path.isdir(path)
+    if path.lower().endswith(SUFFIX):
+        return not holds_tensors(path)
+    return os.path.isdir(path)
 
 
 def _unfolded(path: Path) -> list[Path]:

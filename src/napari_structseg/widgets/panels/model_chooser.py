@@ -17,7 +17,7 @@ _MEMBERS = "Predictions of other programs…"
 _DIALOGS = {
     _MAPS: ("Choose class probabilities", "Class probabilities (*.nii *.nii.gz)"),
     _MEMBERS: ("Choose a folder that holds one folder for each member, such as each fold", ""),
-    _FROM_FILE: ("Choose a model", "Models (*.safetensors *.toml)"),
+    _FROM_FILE: ("Choose a model", "Models (*.safetensors *.toml *.npz)"),
 }
 
 
