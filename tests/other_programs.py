@@ -62,11 +62,13 @@ def itk_of(affine: np.ndarray) -> dict[str, tuple[float, ...]]:
     }
 
 
-def write_v2(folder: Path, maps: np.ndarray, case: str = "case", **more: Any) -> Path:
+def write_v2(
+    folder: Path, maps: np.ndarray, case: str = "case", affine: np.ndarray = OBLIQUE, **more: Any
+) -> Path:
     """As nnU-Net v2: the whole grid, (C, z, y, x), and what SimpleITK says of the file."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / f"{case}.npz", probabilities=maps.transpose(3, 2, 1, 0))
-    itk = itk_of(OBLIQUE)
+    itk = itk_of(affine)
     properties = {
         "sitk_stuff": itk,
         "spacing": list(itk["spacing"])[::-1],

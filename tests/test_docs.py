@@ -15,13 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage.io import imsave
 
 from conftest import REPOSITORY
 from napari_structseg import Image, PointLogits
 from napari_structseg.cli import app, main
-from napari_structseg.models import ClassSpec, IntensitySpec
+from napari_structseg.cohort.cases import Cohort, Selection
+from napari_structseg.models import ClassSpec, HeadSpec, IntensitySpec
 from napari_structseg.priors import PriorSpec
 from nifti_files import save
+from other_programs import write_v2
 from program_helpers import traced
 from stacks import TRAINING, write_stack
 from tiny_models import tiny_model
@@ -130,6 +133,25 @@ def with_a_program(folder: Path) -> None:
     (folder / "liver.toml").write_text(settings)
 
 
+def with_other_programs(folder: Path) -> None:
+    """The predictions that docs/other-programs.md speaks of."""
+    rng = np.random.default_rng(2)
+    for number in range(3):
+        maps = rng.dirichlet(np.ones(3), (20, 18, 12)).astype(np.float32)
+        save(folder / f"run-{number + 1}.nii.gz", maps.argmax(axis=-1).astype(np.uint8))
+        if number < 2:
+            write_v2(folder / "folds" / f"fold_{number}", maps, "T1", np.eye(4))
+            (folder / "nnunet" / f"fold_{number}").mkdir(parents=True)
+            for case in Cohort(folder / "DATASET", Selection()).cases:
+                labels = rng.integers(0, 2, (12, 12), dtype=np.uint8)
+                imsave(
+                    folder / "nnunet" / f"fold_{number}" / f"{case.name}.png",
+                    labels,
+                    check_contrast=False,
+                )
+    tiny_model(folder / "deterministic.safetensors", head=HeadSpec(kind="point"))
+
+
 # Each page with Python, and the names that its session begins with.
 SESSIONS: dict[str, Callable[[], Mapping[str, object]]] = {
     "README.md": given_nothing,
@@ -137,6 +159,7 @@ SESSIONS: dict[str, Callable[[], Mapping[str, object]]] = {
     "docs/graph-cuts.md": given_nothing,
     "docs/hypotheses.md": given_a_distribution,
     "docs/measuring.md": given_a_distribution,
+    "docs/other-programs.md": given_nothing,
     "docs/python-api.md": given_nothing,
     "docs/training.md": given_nothing,
     "docs/two-dimensional-models.md": given_nothing,
@@ -155,6 +178,8 @@ def test_every_page_with_python_has_a_session() -> None:
 @pytest.mark.parametrize("page", SESSIONS)
 def test_python_runs(page: str, folder: Path) -> None:
     with_files(folder)
+    if page == "docs/other-programs.md":
+        with_other_programs(folder)
     code = "\n".join(blocks(page, "python"))
     code = re.sub(r'"(brain-tissue|lung-nodule)"', r'"\1.safetensors"', code)
     exec(compile(code, page, "exec"), dict(SESSIONS[page]()))
@@ -176,6 +201,8 @@ def test_commands_run(page: str, folder: Path, capsys: pytest.CaptureFixture[str
     with_files(folder)
     if page == "docs/your-own-network.md":
         with_a_program(folder)
+    if page == "docs/other-programs.md":
+        with_other_programs(folder)
     for number, words in enumerate(executed(page)):
         # What a page trains before, and the image for it.
         for at, word in enumerate(words):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def evaluate(
     compare: Sequence[str] = COMPARED,
     batch: int = 16,
     device: str = AUTO,
+    predictions: Mapping[str, FilePath] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     report: Report | None = None,
@@ -50,7 +51,7 @@ def evaluate(
     dataset
         Folder of a data set as ``structseg train`` reads it.
     models
-        Names of shipped models, or files; one or several.
+        Names of shipped models, or files; one or several, or none beside `predictions`.
     out
         File for the summary, ``*.json``; rows go to ``*.rows.jsonl`` beside it.
     samples, seed, temperature, iterations, batch
@@ -66,6 +67,8 @@ def evaluate(
         What a class in neither counts, mm of the surface Dice, metrics to compare models by.
     device
         ``auto``, ``cpu``, ``cuda:0``, ...
+    predictions
+        Folders of predictions that other programs made, by the name that each has in the table.
     resume, overwrite
         Go on with the rows that are there, or replace them.
     report
@@ -102,5 +105,7 @@ def evaluate(
         tolerance,
         tuple(compare),
         device,
+        tuple(Path(folder) for folder in (predictions or {}).values()),
+        tuple(predictions or ()),
     )
     return run(evaluation, Path(out), resume=resume, overwrite=overwrite, report=report)

@@ -15,6 +15,7 @@ import torch
 from napari_structseg.cohort.cases import Cohort
 from napari_structseg.cohort.draws import DrawSettings, check_samples, draw_case
 from napari_structseg.cohort.facts import CohortFacts, Report, read_facts
+from napari_structseg.cohort.predictions import Predictions
 from napari_structseg.cohort.rows import Row, RowFile, defined
 from napari_structseg.cohort.settings import (
     Evaluation,
@@ -45,11 +46,19 @@ _PACKAGES = ("napari-structseg", "torch", "numpy", "scipy")
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """A model that is loaded."""
+    """A model that is loaded, or predictions that take its place.
+
+    ``predictor`` is that of the first case where each case has its own.
+    """
 
     label: str
     sha256: str
     predictor: ImagePredictor
+    predictions: Predictions | None = None
+
+    def of(self, case: str) -> ImagePredictor:
+        """What gives the distribution of a case."""
+        return self.predictor if self.predictions is None else self.predictions.predictor(case)
 
 
 def evaluate(
@@ -93,13 +102,13 @@ def evaluate(
     rows_path = check_outputs(out, resume=resume, overwrite=overwrite)
     cohort = Cohort(evaluation.dataset, evaluation.selection)
     check_compared(evaluation, cohort)
-    models = _load(evaluation, cohort.class_names)
+    models = _load(evaluation, cohort)
 
     def accept(case: ReadCase) -> None:
         for model in models:
             spec, drawing = model.predictor.spec, evaluation.drawing
             is_by_mrf = drawing.refined_by(spec) == "mean-field"
-            model.predictor.check(case.image, refined=is_by_mrf)
+            model.of(case.name).check(case.image, refined=is_by_mrf)
             check_samples(case.image, spec, drawing)
 
     facts = read_facts(cohort, accept, tell)
@@ -131,8 +140,8 @@ def evaluate(
     return summary
 
 
-def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
-    device = resolve_device(evaluation.device)
+def _load(evaluation: Evaluation, cohort: Cohort) -> list[_Model]:
+    device, class_names = resolve_device(evaluation.device), cohort.class_names
     sources = [open_source(name, device, precision="float32") for name in evaluation.models]
     hashes = [source.model.sha256 for source in sources if source.model is not None]
     if len(set(hashes)) < len(hashes):
@@ -144,9 +153,14 @@ def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
         check_classes(spec, class_names)
         label = spec.name if names[spec.name] == 1 else f"{spec.name} ({sha256[:8]})"
         models.append(_Model(label, sha256, source.predictor))
+    models += _given(evaluation, cohort, device)
+    if len({model.label for model in models}) < len(models):
+        raise ConfigError(
+            "Two models or predictions have the same name. Tell predictions apart with --name."
+        )
     drawing = evaluation.drawing
     # Refuses a model that lacks what is to refine its labels.
-    by = {drawing.refined_by(source.spec) for source in sources}
+    by = {drawing.refined_by(model.predictor.spec) for model in models}
     if drawing.iterations is None:
         return models
     if not any(source.spec.prior is not None for source in sources):
@@ -159,6 +173,22 @@ def _load(evaluation: Evaluation, class_names: Sequence[str]) -> list[_Model]:
             f"--iterations is about mean field, but --refine {drawing.refine} leaves it out for "
             "all models. Leave it out, or choose --refine mean-field."
         )
+    return models
+
+
+def _given(evaluation: Evaluation, cohort: Cohort, device: torch.device) -> list[_Model]:
+    """Predictions of other programs, all of which are there and have the classes of the data."""
+    folders = evaluation.predictions
+    names = evaluation.names or tuple(path.resolve().name for path in folders)
+    cases = [entry.name for entry in cohort.cases]
+    models = []
+    for folder, name in zip(folders, names, strict=True):
+        given = Predictions(folder, name, cohort.class_names, device)
+        for case in cases:
+            check_classes(given.spec(case), cohort.class_names)
+        models.append(_Model(name, given.sha256(cases), given.predictor(cases[0]), given))
+    if len({model.sha256 for model in models}) < len(models):
+        raise ConfigError("The same predictions were given twice. Give each once.")
     return models
 
 
@@ -223,7 +253,7 @@ def _compute(
 
 
 def _row(model: _Model, case: ReadCase, drawing: DrawSettings, settings: ScoreSettings) -> Row:
-    drawn = draw_case(model.predictor, case.image, case.name, drawing)
+    drawn = draw_case(model.of(case.name), case.image, case.name, drawing)
     scores = score_case(drawn, case.raters, case.image.spacing, settings)
     counts = scores.reliability
     return Row(

@@ -30,6 +30,10 @@ class Evaluation:
         Folder of a data set as `structseg train` reads it.
     models
         Names of shipped models, or files.
+    predictions
+        Folders of predictions of other programs, see :class:`Predictions`.
+    names
+        What to call these; empty: as their folders.
     selection
         Which cases and raters.
     drawing
@@ -55,6 +59,8 @@ class Evaluation:
     tolerance: float = 1.0
     compared: tuple[str, ...] = COMPARED
     device: str = AUTO
+    predictions: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def check_settings(evaluation: Evaluation) -> None:
@@ -80,8 +86,15 @@ def check_settings(evaluation: Evaluation) -> None:
         temperature=1.0 if drawing.temperature is None else drawing.temperature,
         iterations=drawing.iterations or 0,
     )
-    if not evaluation.models:
-        raise ConfigError("No model was given. Name at least one with --model.")
+    if not evaluation.models and not evaluation.predictions:
+        raise ConfigError(
+            "No model was given. Name at least one with --model, or a folder with --predictions."
+        )
+    if evaluation.names and len(evaluation.names) != len(evaluation.predictions):
+        raise ConfigError(
+            f"--name gives {len(evaluation.names)} names for {len(evaluation.predictions)} folders "
+            "of --predictions. Give one for each, or none."
+        )
     if not 0 <= evaluation.tolerance < math.inf:
         raise ConfigError(
             f"--tolerance must be a number of mm, 0 or more, but it is {evaluation.tolerance:g}."
@@ -167,8 +180,12 @@ def command_of(evaluation: Evaluation, out: Path) -> list[str]:
         "--compare": evaluation.compared,
         "--json": out.name,
     }
-    models = [Path(name).name for name in evaluation.models]
-    command = ["structseg", "evaluate", evaluation.dataset.resolve().name, "--model", *models]
+    named: dict[str, object] = {
+        "--model": tuple(Path(name).name for name in evaluation.models),
+        "--predictions": tuple(path.resolve().name for path in evaluation.predictions),
+        "--name": evaluation.names,
+    }
+    command = ["structseg", "evaluate", evaluation.dataset.resolve().name, *_words(named)]
     command += ["--mixed-raters"] * selection.mixed_raters
     return [*command, *_words(options)]
 

@@ -22,9 +22,11 @@ def evaluate(
     dataset: Path,
     /,
     *,
-    model: Annotated[list[str], Several],
     samples: int,
     json: Path,
+    model: Annotated[list[str] | None, Several] = None,
+    predictions: Annotated[list[Path] | None, Several] = None,
+    name: Annotated[list[str] | None, Several] = None,
     counts: Annotated[list[int] | None, Several] = None,
     seed: int = 7,
     temperature: float | None = None,
@@ -57,6 +59,12 @@ def evaluate(
         Folder of a data set, as structseg train reads it.
     model
         Names of models that come with the program, or .safetensors files.
+    predictions
+        Folders of predictions that other programs made, to be scored beside the models: a file
+        CASE.npz (nnU-Net) or CASE.nii.gz (labels or probabilities) for each case, or one folder of
+        such files for each fold or sample.
+    name
+        What to call these, one for each folder; their folders' names if not given.
     samples
         Samples of each case.
     json
@@ -118,7 +126,7 @@ def evaluate(
 
     evaluation = Evaluation(
         dataset,
-        tuple(model),
+        tuple(model or ()),
         DrawSettings(samples, seed, temperature, iterations, batch, refine),
         Selection(table, split, patient_separator, tuple(rater or ()), mixed_raters, limit),
         tuple(counts or ()),
@@ -126,6 +134,8 @@ def evaluate(
         tolerance,
         tuple(compare or COMPARED),
         device,
+        tuple(predictions or ()),
+        tuple(name or ()),
     )
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

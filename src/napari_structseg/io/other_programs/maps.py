@@ -15,7 +15,9 @@ from napari_structseg.errors import InputError
 from napari_structseg.geometry import Geometry
 from napari_structseg.image import Image, channel_names
 from napari_structseg.io.checks import file_stem, is_nifti_path
+from napari_structseg.io.formats import PNG, has_ending
 from napari_structseg.io.nifti import read_geometry, read_image
+from napari_structseg.io.png import read_png
 from napari_structseg.memory import check_memory
 
 # What a label map leaves to all other classes together: it says nothing of how sure it is.
@@ -169,18 +171,23 @@ FileMaps = StackedMaps | MapOfEachClass | LabelMap
 
 
 def find_maps(path: Path) -> StackedMaps | LabelMap:
-    """Look at a NIfTI file of probabilities or labels.
+    """Look at a NIfTI file of probabilities or labels, or at a PNG of labels.
 
     Raises
     ------
     InputError
         If it cannot be read, or holds neither.
     """
-    geometry = read_geometry(path)
-    n_maps = math.prod(geometry.file_shape[3:])
-    if n_maps > 1:
+    is_picture = has_ending(path, PNG)
+    geometry = None if is_picture else read_geometry(path)
+    n_maps = 1 if geometry is None else math.prod(geometry.file_shape[3:])
+    if geometry is not None and n_maps > 1:
         return StackedMaps(path, geometry, n_maps)
-    image = read_image(path)
+    image = read_png(path) if is_picture else read_image(path)
+    if image.n_channels > 1:
+        raise InputError(
+            f"{path} must hold labels, one for each pixel, but it is in colour. Save it in grey."
+        )
     voxels = image.data[0]
     least, most = float(voxels.min()), float(voxels.max())
     if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.round(voxels)):

@@ -9,7 +9,8 @@ from itertools import chain
 from pathlib import Path
 
 from napari_structseg.errors import InputError
-from napari_structseg.io.checks import SUFFIXES, is_nifti_path
+from napari_structseg.io.checks import is_nifti_path
+from napari_structseg.io.formats import NIFTI, PNG, has_ending
 from napari_structseg.io.other_programs.maps import (
     FileMaps,
     LabelMap,
@@ -29,7 +30,9 @@ _CHANNEL = re.compile(r"_\d{4}$")
 _DESCRIPTIONS = {"dataset.json", "plans.json", "plans.pkl"}
 
 
-def find_members(paths: Sequence[Path], case: str) -> list[GivenMaps]:
+def find_members(
+    paths: Sequence[Path], case: str, *, n_classes: int | None = None
+) -> list[GivenMaps]:
     """Look at what each member gives for a case.
 
     Parameters
@@ -40,6 +43,9 @@ def find_members(paths: Sequence[Path], case: str) -> list[GivenMaps]:
         them, in the order of their names and numbers.
     case
         What the image is called, without a suffix; nnU-Net's number of a channel may follow.
+    n_classes
+        How many classes label maps tell apart, whether they hold all or not; None: those that
+        they hold together.
 
     Returns
     -------
@@ -58,7 +64,7 @@ def find_members(paths: Sequence[Path], case: str) -> list[GivenMaps]:
         )
     if len(paths) == 1:
         paths = _unfolded(paths[0].expanduser())
-    members = _of_same_labels([_find(path, case) for path in paths])
+    members = _of_same_labels([_find(path, case) for path in paths], n_classes)
     first = members[0]
     for other in members[1:]:
         if other.n_classes != first.n_classes or _differ(first.names, other.names):
@@ -79,7 +85,7 @@ def find_members(paths: Sequence[Path], case: str) -> list[GivenMaps]:
 def find_file(folder: Path, case: str) -> Path | None:
     """The file, or the folder of files, that a folder holds for a case; None: there is none."""
     for name in dict.fromkeys((case, _CHANNEL.sub("", case))):
-        for suffix in (SUFFIX, *reversed(SUFFIXES), ""):
+        for suffix in (SUFFIX, *reversed(NIFTI), *PNG, ""):
             found = folder / f"{name}{suffix}"
             if found.is_file() if suffix else found.is_dir() and name:
                 return found
@@ -134,10 +140,10 @@ def _find(path: Path, case: str) -> GivenMaps:
         ) from error
     if path.name.lower().endswith(SUFFIX):
         return find_prediction(path)
-    if not is_nifti_path(path):
+    if not has_ending(path, NIFTI + PNG):
         raise InputError(
-            f"{path} is no prediction that can be read: a folder, an .npz of nnU-Net, or a NIfTI "
-            "file of probabilities or labels was expected."
+            f"{path} is no prediction that can be read: a folder, an .npz of nnU-Net, a NIfTI "
+            "file of probabilities or labels, or a PNG of labels was expected."
         )
     return find_maps(path)
 
@@ -161,10 +167,17 @@ def _in_folder(folder: Path, case: str) -> Path:
     )
 
 
-def _of_same_labels(members: list[GivenMaps]) -> list[GivenMaps]:
+def _of_same_labels(members: list[GivenMaps], n_classes: int | None) -> list[GivenMaps]:
     """Label maps know each other's labels."""
     values = [one.values for one in members if isinstance(one, LabelMap) and one.values is not None]
     union = sorted(set(chain.from_iterable(values)))
+    if n_classes is not None and union:
+        if union[-1] >= n_classes:
+            raise InputError(
+                f"{members[0].path}, or a member beside it, holds the label {union[-1]}, but there "
+                f"are {n_classes} classes, from 0 to {n_classes - 1}. Renumber the labels."
+            )
+        union = list(range(n_classes))
     return [
         with_values(one, union) if isinstance(one, LabelMap) and one.values is not None else one
         for one in members
