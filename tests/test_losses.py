@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_structseg.models import LogitParameters
+from napari_structseg.models import LogitParameters, LowRankSpec
 from napari_structseg.models.heads import StochasticHead
 from napari_structseg.training.config import LossConfig, TrainConfig
 from napari_structseg.training.objectives.losses import cross_entropy, sample_logits, ssn_loss
@@ -133,13 +133,17 @@ def test_the_mean_is_added_with_its_weight() -> None:
     p = parameters(spatial=(8, 8))
     target = labels_like(p)
 
-    def loss(weight: float, step: int) -> torch.Tensor:
+    def loss(weight: float | None, step: int, bound: float = 1.7) -> torch.Tensor:
         settings = LossConfig(samples=4, mean_weight=weight, mean_only_steps=1)
-        config = TrainConfig(name="m", dimensions=2, patch=(8, 8), loss=settings)
+        head = LowRankSpec(bound=bound)
+        config = TrainConfig(name="m", dimensions=2, patch=(8, 8), head=head, loss=settings)
         return Objective(config).likelihood(p, target, None, step)
 
     expected = 0.3 * cross_entropy(p, target)
     torch.testing.assert_close(loss(0.3, 1) - loss(0.0, 1), expected, rtol=1e-12, atol=0)
+    # A head that is held has a weight of its own; the paper's has none.
+    torch.testing.assert_close(loss(None, 1), loss(0.2, 1))
+    assert torch.equal(loss(None, 1, bound=0), loss(0.0, 1, bound=0))
     # While only the mean is trained there is nothing to add.
     assert torch.equal(loss(0.3, 0), loss(0.0, 0))
 

@@ -48,9 +48,9 @@ VARIANTS: dict[str, dict[str, dict[str, float]]] = {
         "head": {"bound": 1.7, "certain": 2.0},
         "loss": {"mean_weight": 0.2},
     },
-    "bound + certain": {"head": {"bound": 1.7, "certain": 2.0}},
+    "bound + certain": {"head": {"bound": 1.7, "certain": 2.0}, "loss": {"mean_weight": 0.0}},
     "bound + mean": {"head": {"bound": 1.7, "certain": 0.0}, "loss": {"mean_weight": 0.2}},
-    "bound": {"head": {"bound": 1.7, "certain": 0.0}},
+    "bound": {"head": {"bound": 1.7, "certain": 0.0}, "loss": {"mean_weight": 0.0}},
     "average": {"head": {"bound": 0.0}, "loss": {"average_weight": 0.1}},
 }
 

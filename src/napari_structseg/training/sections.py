@@ -53,10 +53,11 @@ class LossConfig(Section):
         description="Weight of the cross-entropy of the average sample, beside the likelihood, "
         "which only asks for one good sample.",
     )
-    mean_weight: Annotated[float, Field(ge=0)] = Field(
-        default=0.0,
+    mean_weight: Annotated[float, Field(ge=0)] | None = Field(
+        default=None,
         description="Weight of the cross-entropy of the mean, beside the likelihood, under which "
-        "its softmax need not say how certain the model is.",
+        "its softmax need not say how certain the model is; none: 0.2 where head.bound holds the "
+        "spread, which goes by the mean, otherwise 0.",
     )
     mean_only_steps: Annotated[int, Field(ge=0)] = Field(
         default=0,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.data.cases import UNREVIEWED
-from napari_structseg.models import LogitParameters, SegmentationNetwork
+from napari_structseg.models import LogitParameters, LowRankSpec, SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
 from napari_structseg.training.objectives.geco import Geco
 from napari_structseg.training.objectives.latent_losses import (
@@ -28,6 +28,10 @@ from napari_structseg.training.objectives.losses import (
     ssn_loss,
 )
 from napari_structseg.training.sections import PriorConfig
+
+# Of the cross-entropy of the mean, where the spread of a head is held by what the mean says; see
+# docs/experiments-covariance.md.
+MEAN_WEIGHT = 0.2
 
 if TYPE_CHECKING:
     from napari_structseg.training.max_margin.learning import MaxMargin
@@ -169,9 +173,16 @@ class Objective:
             mask=mask,
             generator=self.generator(labels, step),
         )
-        if loss.mean_weight:
-            found = found + loss.mean_weight * cross_entropy(parameters, labels, mask=mask)
+        if weight := self._mean_weight:
+            found = found + weight * cross_entropy(parameters, labels, mask=mask)
         return found
+
+    @property
+    def _mean_weight(self) -> float:
+        asked, head = self.config.loss.mean_weight, self.config.head
+        if asked is not None:
+            return asked
+        return MEAN_WEIGHT if isinstance(head, LowRankSpec) and head.bound else 0.0
 
     def half(self, images: Tensor) -> torch.autocast:
         """Half precision, where the configuration asks for it."""
