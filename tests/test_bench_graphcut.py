@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from napari_structseg.bench.graphcut import bench_graphcut, rows
+from napari_structseg.bench.graphcut import bench_graphcut, rows, slice_rows
 from napari_structseg.cli import main
 
 LIBRARIES = [name for name in ("scipy", "pymaxflow") if name == "scipy" or find_spec("maxflow")]
@@ -16,13 +16,17 @@ LIBRARIES = [name for name in ("scipy", "pymaxflow") if name == "scipy" or find_
 @pytest.mark.parametrize("by", LIBRARIES)
 def test_both_give_the_same_labels_and_are_timed(by) -> None:
     told: list[str] = []
-    result = bench_graphcut({"2d": (20, 24), "3d": (6, 8, 10)}, 1, told.append, by)
-    assert told == ["2d", "2d_undecided", "3d", "3d_undecided"]
-    for what in told:
+    shapes, slices = {"2d": (20, 24), "3d": (6, 8, 10)}, {"slice": (4, 10, 12), "flat": (10, 12)}
+    result = bench_graphcut(shapes, 1, told.append, by, slices=slices, moves=3)
+    assert told == ["2d", "2d_undecided", "3d", "3d_undecided", "slice", "flat"]
+    for what in told[:4]:
         part = result[what]
         assert part["ratio"] == pytest.approx(part["ours_ms"] / part["library_ms"], rel=0.05)
     assert result["library"] == by
     assert len(rows(result)) == 4
+    for what in told[4:]:
+        assert 0 < result[what]["p50_ms"] <= result[what]["p95_ms"]
+    assert [what for what, _, _ in slice_rows(result)] == ["slice", "flat"]
     json.dumps(result)
 
 

@@ -5,10 +5,13 @@ is decided without a flow, the graph of the rest, its flow, and labels. The libr
 same integer capacities, as arrays on the grid: it builds its graph, computes the flow and says who
 is on which side. Both compute in one thread. Processor time is counted, which other programs on the
 machine do not lengthen.
+
+The slice of the dock is timed by the clock, through the engine: see :mod:`.graphcut_slice`.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
+from napari_structseg.bench.graphcut_slice import slice_times
 from napari_structseg.bench.timing import environment
 from napari_structseg.priors.contrast import Costs, CRFSpec, costs_of_logits, edges_of
 from napari_structseg.refine.graph_cut.flows import LIBRARIES, Graph, library
@@ -24,6 +28,8 @@ from napari_structseg.refine.graph_cut.lattice import Lattice
 from napari_structseg.refine.graph_cut.minimum import minimum
 
 SHAPES = {"2d": (256, 256), "3d": (64, 128, 128)}
+# The slice that is looked at: of a volume, and an image that is one.
+SLICES = {"slice": (32, 256, 256), "slice_2d": (256, 256)}
 # The weights that everything starts with, and such that the flow has to decide every voxel.
 _SPECS = {"": CRFSpec(), "_undecided": CRFSpec(smooth=2, contrast=4)}
 _SEED, _NOISE, _STEEP, _DOUBT = 0, 0.3, 20.0, 1.0
@@ -32,9 +38,15 @@ _CAPACITY_MAX = 2**30
 
 
 def bench_graphcut(
-    shapes: dict[str, tuple[int, ...]], runs: int, report: Callable[[str], None], by: str = "auto"
+    shapes: dict[str, tuple[int, ...]],
+    runs: int,
+    report: Callable[[str], None],
+    by: str = "auto",
+    *,
+    slices: dict[str, tuple[int, ...]] | None = None,
+    moves: int = 100,
 ) -> dict[str, Any]:
-    """Time both, in turn.
+    """Time both, in turn; and the visible slice while sliders move.
 
     Parameters
     ----------
@@ -46,12 +58,18 @@ def bench_graphcut(
         Told what is being measured.
     by
         ``scipy``, ``pymaxflow``, or ``auto``.
+    slices
+        Names and shapes of the images that the dock shows; None: `SLICES`.
+    moves
+        Moves of a slider behind each percentile of these.
 
     Returns
     -------
     dict
         For each name, and for each with ``_undecided`` behind it: ``ours_ms``, ``library_ms``
-        (medians of processor time) and ``ratio``; besides ``library`` and the environment.
+        (medians of processor time) and ``ratio``. For each slice ``p50_ms`` and ``p95_ms`` of wall
+        time. Besides ``library``, the environment, and ``load``: how many programs wanted the
+        processor during the last minute, None where the system does not tell.
 
     Raises
     ------
@@ -65,6 +83,11 @@ def bench_graphcut(
         for suffix, spec in _SPECS.items():
             report(f"{what}{suffix}")
             result[what + suffix] = _measure(costs, image, spec, name, runs)
+    for what, shape in (SLICES if slices is None else slices).items():
+        report(what)
+        costs, image = scene(shape)
+        result[what] = slice_times(-costs, image, moves)
+    result["load"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return result
 
 
@@ -89,6 +112,15 @@ def rows(result: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         )
         for what, part in result.items()
         if isinstance(part, dict) and "ratio" in part
+    ]
+
+
+def slice_rows(result: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """A table of the slices' figures."""
+    return [
+        (what, f"{part['p50_ms']:.1f} ms", f"{part['p95_ms']:.1f} ms")
+        for what, part in result.items()
+        if isinstance(part, dict) and "p95_ms" in part
     ]
 
 

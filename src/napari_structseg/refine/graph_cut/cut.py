@@ -37,8 +37,10 @@ _Longs = npt.NDArray[np.int64]
 NOT_GIVEN = -1
 """In given labels: nothing is said of the voxel."""
 _BINARY = 2
-MOST_HERE = 50_000
-"""Voxels of a graph whose flow takes some ten milliseconds: the most where a window waits."""
+MOST_HERE = 100_000
+"""Voxels of a graph whose flow takes some ten milliseconds: the most where a window waits.
+
+More than an image of 256 x 256 has, which therefore follows a slider without a process."""
 # Images settle after two or three passes over all classes.
 _USUAL_PASSES = 3
 

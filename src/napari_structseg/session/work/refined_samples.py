@@ -138,6 +138,11 @@ class RefinedSamples:
             raise AssertionError("a sample is read once it is refined")
         return self._slices[sample]
 
+    def end_outdated(self, request: Request) -> None:
+        """End what is under way of other samples than a request asks for."""
+        if self._key is not None and of_samples(request) != self._key:
+            self.let_go()
+
     def let_go(self) -> None:
         """Free what a solver takes, as large as several images; labels are kept."""
         self._solver.let_go()

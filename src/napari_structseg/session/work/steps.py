@@ -119,6 +119,7 @@ class Work:
             self._ledger.forget()
             self._subjects.forget_refined()
         subject = self._subject(request)
+        subject.end_outdated(request)
         refined = self._refined(subject, request)
         if refined is not None:
             # Whoever shows a range has to let go of it: it is none of what the MRF refined.

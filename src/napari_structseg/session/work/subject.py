@@ -133,6 +133,11 @@ class Subject:
             self._views[cuts] = samples, views
         return self._views[cuts][1]
 
+    def end_outdated(self, request: Request) -> None:
+        """End what is computed of samples that nobody looks at any more."""
+        for samples, _ in self._views.values():
+            samples.end_outdated(request)
+
     def stop(self) -> None:
         """End what is computed in processes of their own."""
         self._solver.forget()
