@@ -25,7 +25,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("demo", "max-margin", "qt", "test")
+EXTRAS = ("demo", "graphcut", "max-margin", "qt", "test")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(.*)")
 _AT_LEAST = re.compile(r">=\s*([0-9][0-9A-Za-z.]*)")
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)$", re.MULTILINE)

@@ -18,13 +18,16 @@ def test_both_give_the_same_labels_and_are_timed(by) -> None:
     told: list[str] = []
     shapes, slices = {"2d": (20, 24), "3d": (6, 8, 10)}, {"slice": (4, 10, 12), "flat": (10, 12)}
     result = bench_graphcut(shapes, 1, told.append, by, slices=slices, moves=3)
-    assert told == ["2d", "2d_undecided", "3d", "3d_undecided", "slice", "flat"]
-    for what in told[:4]:
+    compared = ["2d", "2d_undecided", "3d", "3d_undecided"]
+    alone, moved = ["2d_expansion", "3d_expansion"], ["slice", "flat"]
+    assert told == [*compared[:2], alone[0], *compared[2:], alone[1], *moved]
+    for what in compared:
         part = result[what]
         assert part["ratio"] == pytest.approx(part["ours_ms"] / part["library_ms"], rel=0.05)
     assert result["library"] == by
-    assert len(rows(result)) == 4
-    for what in told[4:]:
+    assert all(result[what]["ours_ms"] > 0 for what in alone)
+    assert len(rows(result)) == 6
+    for what in moved:
         assert 0 < result[what]["p50_ms"] <= result[what]["p95_ms"]
     assert [what for what, _, _ in slice_rows(result)] == ["slice", "flat"]
     json.dumps(result)

@@ -162,7 +162,8 @@ def random_graph(n=300, seed=0):
 
 def random_grid(shape=(6, 7)):
     rng = np.random.default_rng(1)
-    capacities = (rng.integers(0, 9, (6, 6)), rng.integers(0, 9, (5, 7)))
+    capacities = (rng.integers(0, 9, shape), rng.integers(0, 9, shape))
+    capacities[0][:, -1] = capacities[1][-1] = 0
     return Grid(rng.integers(-20, 20, shape), ((0, 1), (1, 0)), capacities)
 
 

@@ -380,7 +380,8 @@ def graphcut(*, json: Path, runs: int = 5, by: str = "auto", moves: int = 100) -
 
     At 256 x 256 and 64 x 128 x 128, with the weights that everything starts with and with such
     that the flow decides every voxel. The library is handed the capacities of the same graph; its
-    time is that of building it, of the flow and of the sides. Needs about 1 GB of memory. Then
+    time is that of building it, of the flow and of the sides. Expansions of four classes, which
+    have no such counterpart, have a row of their own. Needs about 1 GB of memory. Then
     the visible slice of 256 x 256 is timed by the clock while weights move, as in the dock, with
     the library that the dock takes.
 

@@ -181,14 +181,16 @@ class GraphCut:
         lattice = self._lattice
         strides, is_open = lattice.strides, state == UNDECIDED
         n_voxels = math.prod(lattice.shape)
+        is_untouched = np.count_nonzero(is_open) == n_voxels
         n_free = np.count_nonzero(is_open & (np.abs(gains) <= lattice.sums))
         if n_free > NEARLY_ALL * n_voxels:
-            held = np.where(is_open, gains, state.astype(np.int64) * HELD)
+            held = (
+                gains if is_untouched else np.where(is_open, gains, HELD * state.astype(np.int64))
+            )
             cut = yield from self._flow(lattice.grid(held, links), share)
             lattice.fill(state, np.where(cut.sink, TAKE, KEEP))
             return
-        is_untouched = links is lattice.links and np.count_nonzero(is_open) == n_voxels
-        sums = lattice.sums if is_untouched else None
+        sums = lattice.sums if is_untouched and links is lattice.links else None
         places, left = decide(gains, links, strides, state, sums)
         if not len(places):
             return

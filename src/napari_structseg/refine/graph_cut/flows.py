@@ -52,7 +52,8 @@ class Grid:
     offsets
         Of the links, in the order of :func:`napari_structseg.priors.contrast.offsets_of`.
     capacities
-        For each offset those of the links, at the place of the lower voxel.
+        For each offset those of the links, ``(*spatial)``, at the place of the lower voxel; 0 where
+        it has no pair.
     """
 
     gains: Integers
@@ -119,7 +120,7 @@ def _rows_of_grid(grid: Grid) -> sparse.csr_array:
             (upper, lower, n_offsets - 1 - place),
         ):
             heads[..., column][here] = numbers[others]
-            data[..., column][here] = link
+            data[..., column][here] = link[lower]
     np.maximum(grid.gains, 0, out=data[..., -1], casting="unsafe")
     is_link = data > 0
     counts = is_link.reshape(n, -1).sum(axis=1)
@@ -152,13 +153,17 @@ def by_pymaxflow(graph: Graph | Grid) -> Cut:
         ) from error
     gains = graph.gains.astype(np.int64, copy=False)
     if isinstance(graph, Grid):
-        network = maxflow.GraphInt(gains.size, sum(one.size for one in graph.capacities))
+        network = maxflow.GraphInt(gains.size, gains.size * len(graph.offsets))
         nodes = network.add_grid_nodes(gains.shape)
+        strides = np.cumprod((1, *gains.shape[:0:-1]))[::-1]
         for offset, link in zip(graph.offsets, graph.capacities, strict=True):
-            lower, upper = ends_of(offset)
-            both = link.astype(np.int64).ravel()
-            # Quicker than its own way for grids, which looks at every element of a structure.
-            network.add_edges(nodes[lower].ravel(), nodes[upper].ravel(), both, both)
+            if any(size <= abs(step) for size, step in zip(gains.shape, offset, strict=True)):
+                continue
+            # All voxels with those so many places on, without a copy; where that is no pair, the
+            # capacity is 0. Its own way for grids looks at every element of a structure.
+            stride, both = int(np.dot(offset, strides)), link.astype(np.int64).ravel()
+            flat = nodes.ravel()
+            network.add_edges(flat[:-stride], flat[stride:], both[:-stride], both[:-stride])
     else:
         network = maxflow.GraphInt(gains.size, len(graph.first))
         nodes = network.add_nodes(gains.size)

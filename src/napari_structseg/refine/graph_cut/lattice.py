@@ -79,15 +79,18 @@ class Lattice:
             whole = np.zeros(self._padded, np.int32)
             lower, _ = ends_of(offset)
             # Even, since alpha-expansion halves them.
-            halves = np.rint(link.astype(np.float64) * (self.unit / 2))
-            whole[self._inside][lower] = 2 * halves.astype(np.int32)
+            halves = np.multiply(link, self.unit / 2, dtype=np.float64)
+            np.rint(halves, out=halves)
+            halves *= 2
+            whole[self._inside][lower] = halves
             self.links.append(whole.ravel())
 
     def integers(self, costs: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
         """Differences of costs in units, flat, zero in the border."""
         whole = np.zeros(self._padded, np.int64)
-        bounded = np.clip(costs.astype(np.float64) * self.unit, -_MOST, _MOST)
-        whole[self._inside] = np.rint(bounded).astype(np.int64)
+        bounded = np.multiply(costs, self.unit, dtype=np.float64)
+        np.clip(bounded, -_MOST, _MOST, out=bounded)
+        whole[self._inside] = np.rint(bounded, out=bounded)
         return whole.ravel()
 
     def flat(self, values: npt.NDArray[np.integer], border: int) -> npt.NDArray[np.int16]:
@@ -121,10 +124,7 @@ class Lattice:
         """
         # One unit beyond all links is enough to hold a voxel to its side.
         bounded = np.clip(gains, -self.sums - 1, self.sums + 1)
-        capacities = (
-            link.reshape(self._padded)[self._inside][ends_of(offset)[0]]
-            for offset, link in zip(self._offsets, links, strict=True)
-        )
+        capacities = (link.reshape(self._padded)[self._inside] for link in links)
         own = bounded.reshape(self._padded)[self._inside]
         return Grid(own, self._offsets, tuple(capacities))
 
