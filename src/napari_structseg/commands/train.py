@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,7 @@ def train(
     """Train a model on a data set.
 
     Everything is read and checked before the first step. Ctrl-C and SIGTERM keep what was learned;
-    so does a crash, up to the last checkpoint.
+    so does a crash, up to the last checkpoint. Processes that torchrun starts share every batch.
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ def train(
 
     from napari_structseg.devices import resolve_device
     from napari_structseg.training.config import check_patch, read_config, with_options
+    from napari_structseg.training.ddp import joined, local_device
     from napari_structseg.training.start import require_start, start_from
     from napari_structseg.training.train import check_folder
     from napari_structseg.training.trainer import Trainer
@@ -72,10 +74,11 @@ def train(
     settings = with_options(read_config(config), fold=fold, workers=workers)
     check_patch(settings)
     require_start(settings, given=start is not None or resume)
-    chosen = resolve_device(device)
+    chosen = resolve_device(local_device(device))
     check_folder(out, resume=resume)
-    console = Console(highlight=False, soft_wrap=True)
-    with bars_of(console) as bars:
+    with joined(chosen) as group, ExitStack() as stack:
+        console = Console(highlight=False, soft_wrap=True, quiet=not group.is_first)
+        bars = stack.enter_context(bars_of(console))
         spec, source, validator = _read_data(settings, dataset, bars)
         initial = None
         if start is not None:
@@ -89,10 +92,11 @@ def train(
             validate=validator,
             initial=initial,
             resume=resume,
+            group=group,
         )
         console.print(
             f"{spec.name}: {', '.join(spec.class_names)}; from step {trainer.step} to "
-            f"{settings.steps} on {chosen}"
+            f"{settings.steps} on {chosen}" + f", {group.size} processes" * (group.size > 1)
         )
         weights = _run(trainer, bars)
     console.print(f"Weights of the last step: {weights}")

@@ -13,6 +13,7 @@ from napari_structseg.errors import Diverged, MemoryLimitError
 from napari_structseg.memory import is_out_of_memory
 from napari_structseg.models import SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.ddp import ALONE, Group
 from napari_structseg.training.objectives.objective import Objective
 from napari_structseg.training.schedule import learning_rate, weight_decay
 from napari_structseg.training.tuning import Tuning
@@ -34,6 +35,8 @@ class Learner:
         On its device. With a frozen model, only its prior learns.
     tuning
         What fine-tuning asks for; None: all of the network learns.
+    group
+        The processes that train it; each is given its share of a batch.
 
     Attributes
     ----------
@@ -44,13 +47,18 @@ class Learner:
     """
 
     def __init__(
-        self, config: TrainConfig, network: SegmentationNetwork, tuning: Tuning | None = None
+        self,
+        config: TrainConfig,
+        network: SegmentationNetwork,
+        tuning: Tuning | None = None,
+        group: Group = ALONE,
     ) -> None:
         self._config = config
         self._network = network
         self._tuning = tuning
+        self._group = group
         self._learning = self._chosen()
-        self.objective = Objective(config)
+        self.objective = Objective(config, None if group.size == 1 else group.share(config.batch))
         self.optimiser = torch.optim.Adam(
             self._learning,
             lr=config.optimiser.learning_rate,
@@ -108,6 +116,9 @@ class Learner:
                 f"The {device} ran out of memory at step {step}. Lower batch, patch or "
                 "loss.samples in the configuration, or set mixed_precision = true."
             ) from error
+        # The same of them in every process: they take the same way through the network.
+        self._group.average([one.grad for one in self._learning if one.grad is not None])
+        total = self._group.mean(total, images.device)
         norm = torch.nn.utils.clip_grad_norm_(self._learning, self._config.optimiser.gradient_clip)
         self._take_step(step, finite=bool(torch.isfinite(norm)))
         if self._tuning is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from napari_structseg.devices import AUTO, resolve_device
 from napari_structseg.errors import ConfigError, WeightsError
 from napari_structseg.training.config import TrainConfig, check_patch, read_config, with_options
+from napari_structseg.training.ddp import joined, local_device
 from napari_structseg.training.sources import build_run
 from napari_structseg.training.start import require_start, start_from
 from napari_structseg.training.trainer import (
@@ -35,6 +36,8 @@ def train(
     report: Callable[[Progress], None] | None = None,
 ) -> Path:
     """Train a model on a data set, as ``structseg train`` does.
+
+    In a script that torchrun starts, its processes train the model together.
 
     Parameters
     ----------
@@ -74,23 +77,25 @@ def train(
     settings = with_options(read, fold=fold, workers=workers)
     check_patch(settings)
     require_start(settings, given=start is not None or resume)
-    chosen = resolve_device(device)
+    chosen = resolve_device(local_device(device))
     check_folder(Path(out), resume=resume)
-    spec, source, validator = build_run(settings, Path(dataset))
-    initial = None
-    if start is not None:
-        initial, spec = start_from(os.fspath(start), spec, frozen=settings.model_frozen)
-    trainer = Trainer(
-        settings,
-        spec,
-        source,
-        Path(out),
-        device=chosen,
-        validate=validator,
-        initial=initial,
-        resume=resume,
-    )
-    return trainer.run(report)
+    with joined(chosen) as group:
+        spec, source, validator = build_run(settings, Path(dataset))
+        initial = None
+        if start is not None:
+            initial, spec = start_from(os.fspath(start), spec, frozen=settings.model_frozen)
+        trainer = Trainer(
+            settings,
+            spec,
+            source,
+            Path(out),
+            device=chosen,
+            validate=validator,
+            initial=initial,
+            resume=resume,
+            group=group,
+        )
+        return trainer.run(report if group.is_first else None)
 
 
 def check_folder(out: Path, *, resume: bool) -> None:

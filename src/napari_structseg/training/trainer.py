@@ -10,7 +10,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from napari_structseg.errors import Cancelled, InputError
-from napari_structseg.interrupts import deferred_stop
+from napari_structseg.interrupts import Terminated, deferred_stop
 from napari_structseg.io.weights import save_weights
 from napari_structseg.models import ModelSpec, SegmentationNetwork, build_network
 from napari_structseg.priors.contrast import CRFSpec
@@ -34,6 +34,7 @@ from napari_structseg.training.checkpoint import (
     save_checkpoint,
 )
 from napari_structseg.training.config import TrainConfig, check_patch
+from napari_structseg.training.ddp import ALONE, Group, check_group
 from napari_structseg.training.footprint import check_step
 from napari_structseg.training.input.batches import PatchSource, batches, drawn
 from napari_structseg.training.learner import Learner
@@ -55,6 +56,7 @@ WEIGHTS_NAME = "model.safetensors"
 BEST_NAME = "best.safetensors"
 # Over so many steps the time of a step is averaged.
 _TIMED_STEPS = 20
+_STOPS: tuple[type[KeyboardInterrupt] | None, ...] = (None, KeyboardInterrupt, Terminated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ class Trainer:
         network learns.
     enough
         Asked after every step whether it is to be the last one; None: all steps are taken.
+    group
+        The processes that train the network together; the first of them writes and validates.
 
     Raises
     ------
@@ -136,6 +140,7 @@ class Trainer:
         resume: bool = False,
         tuning: Tuning | None = None,
         enough: Callable[[], bool] | None = None,
+        group: Group = ALONE,
     ) -> None:
         self.config = config
         self.spec = spec
@@ -145,12 +150,15 @@ class Trainer:
         self._validate = validate
         self._tuning = tuning
         self._enough = enough
+        self._group = group
         check_patch(config)
         if tuning is None or config.prior is not None:
             check_prior(config, spec)
         check_two_classes(config, spec.class_names)
         require_start(config, given=initial is not None or resume)
-        check_step(config, spec, self.device)
+        check_group(config, group)
+        share = config.model_copy(update={"batch": config.batch // group.size})
+        check_step(share, spec, self.device)
         # The caller's own random numbers are left as they are.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -158,7 +166,7 @@ class Trainer:
         if initial is not None:
             adopt(network, initial)
         self.network = network.to(self.device)
-        self._learner = Learner(config, self.network, tuning)
+        self._learner = Learner(config, self.network, tuning, group)
         self._saved_step: int | None = None
         self._state = CheckpointState(
             step=0,
@@ -168,6 +176,7 @@ class Trainer:
         )
         if resume:
             self._resume()
+        group.agree(self.network)
 
     @property
     def optimiser(self) -> torch.optim.Optimizer:
@@ -230,21 +239,22 @@ class Trainer:
         # Only between two steps do network, optimiser and step count belong together.
         with (
             deferred_stop(signal.SIGINT, signal.SIGTERM) as came,
-            TrainingLog(self.folder, self.step) as log,
+            self._log() as log,
             closing(self._steps()) as steps,
         ):
             for progress in self._saved_when_cancelled(steps):
                 try:
-                    log.write(
-                        progress.step,
-                        progress.loss,
-                        learning_rate(self.config, progress.step - 1),
-                        progress.seconds_per_step,
-                        progress.score,
-                    )
+                    if log is not None:
+                        log.write(
+                            progress.step,
+                            progress.loss,
+                            learning_rate(self.config, progress.step - 1),
+                            progress.seconds_per_step,
+                            progress.score,
+                        )
                     if report is not None:
                         report(progress)
-                    if (stop := came()) is not None:
+                    if (stop := self._stop(came())) is not None:
                         raise stop
                 except (KeyboardInterrupt, Cancelled):
                     self.save()
@@ -252,8 +262,21 @@ class Trainer:
         self.save()
         return self.folder / WEIGHTS_NAME
 
+    def _log(self) -> AbstractContextManager[TrainingLog | None]:
+        return TrainingLog(self.folder, self.step) if self._group.is_first else nullcontext()
+
+    def _stop(self, came: type[KeyboardInterrupt] | None) -> type[KeyboardInterrupt] | None:
+        """What all processes stop for after this step: a signal reaches them one by one."""
+        found = self._group.largest(_STOPS.index(came), self.device)
+        return _STOPS[found]
+
     def save(self) -> None:
         """Write the checkpoint and the weights."""
+        if self._group.is_first:
+            self._write()
+        self._saved_step = self.step
+
+    def _write(self) -> None:
         margin = self._learner.objective.margin
         save_checkpoint(
             self.folder / CHECKPOINT_NAME,
@@ -263,7 +286,6 @@ class Trainer:
             None if margin is None else margin.found,
         )
         save_weights(self.folder / WEIGHTS_NAME, self.network, self._trained_spec())
-        self._saved_step = self.step
 
     def _saved_when_cancelled(self, steps: Generator[Progress]) -> Generator[Progress]:
         """The same steps; a validation, which comes between two of them, may be cancelled."""
@@ -276,7 +298,8 @@ class Trainer:
     def _steps(self) -> Generator[Progress]:
         config = self.config
         taken: deque[float] = deque(maxlen=_TIMED_STEPS)
-        with closing(batches(self._source, config, self.step)) as upcoming:
+        share = self._group.share(config.batch)
+        with closing(batches(self._source, config, self.step, share)) as upcoming:
             while self.step < config.steps:
                 started = time.perf_counter()
                 images, labels = next(upcoming)
@@ -320,7 +343,7 @@ class Trainer:
         self._state = self._state.model_copy(update=progress)
 
     def _score(self, loss: float) -> ValidationScore | None:
-        if self._validate is None:
+        if self._validate is None or not self._group.is_first:
             return None
         self.network.eval()
         # Until its likelihood is trained, samples of a model say nothing.

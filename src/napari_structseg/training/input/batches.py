@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.input.share import Share
 from napari_structseg.training.objectives.objective import PATCH_STREAM
 
 Patch = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
@@ -36,7 +37,7 @@ class CasesInTurn(Protocol):
 
 
 def batches(
-    source: PatchSource, config: TrainConfig, first: int
+    source: PatchSource, config: TrainConfig, first: int, share: Share | None = None
 ) -> Generator[tuple[Tensor, Tensor]]:
     """The batches of a run, from a step on.
 
@@ -52,6 +53,8 @@ def batches(
         Seed, size of a batch, steps and workers.
     first
         Step to begin with.
+    share
+        Which patches of each batch; None: all.
 
     Yields
     ------
@@ -59,7 +62,8 @@ def batches(
         ``(B, C, *patch)`` and ``(B, *patch)``, on the CPU.
     """
     # So many steps ahead that no thread waits.
-    n_ahead = 1 + -(-config.workers // config.batch)
+    places = range(config.batch) if share is None else share.places
+    n_ahead = 1 + -(-config.workers // len(places))
     pending: deque[list[Future[Patch]]] = deque()
     with ThreadPoolExecutor(config.workers, thread_name_prefix="structseg-patches") as executor:
         try:
@@ -67,10 +71,7 @@ def batches(
                 last = min(step + n_ahead, config.steps)
                 for later in range(step + len(pending), last):
                     pending.append(
-                        [
-                            executor.submit(drawn, source, config, later, place)
-                            for place in range(config.batch)
-                        ]
+                        [executor.submit(drawn, source, config, later, place) for place in places]
                     )
                 patches = [future.result() for future in pending.popleft()]
                 images = np.stack([image for image, _ in patches])

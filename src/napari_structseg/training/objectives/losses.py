@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from napari_structseg.models import LogitParameters
 from napari_structseg.priors import MarkovPrior, refine, uniform
+from napari_structseg.training.input.share import Share
 from napari_structseg.training.objectives.speckle import expected_speckle
 
 # Logit of background where there is no data, as in prediction.
@@ -25,6 +26,7 @@ def sample_logits(
     *,
     antithetic: bool = False,
     generator: torch.Generator | None = None,
+    share: Share | None = None,
 ) -> Tensor:
     """Draw logits for training, directly: eta = mu + P z + sqrt(D) eps.
 
@@ -42,6 +44,9 @@ def sample_logits(
         Needs an even ``n_samples``.
     generator
         Source of randomness; torch's global one if None.
+    share
+        Which part of a batch the parameters are of: the noise of each image is what it is in the
+        whole batch. None: they are the whole batch.
 
     Returns
     -------
@@ -63,14 +68,18 @@ def sample_logits(
     with torch.autocast(mean.device.type, enabled=False):
         mean = mean.to(dtype)
         shape = (n_drawn, *mean.shape)
-        eps = torch.randn(shape, dtype=dtype, device=mean.device, generator=generator)
+        # Drawn for the whole batch, since a generator runs in sequence.
+        part = slice(None) if share is None else share.part
+        whole = len(mean) if share is None else share.total
+        drawn = (n_drawn, whole, *mean.shape[1:])
+        eps = torch.randn(drawn, dtype=dtype, device=mean.device, generator=generator)[:, part]
         offset = parameters.diagonal.to(dtype).sqrt() * eps
         if parameters.factor is not None:
             factor = parameters.factor.to(dtype)
-            batch, rank = factor.shape[:2]
+            rank = factor.shape[1]
             z = torch.randn(
-                (n_drawn, batch, rank), dtype=dtype, device=mean.device, generator=generator
-            )
+                (n_drawn, whole, rank), dtype=dtype, device=mean.device, generator=generator
+            )[:, part]
             # (B, M, R) @ (B, R, C*S): one matrix product per image, no (M, B, R, C, S) array.
             product = torch.bmm(z.transpose(0, 1), factor.flatten(2))
             offset = offset + product.transpose(0, 1).reshape(shape)
@@ -88,6 +97,7 @@ def ssn_loss(
     average_weight: float = 0.0,
     mask: Tensor | None = None,
     generator: torch.Generator | None = None,
+    share: Share | None = None,
 ) -> Tensor:
     r"""Negative Monte Carlo log-likelihood of a Stochastic Segmentation Network.
 
@@ -114,8 +124,8 @@ def ssn_loss(
         :math:`\lambda`, at least 0.
     mask
         Region of interest ``(B, *spatial)``, boolean: voxels outside it do not count.
-    generator
-        Source of randomness; torch's global one if None.
+    generator, share
+        As :func:`sample_logits`.
 
     Returns
     -------
@@ -127,7 +137,9 @@ def ssn_loss(
     ValueError
         As :func:`sample_logits`.
     """
-    logits = sample_logits(parameters, n_samples, antithetic=antithetic, generator=generator)
+    logits = sample_logits(
+        parameters, n_samples, antithetic=antithetic, generator=generator, share=share
+    )
     n_drawn, batch = logits.shape[:2]
     voxelwise = functional.cross_entropy(
         logits.flatten(0, 1),

@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_structseg.data.cases import UNREVIEWED
 from napari_structseg.models import LogitParameters, LowRankSpec, SegmentationNetwork
 from napari_structseg.training.config import TrainConfig
+from napari_structseg.training.input.share import Share
 from napari_structseg.training.objectives.geco import Geco
 from napari_structseg.training.objectives.latent_losses import (
     elbo_loss,
@@ -52,6 +53,8 @@ class Objective:
     ----------
     config
         The configuration.
+    share
+        Which part of each batch it is asked for; None: all of it.
 
     Attributes
     ----------
@@ -61,8 +64,9 @@ class Objective:
         The CRF that is learned with the network or after it; None: without.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, share: Share | None = None) -> None:
         self.config = config
+        self._share = share
         self.geco: Geco | None = None
         loss = config.loss
         if loss.geco_target is not None:
@@ -116,7 +120,8 @@ class Objective:
         refined = parameters
         if config.prior.of_samples:
             generator = self.generator(labels, step)
-            refined = LogitParameters(sample_logits(parameters, 1, generator=generator)[0])
+            drawn = sample_logits(parameters, 1, generator=generator, share=self._share)
+            refined = LogitParameters(drawn[0])
         loss = prior_cross_entropy(
             network.prior,
             refined,
@@ -172,6 +177,7 @@ class Objective:
             average_weight=loss.average_weight,
             mask=mask,
             generator=self.generator(labels, step),
+            share=self._share,
         )
         if weight := self._mean_weight:
             found = found + weight * cross_entropy(parameters, labels, mask=mask)
