@@ -105,7 +105,7 @@ def test_another_library_reads_the_labels_back(tmp_path: Path) -> None:
     assert (first.segment_label, first.segmented_property_type.value) == ("lesion", "52988006")
     assert second.segmented_property_type.scheme_designator == "99STRUCTSEG"
     assert "\\" not in second.segment_label
-    assert first.algorithm_identification[0].name == "tiny"
+    assert first.algorithm_identification[0].AlgorithmName == "tiny"
     assert seg.FrameOfReferenceUID == sources[uids[0]].FrameOfReferenceUID
     assert seg.StudyInstanceUID == sources[uids[0]].StudyInstanceUID
     assert seg.SeriesInstanceUID != sources[uids[0]].SeriesInstanceUID
