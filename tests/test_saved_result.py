@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from correction_helpers import CLASSES, everything, labelling, strokes_of
+from dicom_files import make_series, save_series
 from napari_structseg.cli import main
 from napari_structseg.correction.actions import Correction
 from napari_structseg.correction.autosave import Autosave
@@ -19,6 +20,7 @@ from napari_structseg.correction.identity import identify
 from napari_structseg.distributions import Strokes
 from napari_structseg.errors import InputError
 from napari_structseg.image import Image
+from napari_structseg.io.dicom.read import read_dicom, to_frames
 from napari_structseg.io.nifti import read_image
 from napari_structseg.io.references import file_hash, voxel_hash
 
@@ -182,3 +184,31 @@ def test_what_cannot_be_saved_is_said(  # noqa: PLR0917 -- fixtures
     words = [one.format(folder=kept[0], scan=scan, other=other) for one in arguments]
     assert main(["sessions", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_result_of_a_dicom_series_is_dicom_and_says_that_a_person_made_it(tmp_path: Path) -> None:
+    highdicom = pytest.importorskip("highdicom", reason="the extra [dicom] is not installed")
+    folder = save_series(tmp_path / "scan", make_series(np.full((4, 6, 5), 1024, np.uint16)))
+    image = read_dicom(folder)
+    correction = corrected(image)
+    paths = save_result(tmp_path / "mine.dcm", correction, image, CLASSES)
+    assert [path.name for path in paths] == [
+        "mine.dcm",
+        "mine.csv",
+        "mine-strokes.nii.gz",
+        "mine.json",
+    ]
+    seg = highdicom.seg.segread(paths[0])
+    uids = [frame.instance_uid for frame in image.source.frames]
+    read = seg.get_pixels_by_source_instance(uids, combine_segments=True)
+    assert np.array_equal(read, to_frames(correction.result.labels, image))
+    assert seg.get_segment_description(1).algorithm_type.value == "SEMIAUTOMATIC"
+    assert (str(seg.PatientName), seg.PatientID) == ("", "")
+
+
+def test_a_result_of_another_image_is_no_dicom(scan: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="the extra [dicom] is not installed")
+    image = read_image(scan)
+    with pytest.raises(InputError, match="Save as NIfTI or NRRD"):
+        save_result(tmp_path / "mine.dcm", corrected(image), image, CLASSES)
+    assert not list(tmp_path.glob("mine*"))

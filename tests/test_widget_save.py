@@ -12,12 +12,15 @@ import pytest
 from napari.layers.base.base import Layer
 
 import napari_structseg as ss
+from dicom_files import PATIENT, make_series, oblique, save_series
 from dock_helpers import dock, exploring  # noqa: F401
 from napari_structseg.errors import InputError
+from napari_structseg.io.dicom.read import to_frames
 from napari_structseg.io.references import voxel_hash
 from napari_structseg.layer_geometry import GEOMETRY_KEY
 from napari_structseg.models import HeadSpec
 from napari_structseg.priors import PriorSpec
+from napari_structseg.reader import image_layers
 
 
 def dense(shown) -> np.ndarray:
@@ -119,6 +122,78 @@ def test_the_button_asks_and_saves(moved, tmp_path: Path) -> None:
     moved.settle()
     np.testing.assert_array_equal(stored(target, moved), wanted)
     assert "from-the-dock.nii.gz" in status.hint.toolTip() or target.is_file()
+
+
+def test_other_formats_hold_the_same_labels(moved, tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK", reason="the extra [formats] is not installed")
+    explorer = ss.explorer(moved.viewer)
+    plain = explorer.save(tmp_path / "plain.nii.gz")
+    paths = explorer.save(tmp_path / "slicer.seg.nrrd")
+    assert [path.name for path in paths] == ["slicer.seg.nrrd", "slicer.csv", "slicer.json"]
+    ours, other = (sitk.ReadImage(str(one[0])) for one in (paths, plain))
+    assert np.array_equal(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(other))
+    np.testing.assert_allclose(ours.GetOrigin(), other.GetOrigin(), atol=1e-4)
+    assert ours.GetMetaData("Segment0_Name") == moved.widget._spec.class_names[1]
+    with pytest.raises(InputError, match="Save as NIfTI or NRRD"):
+        explorer.save(tmp_path / "no.dcm")
+
+
+def test_a_report_is_of_what_is_chosen_and_of_samples(moved, tmp_path: Path) -> None:
+    wanted = dense(moved)
+    (path,) = ss.explorer(moved.viewer).save(tmp_path / "report.html")
+    text = path.read_text(encoding="utf-8")
+    assert "The segmentation: sample 3." in text
+    assert "90 % of 20 samples" in text
+    assert "Temperature</th><td>3<" in text
+    voxel_ml = 2e-3
+    largest = int(np.bincount(wanted.ravel())[1:].argmax()) + 1
+    size = (wanted == largest).sum() * voxel_ml
+    shown = f"{size:.0f}" if size >= 100 else f"{size:.1f}" if size >= 10 else f"{size:.2f}"
+    assert f"<td>{shown}</td>" in text
+    # A report is no copy of the labels: they are still unsaved.
+    assert moved.widget._session.unsaved()
+
+
+def test_the_dialog_lists_what_the_image_allows(moved, tmp_path: Path) -> None:
+    moved.widget.status.save_button.click()
+    dialog = moved.widget.save_dialog
+    assert [words.partition(" (")[0] for words in dialog.nameFilters()] == [
+        "NIfTI",
+        "Segmentation for 3D Slicer",
+        "Report on one page",
+    ]
+    words = dialog.nameFilters()[2]
+    dialog.selectNameFilter(words)
+    dialog.filterSelected.emit(words)
+    assert dialog.selectedFiles()[0].endswith("T1_seed-7-sample-003.html")
+    assert dialog.defaultSuffix() == "html"
+    dialog.close()
+
+
+def test_a_dicom_series_is_saved_as_dicom(dock, tmp_path: Path) -> None:
+    highdicom = pytest.importorskip("highdicom", reason="the extra [dicom] is not installed")
+    volume = np.random.default_rng(0).integers(900, 1200, (8, 16, 12)).astype(np.uint16)
+    folder = save_series(tmp_path / "scan", make_series(volume, orientation=oblique()))
+    ((data, settings, _),) = image_layers(ss.read_image(folder))
+    dock.add_image(data, **settings)
+    dock.choose()
+    dock.run()
+    dock.widget.status.save_button.click()
+    dialog = dock.widget.save_dialog
+    named = [words for words in dialog.nameFilters() if "names the patient" in words]
+    dialog.selectNameFilter(named[0])
+    dialog.fileSelected.emit(str(tmp_path / "named.dcm"))
+    dialog.close()
+    dock.settle()
+    ss.explorer(dock.viewer).save(tmp_path / "silent.dcm")
+    scan = ss.read_image(folder)
+    uids = [frame.instance_uid for frame in scan.source.frames]
+    for name, patient in (("named", PATIENT), ("silent", "")):
+        seg = highdicom.seg.segread(tmp_path / f"{name}.dcm")
+        assert str(seg.PatientName) == patient
+        read = seg.get_pixels_by_source_instance(uids, combine_segments=True)
+        assert np.array_equal(read, to_frames(dense(dock), scan))
+        assert (tmp_path / f"{name}.csv").is_file()
 
 
 def test_what_cannot_be_saved_is_said(dock, tmp_path: Path) -> None:

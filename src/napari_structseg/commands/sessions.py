@@ -57,7 +57,7 @@ def _save(folder: Path, image_path: Path, out: Path) -> None:
     from napari_structseg.correction.identity import identify
     from napari_structseg.correction.journal import read_work
     from napari_structseg.io.images import read_image
-    from napari_structseg.results.labelling import check_name
+    from napari_structseg.results.kept_files import check_name
 
     check_name(out)
     work = read_work(folder)

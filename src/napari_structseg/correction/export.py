@@ -13,12 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from napari_structseg.correction.actions import Correction
 from napari_structseg.correction.stored import StoredStep, stored_step
 from napari_structseg.errors import InputError
+from napari_structseg.exports.dicom.segmentation import Maker
 from napari_structseg.image import Image
-from napari_structseg.io.checks import file_stem
 from napari_structseg.io.nifti import write_volume
 from napari_structseg.io.references import FileReference, Sha256, refer_to, voxel_hash
 from napari_structseg.models import ClassSpec
-from napari_structseg.results.labelling import check_name, volume_table, write_text
+from napari_structseg.results.kept_files import check_name, stem_of, write_labels
+from napari_structseg.results.labelling import volume_table, write_text
 from napari_structseg.results.recipe import installed_versions
 
 # Strokes are 0 for nothing and k + 1 for class k, in one byte.
@@ -59,6 +60,7 @@ def save_result(
     image_path: Path | None = None,
     source: Mapping[str, JsonValue] | None = None,
     volumes_over_samples: npt.NDArray[np.float64] | None = None,
+    keep_patient: bool = False,
 ) -> list[Path]:
     """Write a result on the grid of its image, and beside it what belongs to it.
 
@@ -68,7 +70,7 @@ def save_result(
     Parameters
     ----------
     path
-        Ends in .nii or .nii.gz; see :func:`~napari_structseg.results.labelling.check_name`.
+        See :func:`~napari_structseg.results.kept_files.check_name`.
     correction
         What is saved. In another thread, give a copy.
     image
@@ -81,6 +83,8 @@ def save_result(
         What made the segmentation that was corrected, as JSON has it; None: it is not known.
     volumes_over_samples
         mL of samples of the distribution that was explored, ``(N, C)``; None: not known.
+    keep_patient
+        Whether a DICOM file says who the patient is.
 
     Returns
     -------
@@ -92,16 +96,16 @@ def save_result(
     InputError
         If the image has another shape, the name cannot be used, or a file cannot be written.
     """
-    check_name(path)
+    check_name(path, image)
     result = correction.result
     if image.spatial_shape != result.shape:
         raise InputError(
             f"An image of the result's shape {result.shape} was expected, but it is "
             f"{image.spatial_shape}. Give the image that was corrected."
         )
-    stem = path.parent / file_stem(path)
+    stem = stem_of(path)
     table, record, strokes = (
-        path.parent / f"{stem.name}{end}" for end in (".csv", ".json", "-strokes.nii.gz")
+        path.parent / f"{stem}{end}" for end in (".csv", ".json", "-strokes.nii.gz")
     )
     has_strokes = len(correction.strokes) > 0 and len(classes) <= _MOST_CLASSES_OF_STROKES
     made = ResultRecord(
@@ -117,7 +121,15 @@ def save_result(
         versions=installed_versions(),
     )
     description = "napari-structseg"
-    write_volume(path, result.labels, image.geometry, dtype=np.uint8, description=description)
+    write_labels(
+        path,
+        result.labels,
+        image,
+        classes,
+        maker=Maker("napari-structseg, corrected by hand", by_hand=True),
+        what="corrected by hand",
+        keep_patient=keep_patient,
+    )
     write_text(table, volume_table(result.counts, image, classes, volumes_over_samples))
     if has_strokes:
         array = correction.strokes.to_array().astype(np.uint8)

@@ -19,11 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_structseg.controls import MEAN, Controls
 from napari_structseg.distributions import DomainCheck, Strokes
-from napari_structseg.errors import InputError
+from napari_structseg.exports.dicom.segmentation import Maker
 from napari_structseg.image import Image
 from napari_structseg.io.atomic import atomic_path
-from napari_structseg.io.checks import file_stem, is_nifti_path
-from napari_structseg.io.nifti import write_volume
+from napari_structseg.io.checks import is_nifti_path
 from napari_structseg.io.other_programs.members import is_given
 from napari_structseg.io.references import (
     FileReference,
@@ -36,6 +35,7 @@ from napari_structseg.io.weights import refer_to_model
 from napari_structseg.models import ClassSpec
 from napari_structseg.prediction.precision import Precision
 from napari_structseg.prediction.region_of_interest import RegionOfInterest
+from napari_structseg.results.kept_files import check_name, stem_of, write_labels
 from napari_structseg.results.recipe import installed_versions
 from napari_structseg.results.request import CUT, PredictionRequest
 
@@ -121,24 +121,6 @@ class LabellingRecord(BaseModel):
     command_file: str | None = Field(description="The file of its results that holds them.")
 
 
-def check_name(path: Path) -> Path:
-    """Refuse a name that no labelling can be written to, before anything is computed.
-
-    Raises
-    ------
-    InputError
-        If it does not end in .nii or .nii.gz, or there is no such folder.
-    """
-    if not is_nifti_path(path):
-        raise InputError(
-            f"A name that ends in .nii.gz or .nii was expected, but it is {path.name!r}. Add "
-            ".nii.gz."
-        )
-    if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent}. Make it, or choose another one.")
-    return path
-
-
 def write_labelling(
     path: Path,
     labels: npt.NDArray[np.uint8],
@@ -148,13 +130,14 @@ def write_labelling(
     controls: Controls,
     origin: Origin,
     volumes_over_samples: npt.NDArray[np.float64] | None = None,
+    keep_patient: bool = False,
 ) -> list[Path]:
     """Write a labelling, what made it, and its volumes.
 
     Parameters
     ----------
     path
-        Ends in .nii or .nii.gz; see :func:`check_name`.
+        See :func:`~napari_structseg.results.kept_files.check_name`.
     labels
         Of the whole image, ``(*spatial)``.
     image
@@ -167,6 +150,8 @@ def write_labelling(
         What they were made from.
     volumes_over_samples
         mL of samples of the same distribution, ``(N, C)``; None: not known.
+    keep_patient
+        Whether a DICOM file says who the patient is.
 
     Returns
     -------
@@ -178,13 +163,17 @@ def write_labelling(
     InputError
         If a file cannot be written.
     """
-    check_name(path)
-    stem = path.parent / file_stem(path)
-    record_path, table_path = (stem.parent / f"{stem.name}{end}" for end in (".json", ".csv"))
-    record = _record(path, labels, image, classes, controls=controls, origin=origin)
+    check_name(path, image)
+    stem = stem_of(path)
+    record_path, table_path = (path.parent / f"{stem}{end}" for end in (".json", ".csv"))
+    record = labelling_record(path, labels, image, classes, controls=controls, origin=origin)
     voxels = np.bincount(labels.ravel(), minlength=len(classes))
     table = volume_table(voxels, image, classes, volumes_over_samples, domain=origin.domain)
-    write_volume(path, labels, image.geometry, dtype=np.uint8, description="napari-structseg")
+    maker = Maker(origin.model or "unknown model")
+    if record.model is not None:
+        maker = Maker(record.model.model, record.model.sha256[:16])
+    what = f"{which_of(controls)} of {maker.name}"
+    write_labels(path, labels, image, classes, maker=maker, what=what, keep_patient=keep_patient)
     for target, text in ((table_path, table), (record_path, record.model_dump_json(indent=2))):
         write_text(target, text)
     return [path, table_path, record_path]
@@ -241,7 +230,14 @@ def volume_table(
     return stream.getvalue()
 
 
-def _record(
+def which_of(controls: Controls) -> str:
+    """Which segmentation controls stand for, in words."""
+    if controls.latent:
+        return "a chosen position"
+    return "the mean" if controls.sample == MEAN else f"sample {controls.sample}"
+
+
+def labelling_record(
     path: Path,
     labels: npt.NDArray[np.uint8],
     image: Image,
@@ -250,6 +246,7 @@ def _record(
     controls: Controls,
     origin: Origin,
 ) -> LabellingRecord:
+    """What made a labelling; the parameters are those of :func:`write_labelling`."""
     model = None
     if origin.model is not None and origin.model_path is not None:
         reference = refer_to_model(origin.model_path)

@@ -11,6 +11,7 @@ from napari_structseg.image import Image
 from napari_structseg.io.references import FileReference
 from napari_structseg.models import ModelSpec
 from napari_structseg.prediction.specs import Spec
+from napari_structseg.results.labelling import LabellingRecord, which_of
 from napari_structseg.results.recipe import Recipe
 
 _DIGITS_OF_HASH = 12
@@ -52,6 +53,58 @@ def content_of(
         facts=_facts(recipe),
         command=shlex.join(recipe.command),
         window=recipe.window,
+    )
+
+
+def content_of_labelling(
+    record: LabellingRecord,
+    image: Image,
+    samples: SampleSet,
+    spec: Spec,
+    *,
+    domain: DomainCheck | None,
+    window: tuple[float, float] | None = None,
+) -> ReportContent:
+    """The report of one labelling that was chosen in the dock.
+
+    Parameters
+    ----------
+    record
+        How it was made.
+    image, samples, spec, domain
+        As for :func:`content_of`.
+    window
+        Intensities that are shown black and white; None: percentiles.
+    """
+    controls = record.controls
+    names = [one.name for one in spec.classes]
+    moved = {
+        name: scale for name, scale in zip(names, controls.class_scale, strict=False) if scale != 1
+    }
+    refinement = {"mrf": f"{controls.iterations} iterations of mean field with an MRF"}
+    refinement["crf"] = "graph cut of a CRF"
+    facts = (
+        ("Image", record.image if record.image_file is None else _file(record.image_file)),
+        ("Model file", "" if record.model is None else _file(record.model)),
+        ("Strokes", "" if record.strokes is None else "the user has said the class of voxels"),
+        ("Region", "" if record.roi is None else " ".join(record.roi.arguments)),
+        ("Samples", f"{len(samples)}, seed {controls.seed}"),
+        ("Temperature", f"{controls.temperature:g}"),
+        ("Class scales", ", ".join(f"{name} {scale:g}" for name, scale in moved.items())),
+        ("Refinement", refinement[controls.coupling] if controls.is_coupled else "none"),
+        ("Computed on", record.device),
+        ("Versions", ", ".join(f"{name} {what}" for name, what in record.versions.items())),
+    )
+    return ReportContent(
+        image=image,
+        classes=spec.classes,
+        shown=which_of(controls),
+        samples=samples,
+        model=None if record.model is None else model_facts(spec),
+        domain=domain,
+        facts=facts,
+        command="" if record.command is None else shlex.join(record.command),
+        window=window,
     )
 
 

@@ -24,7 +24,7 @@ from napari_structseg.widgets.binding import follow
 from napari_structseg.widgets.close_guard import CloseGuard
 from napari_structseg.widgets.dock_layout import DockLayout
 from napari_structseg.widgets.exploration import Exploration
-from napari_structseg.widgets.panels.save_dialog import open_save_dialog, suggested_name
+from napari_structseg.widgets.panels.save_dialog import formats_of, open_save_dialog, suggested_name
 from napari_structseg.widgets.parts.measure import Measure, measure_of
 from napari_structseg.widgets.sessions import join, state_of
 from napari_structseg.widgets.shortcuts import SHORTCUTS, BoundShortcuts
@@ -124,7 +124,9 @@ class ExploreWidget(DockLayout):
             path = exploration.layer.source.path
             name = suggested_name(exploration.image.name, self.state.controls)
             folder = None if path is None else Path(path).parent
-            self.save_dialog = open_save_dialog(self, name, folder, self._save_as)
+            self.save_dialog = open_save_dialog(
+                self, name, folder, formats_of(exploration.image, with_report=True), self._save_as
+            )
 
     def shut_down(self, *, leaves_layers: bool = True) -> None:
         """Let go of the viewer, for good; with its last dock, all work stops.
@@ -266,9 +268,9 @@ class ExploreWidget(DockLayout):
         else:
             self.status.say("Save the layer with File ▸ Save Selected Layers…")
 
-    def _save_as(self, path: str) -> None:
+    def _save_as(self, path: str, *, keep_patient: bool = False) -> None:
         try:
-            self._session.saving.save(path)
+            self._session.saving.save(path, keep_patient=keep_patient)
         except StructSegError as error:
             self._show_error(error)
 

@@ -228,14 +228,17 @@ class Explorer:
         pump_until(whole.done)
         return shown.on_image(whole.result())
 
-    def save(self, path: str | os.PathLike[str]) -> list[Path]:
+    def save(self, path: str | os.PathLike[str], *, keep_patient: bool = False) -> list[Path]:
         """Save the whole segmentation of what is chosen; return when it is written.
 
         Parameters
         ----------
         path
-            Ends in .nii or .nii.gz. A record of how it was made (.json) and a table of volumes
-            (.csv) are written beside it.
+            Ends in .nii.gz, .nii, .seg.nrrd (3D Slicer) or .dcm (where the image is a DICOM
+            series). A record of how it was made (.json) and a table of volumes (.csv) are
+            written beside it. Or in .html: a report on one page, with samples.
+        keep_patient
+            Whether a DICOM file says who the patient is.
 
         Returns
         -------
@@ -248,7 +251,7 @@ class Explorer:
             If there is nothing to save yet, or the files cannot be written.
         """
         saving = self._open().saving
-        saving.save(Path(path))
+        saving.save(Path(path), keep_patient=keep_patient)
         pump_until(lambda: not saving.is_busy())
         if saving.last.error is not None:
             self._open().controller.error = None

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from psygnal import Signal
 
 from napari_structseg.errors import Cancelled, InputError, StructSegError
-from napari_structseg.results.labelling import Origin, check_name, write_labelling
+from napari_structseg.exports.report.page import write_report
+from napari_structseg.exports.samples import SampleSet
+from napari_structseg.render.rendering import LabelArray
+from napari_structseg.render.summaries import DEFAULT_SAMPLES
+from napari_structseg.results.kept_files import check_folder, check_name, is_report
+from napari_structseg.results.labelling import Origin, labelling_record, write_labelling
+from napari_structseg.results.reporting import content_of_labelling
 from napari_structseg.session.messages import Request, Result, VolumeSpread
 from napari_structseg.session.resolve import of_all_samples, of_refined_samples
 from napari_structseg.session.work.whole import WholeLabels
@@ -65,6 +71,7 @@ class Saving:
         self._work: WholeLabels | None = None
         self._on_written: partial[None] | None = None
         self._writer: threading.Thread | None = None
+        self._is_cancelled = threading.Event()
         self._inbox: Inbox[_Progress | Saved] = Inbox(self._receive)
         controller.received.connect(self._note_spread)
         controller.adopted.connect(self._forget_spread)
@@ -73,13 +80,16 @@ class Saving:
         """Whether something is being saved."""
         return self._work is not None
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, keep_patient: bool = False) -> None:
         """Save the labels of the whole image that are chosen now, whatever is chosen meanwhile.
 
         Parameters
         ----------
         path
-            Ends in .nii or .nii.gz; a record and a table of volumes are written beside it.
+            Ends in .nii.gz, .nii, .seg.nrrd or .dcm: a record and a table of volumes are written
+            beside it. Or in .html: a report on the labels and on samples of the same series.
+        keep_patient
+            Whether a DICOM file says who the patient is.
 
         Raises
         ------
@@ -94,19 +104,31 @@ class Saving:
             raise InputError("The model still runs. Save when the whole image is segmented.")
         if self._work is not None:
             raise InputError("Another segmentation is being saved. Wait until it is written.")
-        target = check_name(Path(path))
+        target = Path(path)
+        if is_report(target):
+            check_folder(target)
+        else:
+            check_name(target, exploration.image)
         spread = self._spread_of(request)
+        self._is_cancelled.clear()
         self._work = exploration.engine.whole_labels(request)
         self._work.progressed.connect(self._on_progress)
         unsaved = exploration.unsaved
         self._on_written = partial(unsaved.note_saved, request, exploration.prior_model)
         controller.said.emit(f"Saving {target.name}…")
-        write = partial(self._write, target, exploration, request, spread)
+        write = partial(
+            self._write, target, exploration, request, spread=spread, keep_patient=keep_patient
+        )
+        if is_report(target):
+            write = partial(self._write_report, target, exploration, request)
+            # The labelling itself is in no file yet.
+            self._on_written = None
         # The engine's thread goes on rendering while the file is written.
         self._work.add_done_callback(partial(self._start_writing, write))
 
     def cancel(self) -> None:
         """Give up, unless the file is being written already."""
+        self._is_cancelled.set()
         if self._work is not None:
             self._work.cancel()
 
@@ -128,11 +150,13 @@ class Saving:
         path: Path,
         exploration: Exploration,
         request: Request,
-        spread: VolumeSpread | None,
         work: WholeLabels,
+        *,
+        spread: VolumeSpread | None,
+        keep_patient: bool,
     ) -> None:
-        try:
-            paths = write_labelling(
+        self._end_with(
+            lambda: write_labelling(
                 path,
                 exploration.on_image(work.result()),
                 exploration.image,
@@ -140,7 +164,47 @@ class Saving:
                 controls=request.controls,
                 origin=_origin(exploration, request),
                 volumes_over_samples=None if spread is None else spread.volumes_ml,
+                keep_patient=keep_patient,
             )
+        )
+
+    def _write_report(
+        self, path: Path, exploration: Exploration, request: Request, work: WholeLabels
+    ) -> None:
+        self._end_with(lambda: [self._report(path, exploration, request, work)])
+
+    def _report(
+        self, path: Path, exploration: Exploration, request: Request, work: WholeLabels
+    ) -> Path:
+        """Compute samples one after the other, and write the report."""
+        spec, image = exploration.spec, exploration.image
+        labels = exploration.on_image(work.result())
+        origin, controls = _origin(exploration, request), request.controls
+        samples = SampleSet(image, spec.n_classes, labels)
+        for number in range(1, 1 + DEFAULT_SAMPLES * exploration.is_stochastic):
+            wanted = controls.model_copy(update={"sample": number, "latent": ()})
+            samples.add(self._whole(exploration, replace(request, controls=wanted)))
+            self._inbox.put(_Progress(number, DEFAULT_SAMPLES))
+        record = labelling_record(
+            path, labels, image, spec.classes, controls=controls, origin=origin
+        )
+        content = content_of_labelling(
+            record, image, samples, spec, domain=exploration.domain, window=origin.window
+        )
+        return write_report(path, content)
+
+    def _whole(self, exploration: Exploration, request: Request) -> LabelArray:
+        """The labels of another request, on the image, unless it is cancelled."""
+        work = exploration.engine.whole_labels(request)
+        self._work = work
+        if self._is_cancelled.is_set():
+            work.cancel()
+        return exploration.on_image(work.result())
+
+    def _end_with(self, write: Callable[[], Sequence[Path]]) -> None:
+        """At the top of the thread: write, and tell what came of it."""
+        try:
+            paths = write()
         except Exception as error:
             if not isinstance(error, StructSegError):
                 logger.exception("saving failed")

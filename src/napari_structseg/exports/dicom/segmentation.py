@@ -44,10 +44,13 @@ class Maker:
         Of the model.
     version
         What tells its weights from others: their hash, for example.
+    by_hand
+        Whether a person has corrected it.
     """
 
     name: str
     version: str = "unknown"
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,7 @@ def _described(number: int, segment: Segment, maker: Maker) -> Any:  # noqa: ANN
         segment_label=as_text(segment.name) or f"Segment {number}",
         segmented_property_category=CodedConcept(*category),
         segmented_property_type=CodedConcept(*kind),
-        algorithm_type="AUTOMATIC",
+        algorithm_type="SEMIAUTOMATIC" if maker.by_hand else "AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             name=as_text(maker.name) or "unnamed",
             family=codes.DCM.ArtificialIntelligence,

@@ -87,10 +87,20 @@ class Safety:
         self._origins.setdefault(book, _Origin(book))
         self._actions.do(partial(self._reopen, book, folder), self._on_done)
 
-    def save(self, book: Book, path: str) -> None:
-        """Write the result as files, after all that was done before."""
+    def save(self, book: Book, path: str, *, keep_patient: bool = False) -> None:
+        """Write the result as files, after all that was done before.
+
+        Parameters
+        ----------
+        book
+            Whose result.
+        path
+            Its suffix is the format.
+        keep_patient
+            Whether a DICOM file says who the patient is.
+        """
         self._say(f"Saving {Path(path).name}…")
-        self._actions.do(partial(self._write, book, Path(path)), self._on_done)
+        self._actions.do(partial(self._write, book, Path(path), keep_patient), self._on_done)
 
     def close(self) -> None:
         """Write what is left, after all that was asked for, and end."""
@@ -117,7 +127,7 @@ class Safety:
         self._kept[book] = autosave
         autosave.failed.connect(lambda error: self._actions.tell(partial(self._fail, error)))
 
-    def _write(self, book: Book, path: Path) -> None:
+    def _write(self, book: Book, path: Path, keep_patient: bool) -> None:
         origin, autosave = self._origins[book], self._kept.get(book)
         file = origin.file
         image_path = None if file is None or not Path(file).is_file() else Path(file)
@@ -128,6 +138,7 @@ class Safety:
             book.classes,
             image_path=image_path,
             source=origin.source(),
+            keep_patient=keep_patient,
         )
         if autosave is not None:
             autosave.note_saved()

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QVBoxLayout, Q
 from napari_structseg.models import ClassSpec
 from napari_structseg.widgets.binding import follow
 from napari_structseg.widgets.correcting.correcting import Correcting
-from napari_structseg.widgets.panels.save_dialog import open_save_dialog, result_name
+from napari_structseg.widgets.panels.save_dialog import formats_of, open_save_dialog, result_name
 from napari_structseg.widgets.parts.class_button import ClassButton
 from napari_structseg.widgets.parts.colors import display_name
 from napari_structseg.widgets.parts.fields import NumberField
@@ -123,6 +123,7 @@ class ResultPanel(QWidget):
             self,
             result_name(book.image_layer.name),
             None if file is None else Path(file).parent,
+            formats_of(book.image),
             partial(self._correcting.safety.save, book),
         )
 
