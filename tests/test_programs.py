@@ -251,6 +251,13 @@ def test_prediction_and_its_recipe_take_either_form(program: Path, tmp_path: Pat
     assert main(["predict", str(image), "--model", str(settings), *again]) == 2
 
 
+def test_info_tells_what_it_is(program: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(settings_of(program))]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "TorchScript program" in said
+    assert "U-Net" not in said
+
+
 def test_import_says_which_lines_are_missing(
     program: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,8 @@ def info(
     Parameters
     ----------
     model
-        Name of a model that comes with the program, or a .safetensors file.
+        Name of a model that comes with the program, a .safetensors file, or the .toml file beside a
+        program of one's own.
     as_json
         Print JSON, for other programs.
     """
@@ -111,6 +112,15 @@ def _intensity(spec: ModelSpec) -> str:
 
 
 def _architecture(spec: ModelSpec) -> str:
+    program = spec.program
+    if program is not None:
+        title = {"torchscript": "TorchScript", "export": "torch.export"}[program.kind]
+        tiles = f"tiles of {_sizes(spec.patch)} that overlap by {program.overlap:.0%}"
+        own = ", learned here around it" if program.head_is_own else ""
+        return (
+            f"{title} program of {program.n_bytes / 1e6:.1f} MB ({tiles}; axes {program.axes}, "
+            f"{program.orientation}), {spec.head.title}{own}"
+        )
     widths = ", ".join(map(str, spec.backbone.widths))
     norm: str = spec.backbone.norm
     if spec.head.kind == "hierarchical":

@@ -11,6 +11,7 @@ from napari_structseg.finetuning.report import Report, read_report
 from napari_structseg.finetuning.run import PARENT_NAME, TUNED_NAME
 from napari_structseg.finetuning.versions import SHOWN_OF_HASH, Version, Versions, folders_in
 from napari_structseg.io.references import file_hash
+from napari_structseg.io.weights import weights_hash
 
 VARIABLE = "STRUCTSEG_VERSIONS"
 
@@ -37,7 +38,7 @@ def versions_of(model: Path, root: Path | None = None) -> Versions:
         If the file cannot be read.
     """
     root = versions_root() if root is None else root
-    sha256 = file_hash(model)
+    sha256 = weights_hash(model)
     for family in families(root):
         if any(one.record.sha256 == sha256 for one in family.all()):
             return family

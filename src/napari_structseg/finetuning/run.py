@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -36,8 +35,7 @@ from napari_structseg.finetuning.start import (
     load_start,
     training_config,
 )
-from napari_structseg.io.atomic import atomic_path
-from napari_structseg.io.weights import load_weights, save_weights, weights_hash
+from napari_structseg.io.weights import copy_model, load_weights, save_weights, weights_hash
 from napari_structseg.memory import is_out_of_memory
 from napari_structseg.models import SegmentationNetwork
 from napari_structseg.training.checkpoint import ValidationScore
@@ -137,8 +135,7 @@ class _Run:
             settings.write(folder)
             report.write(folder)
             # The file of the user may change or go, and the run is to go on.
-            with atomic_path(folder / PARENT_NAME) as temporary:
-                shutil.copyfile(start.path, temporary)
+            copy_model(start.path, folder / PARENT_NAME)
 
         def source(config: TrainConfig) -> PatchSource:
             patches = ImagePatches(cases, config)

@@ -16,7 +16,14 @@ from napari_structseg.errors import ConfigError
 from napari_structseg.finetuning.settings import FinetuneSettings, What
 from napari_structseg.io.model_files import find_model
 from napari_structseg.io.weights import load_weights, weights_hash
-from napari_structseg.models import LowRankSpec, ModelSpec, SegmentationNetwork, build_network
+from napari_structseg.models import (
+    BackboneSpec,
+    LowRankSpec,
+    ModelSpec,
+    SegmentationNetwork,
+    build_network,
+)
+from napari_structseg.models.programs.network import ProgramNetwork
 from napari_structseg.training.config import DEFAULT_BOUND, TrainConfig
 from napari_structseg.training.sections import (
     AugmentationConfig,
@@ -26,6 +33,8 @@ from napari_structseg.training.sections import (
 )
 
 _WARM_UP_SHARE = 20
+# What a head reads that was put on a program without features.
+_BESIDE_A_PROGRAM = BackboneSpec(widths=(16, 32, 64), convolutions=(2, 2, 2), norm="none")
 _Section = TypeVar("_Section", bound=BaseModel)
 # Where the model does not say how it was trained: what an ordinary scan varies in.
 _MILD = AugmentationConfig(rotation=10, scaling=0.1, bias=0.2, gamma=0.1, noise=0.02)
@@ -70,6 +79,11 @@ def load_start(settings: FinetuneSettings, copy: Path | None = None) -> Start:
     sha256 = weights_hash(path)
     network, spec = load_weights(path)
     rank = settings.stochastic_rank
+    if spec.program is not None and not spec.program.head_is_own and not rank:
+        raise ConfigError(
+            f"The program of {spec.name!r} stays as it is: only a distribution around its logits "
+            "can be learned. Ask for one with --stochastic-rank, for example 10."
+        )
     if rank:
         network, spec = with_stochastic_head(network, spec, rank, settings.seed)
     return Start(path, sha256, network, _described(spec, settings, sha256))
@@ -81,7 +95,8 @@ def with_stochastic_head(
     """Put the head of a Stochastic Segmentation Network on a deterministic model.
 
     Its mean is the model's last layer, so that the mean of the distribution is what the model says;
-    factor and diagonal are new, and small.
+    factor and diagonal are new, and small. A program stays frozen: they are made of its features,
+    or of image and probabilities by a small U-Net.
 
     Raises
     ------
@@ -94,7 +109,11 @@ def with_stochastic_head(
             f"{spec.head.title}. Leave the rank out: it has a distribution already."
         )
     head = LowRankSpec(rank=rank, bound=DEFAULT_BOUND, rectified=False)
-    spec = spec.model_copy(update={"head": head, "calibration": None})
+    own: dict[str, object] = {"head": head, "calibration": None}
+    if spec.program is not None:
+        own["program"] = spec.program.model_copy(update={"head_is_own": True})
+        own["backbone"] = _BESIDE_A_PROGRAM
+    spec = spec.model_copy(update=own)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = build_network(spec)
@@ -107,9 +126,9 @@ def learning_names(network: SegmentationNetwork, what: What) -> frozenset[str]:
     """Names of the parameters that learn.
 
     The head takes with it what gives the statistics of latents, since together they are what a
-    sample is made of. An MRF is no part of any choice.
+    sample is made of. An MRF is no part of any choice, and of a program all that is ours learns.
     """
-    if what == "all":
+    if what == "all" or isinstance(network, ProgramNetwork):
         names = {name for name, _ in network.named_parameters()}
     else:
         parts = list(_heads(network))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -263,6 +264,21 @@ def weights_hash(path: str | os.PathLike[str]) -> str:
 def refer_to_model(path: str | os.PathLike[str]) -> FileReference:
     """The reference to a model's file as it is now, with the hash of :func:`weights_hash`."""
     return FileReference(name=Path(path).name, sha256=weights_hash(path))
+
+
+def copy_model(path: Path, out: Path) -> None:
+    """Copy a model's file; a program and its settings become one file.
+
+    Raises
+    ------
+    InputError, ConfigError, WeightsError
+        If a file cannot be read, or the system refuses to write.
+    """
+    if path.suffix == SETTINGS_SUFFIX:
+        save_weights(out, *_load_described(path))
+        return
+    with atomic_path(out) as temporary:
+        shutil.copyfile(path, temporary)
 
 
 def _load_described(path: Path) -> tuple[SegmentationNetwork, ModelSpec]:

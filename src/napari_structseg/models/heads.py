@@ -84,7 +84,7 @@ class StochasticHead(nn.Module):
         self.certain = certain
         self.rectified = rectified
         self.rank = rank
-        self.mean = convolution(n_features, n_classes, 1)
+        self.mean: nn.Module = convolution(n_features, n_classes, 1)
         self.log_diagonal = convolution(n_features, n_classes, 1)
         nn.init.zeros_(self.log_diagonal.weight)
         if self.log_diagonal.bias is not None:
@@ -103,13 +103,16 @@ class StochasticHead(nn.Module):
         """
         if self.rectified:
             features = functional.relu(features)
+        return self.around(self.mean(features), features)
+
+    def around(self, mean: Tensor, features: Tensor) -> LogitParameters:
+        """The distribution around a mean, with factor and diagonal made of features."""
         log_diagonal = self.log_diagonal(features).float().clamp(max=_LARGEST_LOG_DIAGONAL)
         diagonal = torch.exp(log_diagonal)
         factor = None
         if self.factor is not None:
             flat = self.factor(features)
             factor = flat.unflatten(1, (self.rank, self.n_classes))
-        mean = self.mean(features)
         if self.bound:
             factor, diagonal = bounded_spread(factor, diagonal, self.bound)
         if self.certain:
@@ -117,6 +120,27 @@ class StochasticHead(nn.Module):
             factor = None if factor is None else factor * left.unsqueeze(1)
             diagonal = diagonal * left.square()
         return LogitParameters(mean, factor, diagonal + self.epsilon)
+
+
+class SpreadHead(StochasticHead):
+    """Factor and diagonal for a mean that another network gives; parameters as its base."""
+
+    def __init__(
+        self,
+        dimensions: int,
+        n_features: int,
+        n_classes: int,
+        *,
+        rank: int,
+        epsilon: float = 1e-5,
+        bound: float = 0.0,
+        certain: float = 0.0,
+    ) -> None:
+        super().__init__(
+            dimensions, n_features, n_classes,
+            rank=rank, epsilon=epsilon, bound=bound, certain=certain, rectified=False,
+        )  # fmt: skip
+        self.mean = nn.Identity()
 
 
 def bounded_spread(

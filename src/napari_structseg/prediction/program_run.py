@@ -216,7 +216,9 @@ def program_bytes(spec: ModelSpec, program: ProgramSpec, shape: Sequence[int]) -
     """
     n_maps = spec.n_classes * (1 + spec.head.is_stochastic * (1 + spec.head.factor_rank))
     size = program.tile(spec.patch, shape)
-    tile = math.prod(size) * (len(spec.channels) + 2 * n_maps)
+    # A head of our own reads features of a small U-Net.
+    n_features = 6 * spec.backbone.widths[0] * program.head_is_own
+    tile = math.prod(size) * (len(spec.channels) + 2 * n_maps + n_features)
     sums = 0 if all(a <= b for a, b in zip(shape, size, strict=True)) else math.prod(shape)
     floats = tile + sums * (1 + n_maps)
     return floats * torch.float32.itemsize + 3 * program.n_bytes

@@ -51,7 +51,9 @@ def check_step(config: TrainConfig, spec: ModelSpec, device: torch.device) -> No
         raise ConfigError(
             f"The configuration describes a network too large for any computer. {_ADVICE}"
         ) from error
-    n_weights = sum(tensor.numel() for tensor in network.state_dict().values())
+    # A program of other origin does not learn: its bytes have no gradients.
+    tensors = network.state_dict().values()
+    n_weights = sum(tensor.numel() for tensor in tensors if tensor.is_floating_point())
     draws = spec.head.loss == "likelihood" and spec.head.is_stochastic
     n_samples = config.loss.samples if draws else 0
     # Mean and diagonal, each column of the factor, and each sample.

@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_structseg.errors import WeightsError
+from napari_structseg.models.heads import SpreadHead
+from napari_structseg.models.kinds import LowRankSpec
 from napari_structseg.models.network import SegmentationNetwork
 from napari_structseg.models.parameters import LogitParameters
 from napari_structseg.models.program_spec import Key, ProgramSpec
 from napari_structseg.models.programs.opening import open_program
 from napari_structseg.models.spec import ModelSpec
+from napari_structseg.models.unet import UNet
 from napari_structseg.priors import MarkovPrior
 
 # What is less probable counts as this, or no sample could ever disagree.
@@ -35,7 +38,8 @@ _NAMES = {
 class ProgramNetwork(SegmentationNetwork):
     """Runs a program, which is one of its buffers, and so a part of its file.
 
-    It is opened when it is first called, on the device that the buffer is on then.
+    It is opened when it is first called, on the device that the buffer is on then. Its own weights
+    never learn.
 
     Parameters
     ----------
@@ -50,14 +54,28 @@ class ProgramNetwork(SegmentationNetwork):
     def __init__(
         self, spec: ModelSpec, program: ProgramSpec, prior: MarkovPrior | None = None
     ) -> None:
-        super().__init__(torch.nn.Identity(), torch.nn.Identity(), prior)
+        backbone, head = _own_parts(spec, program)
+        super().__init__(backbone, head, prior)
         self._spec, self._program = spec, program
         self.register_buffer("program", torch.zeros(program.n_bytes, dtype=torch.uint8))
         self._opened: tuple[torch.device, Callable[[Tensor], Any]] | None = None
 
     def forward(self, x: Tensor) -> LogitParameters:
-        """Parameters of p(eta | x) for a batch ``(B, channels, *spatial)``, in RAS."""
-        return self.read(self.run(x))
+        """Parameters of p(eta | x) for a batch ``(B, channels, *spatial)``, in RAS.
+
+        With a head of our own, the mean is what the program returns, bit for bit, and factor and
+        diagonal are made of its features; where it has none, of what a small U-Net makes of the
+        image and the probabilities.
+        """
+        returned = self.run(x)
+        parameters = self.read(returned)
+        if not isinstance(self.head, SpreadHead):
+            return parameters
+        mean = parameters.mean
+        features = self.features(returned)
+        if features is None:
+            features = self.backbone(torch.cat([x, mean.softmax(dim=1)], dim=1))
+        return self.head.around(mean, features)
 
     def run(self, x: Tensor) -> Any:  # noqa: ANN401 -- whatever a program returns
         """What the program returns for a batch, as it returns it.
@@ -119,8 +137,13 @@ class ProgramNetwork(SegmentationNetwork):
             return None
         at = self._program.outputs.features
         found = _entry(returned, "features", at, 1)
-        if not isinstance(found, Tensor) or found.ndim != 2 + self._spec.dimensions:
-            raise self._unfit("features", "a tensor (batch, features, voxels)")
+        n = self._program.n_features
+        if (
+            not isinstance(found, Tensor)
+            or found.ndim != 2 + self._spec.dimensions
+            or found.shape[1] != n
+        ):
+            raise self._unfit("features", f"a tensor (batch, {n} features, voxels)", found)
         return self._back(found.float())
 
     def _open(self) -> Callable[[Tensor], Any]:
@@ -185,6 +208,28 @@ class ProgramNetwork(SegmentationNetwork):
             f"The program of {self._spec.name!r} has no {what} that fits: expected {expected}"
             f"{came}. Say in [outputs] of its settings which entry it is."
         )
+
+
+def _own_parts(spec: ModelSpec, program: ProgramSpec) -> tuple[nn.Module, nn.Module]:
+    """What is ours of the network: nothing, or what makes factor and diagonal."""
+    head = spec.head
+    if not program.head_is_own or not isinstance(head, LowRankSpec):
+        return nn.Identity(), nn.Identity()
+    backbone: nn.Module = nn.Identity()
+    n_features = program.n_features
+    if not n_features:
+        backbone = UNet(spec.dimensions, len(spec.channels) + spec.n_classes, spec.backbone)
+        n_features = spec.backbone.widths[0]
+    own = SpreadHead(
+        spec.dimensions,
+        n_features,
+        spec.n_classes,
+        rank=head.factor_rank,
+        epsilon=head.epsilon,
+        bound=head.bound,
+        certain=head.certain,
+    )
+    return backbone, own
 
 
 def _entry(returned: Any, what: str, key: Key | None, place: int) -> object:  # noqa: ANN401
