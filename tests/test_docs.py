@@ -37,6 +37,8 @@ PAGES = sorted(
         *(REPOSITORY / "src").rglob("*.md"),
     )
 )
+# Run from beginning to end by test_tutorials.py.
+TUTORIALS = [page for page in PAGES if page.startswith("docs/tutorials/")]
 # Opens a window, takes minutes, or trains for hours: only the options are checked.
 ONLY_PARSED = ("bench", "demo", "finetune", "train", "versions")
 
@@ -170,7 +172,7 @@ SESSIONS: dict[str, Callable[[], Mapping[str, object]]] = {
 def test_every_page_with_python_has_a_session() -> None:
     with_python = {page for page in PAGES if blocks(page, "python")}
     # That of the explorer needs a viewer: test_widget_explorer.py runs it.
-    assert with_python == {*SESSIONS, "docs/explorer.md"}
+    assert with_python - {*TUTORIALS} == {*SESSIONS, "docs/explorer.md"}
 
 
 # torch prefers torch.export, but most networks that people have are traced.
@@ -196,7 +198,9 @@ def executed(page: str) -> list[list[str]]:
     return [words for words in structseg_commands(page) if words[0] not in ONLY_PARSED]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if executed(page)])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if executed(page) and page not in TUTORIALS]
+)
 def test_commands_run(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with_files(folder)
     if page == "docs/your-own-network.md":
@@ -246,6 +250,8 @@ def test_scripts_and_targets_exist(page: str) -> None:
             asked = [word for word in words[words.index("make") + 1 :] if "=" not in word]
             assert set(asked) <= set(targets)
         if words[0] == "python":
+            if f'title="{words[1]}"' in (REPOSITORY / page).read_text(encoding="utf-8"):
+                continue  # the page shows the script, and its own test runs it
             script = (REPOSITORY / words[1]).read_text(encoding="utf-8")
             options = [word for word in words[2:] if word.startswith("--")]
             assert [one for one in options if f'"{one}"' not in script] == []
