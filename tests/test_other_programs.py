@@ -127,9 +127,10 @@ def test_names_of_classes_come_from_the_dataset(tmp_path: Path) -> None:
     write_dataset(path.parent, {"background": 0, "liver": 1})
     with pytest.raises(InputError, match=r"3 maps, but .* describes 2"):
         find_prediction(path)
-    write_dataset(path.parent, {"background": 0, "liver": "x"})
-    with pytest.raises(InputError, match="does not say which labels"):
-        find_prediction(path)
+    for damaged in ({"background": 0, "liver": "x"}, {"background": 0, "liver": []}, {}):
+        write_dataset(path.parent, damaged)
+        with pytest.raises(InputError, match="does not say which labels"):
+            find_prediction(path)
 
 
 def test_regions_become_classes(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import csv
 import gzip
 import io
 import json
+import pickle  # noqa: TID251 -- writes what nnU-Net writes
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +79,8 @@ _CLASSES = (
 _OPTIONS = (
     "--samples", "--seed", "--temperature", "--class-scale", "--iterations", "--mrf-strength",
     "--damping", "--update", "--nudge", "--device", "--threads", "--slice", "--box", "--window",
-    "--prior", "--probabilities", "--recipe", "--model",
+    "--prior", "--probabilities", "--recipe", "--model", "--members", "--members-as", "--augment",
+    "--passes",
 )  # fmt: skip
 _EVALUATION_OPTIONS = (
     "--samples", "--counts", "--seed", "--temperature", "--iterations", "--split", "--rater",
@@ -138,6 +141,7 @@ def write_inputs(folder: Path) -> None:
     (images / "recipe.json").write_bytes((images / "out" / "recipe.json").read_bytes())
     shutil.rmtree(images / "out")
     _write_session(images)
+    _write_folds(images)
 
     pixels = rng.integers(0, 255, (5, 1, SIZE, SIZE)).astype(np.uint8)
     np.save(stack / "images.npy", pixels)
@@ -170,6 +174,11 @@ _EVALUATE = ("evaluate", ".", "--model", "flat.safetensors", "--samples", "2", "
 _RECIPE = ["predict", "scan.nii", "--model", "model.safetensors"]
 _RECIPE += ["--recipe", "recipe.json", "--out", "out"]
 _TRAIN = ["train", ".", "--config", "config.toml", "--out", "out", "--device", "cpu"]
+
+
+def n_kinds() -> int:
+    """How many kinds of cases there are; they take turns."""
+    return len(_KINDS)
 
 
 def make_case(number: int, inputs: Path) -> Case:
@@ -243,6 +252,54 @@ def _write_session(folder: Path) -> None:
     journal.close()
 
 
+def _write_folds(folder: Path) -> None:
+    """Two folds of nnU-Net: one of version 2, one of version 1, which is cropped."""
+    rng = np.random.default_rng(3)
+    maps = rng.dirichlet((1, 1), (8, 7, 6)).astype(np.float32).transpose(3, 0, 1, 2)
+    # scan.nii lies at the origin with voxels of 2, 1 and 1 mm, which ITK sees from the other side.
+    place = {"spacing": (2.0, 1.0, 1.0), "origin": (0.0, 0.0, 0.0)}
+    place["direction"] = (-1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0)
+    second: dict[str, object] = {f"itk_{name}": value for name, value in place.items()}
+    second |= {
+        "original_size_of_raw_data": np.array([8, 7, 6]),
+        "original_spacing": np.array([1.0, 1.0, 2.0]),
+        "crop_bbox": [[1, 7], [2, 6], [0, 6]],
+        "size_after_cropping": (6, 4, 6),
+    }
+    properties = ({"sitk_stuff": place, "class_locations": {1: np.zeros((4, 3), int)}}, second)
+    arrays = ({"probabilities": maps}, {"softmax": maps[:, 1:7, 2:6].astype(np.float16)})
+    labels = {"labels": {"background": 0, "square": 1}}
+    for number, (one, array) in enumerate(zip(properties, arrays, strict=True)):
+        fold = folder / "folds" / f"fold_{number}"
+        fold.mkdir(parents=True)
+        np.savez_compressed(fold / "scan.npz", **array)
+        (fold / "scan.pkl").write_bytes(pickle.dumps(one))
+        (fold / "dataset.json").write_text(json.dumps(labels))
+
+
+def _fold(name: str, mutate: mutators.Mutator) -> Maker:
+    def make(kind: str, rng: Random, inputs: Path) -> Case:
+        path = f"folds/fold_{rng.randrange(2)}/{name}"
+        found = mutate(rng, (inputs / "images" / path).read_bytes())
+        arguments = ["predict", "scan.nii", "--folds", "folds", "--out", "out", "--samples", "1"]
+        arguments += ["--folds-as", rng.choice(("members", "normal"))]
+        return Case(kind, {path: found}, arguments, "images")
+
+    return make
+
+
+def _repacked(rng: Random, data: bytes) -> bytes:
+    """An .npz whose array has another header, or other bytes."""
+    if rng.random() < 0.3:
+        return mutators.bytes_(rng, data)
+    made = io.BytesIO()
+    method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w", method) as new:
+        for info in old.infolist():
+            new.writestr(info.filename, mutators.npy(rng, old.read(info)))
+    return made.getvalue()
+
+
 def _stack(kind: str, rng: Random, inputs: Path) -> Case:
     name = rng.choice(("images.npy", "labels.npy", "cases.csv"))
     data = (inputs / "stack" / name).read_bytes()
@@ -304,6 +361,9 @@ _KINDS: dict[str, Maker] = {
     "config": _file("stack", "config.toml", mutators.toml_bytes, _TRAIN),
     "dataset.json": _file("stack", "dataset.json", mutators.json_bytes, _TRAIN),
     "evaluation options": _evaluation_options,
+    "nnunet arrays": _fold("scan.npz", _repacked),
+    "nnunet labels": _fold("dataset.json", mutators.json_bytes),
+    "nnunet properties": _fold("scan.pkl", mutators.bytes_),
     "nifti": _predict("scan.nii", "model.safetensors", mutators.nifti),
     "nifti.gz": _predict("scan.nii.gz", "model.safetensors", mutators.nifti_gz),
     "options": _options,

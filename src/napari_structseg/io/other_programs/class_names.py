@@ -66,7 +66,7 @@ def read_labels(path: Path) -> Labels:
         items = [_in_order(name, value) for name, value in listed.items()]
         order = content.get("regions_class_order")
         return _labels([item for item in items if item[0] != _IGNORED], order)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} does not say which labels there are ({type(error).__name__}: {error}). Give "
             "the dataset.json that the model was trained with, or move it away: classes then have "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,12 @@ _UNREADABLE = (
     OSError,
     EOFError,
     ValueError,
+    # A header is Python's text, and damaged in many ways.
+    SyntaxError,
+    TypeError,
+    tokenize.TokenError,
     KeyError,
+    OverflowError,
     NotImplementedError,
     RuntimeError,
     zlib.error,
