@@ -36,7 +36,8 @@ from napari_structseg.io.nifti import read_image
 from napari_structseg.io.weights import load_weights
 from napari_structseg.models import ClassSpec, TrainingRecord
 from napari_structseg.priors import PriorSpec
-from napari_structseg.training.sections import PriorConfig
+from napari_structseg.priors.contrast import CRFSpec
+from napari_structseg.training.sections import MaxMarginConfig, PriorConfig
 from napari_structseg.training.trainer import WEIGHTS_NAME
 from tiny_models import tiny_model
 
@@ -400,6 +401,18 @@ def test_an_mrf_stays_what_it_is(tmp_path: Path, freeze_model: bool) -> None:
     changed = changed_tensors(model, tmp_path / "run" / TUNED_NAME)
     assert any(name.startswith("backbone.") for name in changed)
     assert not any(name.startswith("prior.") for name in changed)
+
+
+def test_a_crf_that_was_learned_stays_what_it_is(tmp_path: Path) -> None:
+    crf = CRFSpec(smooth=0.4, contrast=0.9)
+    margin = MaxMarginConfig().model_dump(mode="json")
+    record = TrainingRecord(recipe={"max_margin": margin})
+    model = ball_model(tmp_path, "point", crf=crf, training=record)
+    settings = ball_settings(tmp_path, model=str(model), steps=2, held_out=0)
+    assert training_config(settings, load_weights(model)[1]).max_margin is None
+    finetune(settings, tmp_path / "run")
+    assert changed_tensors(model, tmp_path / "run" / TUNED_NAME)
+    assert load_weights(tmp_path / "run" / TUNED_NAME)[1].crf == crf
 
 
 def run_command(tmp_path: Path, *more: str) -> int:

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from napari_structseg.cli import main
 from napari_structseg.controls import Controls
-from napari_structseg.data.cases import PreparedCase, ReadCase
-from napari_structseg.errors import ConfigError, WeightsError
+from napari_structseg.data.cases import UNREVIEWED, PreparedCase, ReadCase
+from napari_structseg.errors import ConfigError, InputError, WeightsError
 from napari_structseg.evaluation.dice import dice_per_class
 from napari_structseg.image import Image
 from napari_structseg.io.weights import load_weights
@@ -133,6 +133,15 @@ def test_where_there_is_no_data_nothing_is_learned() -> None:
     MaxMargin(config.max_margin, zero_is_background=True).loss(logits, images, labels, 0).backward()
     assert not logits.grad[..., :3].any()
     assert logits.grad[..., 3:].any()
+
+
+def test_voxels_that_nobody_reviewed_are_refused_and_not_taken_for_background() -> None:
+    config = margin_config()
+    images, labels = batch(config)
+    labels[0, 2, :3] = UNREVIEWED
+    logits = start(config)(images).mean.detach()
+    with pytest.raises(InputError, match="but 3 voxels of a batch are not reviewed"):
+        MaxMargin(config.max_margin).loss(logits, images, labels, 0)
 
 
 # Whole runs.

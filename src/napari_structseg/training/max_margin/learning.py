@@ -20,6 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from napari_structseg.data.cases import UNREVIEWED
+from napari_structseg.errors import InputError
 from napari_structseg.memory import check_memory
 from napari_structseg.priors.contrast import CRFSpec, edges_of, offsets_of
 from napari_structseg.training.max_margin.active_set import FloatArray
@@ -180,6 +182,14 @@ class MaxMargin:
         self, logits: Tensor, images: Tensor, labels: Tensor
     ) -> tuple[Tensor, list[BoolArray]]:
         """Logits and ground truth where there is data; elsewhere background."""
+        n_unknown = int((labels == UNREVIEWED).sum())
+        if n_unknown:
+            # The margin is kept from the energy of the truth, which pairs of them are part of.
+            raise InputError(
+                f"A CRF is learned from images in which every voxel has a class, but {n_unknown:,} "
+                "voxels of a batch are not reviewed. Review whole images, or fine-tune the model "
+                "with structseg finetune, which keeps its CRF as it is."
+            )
         truth = labels == 1
         if self._zero_is_background:
             mask = (images != 0).any(dim=1)
