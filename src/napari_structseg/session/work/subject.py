@@ -134,7 +134,7 @@ class Subject:
         return self._views[cuts][1]
 
     def end_outdated(self, request: Request) -> None:
-        """End what is computed of samples that nobody looks at any more."""
+        """End what is computed of samples that are no longer looked at."""
         for samples, _ in self._views.values():
             samples.end_outdated(request)
 
