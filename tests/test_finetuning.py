@@ -28,13 +28,21 @@ from napari_structseg.errors import Cancelled, ConfigError, Diverged, InputError
 from napari_structseg.finetuning.cases import read_cases
 from napari_structseg.finetuning.events import Ended, Event, Scored, Stepped, Written
 from napari_structseg.finetuning.gate import Gate
+from napari_structseg.finetuning.made_for import dropped_in_words
 from napari_structseg.finetuning.report import read_report
 from napari_structseg.finetuning.run import PARENT_NAME, TUNED_NAME, finetune
 from napari_structseg.finetuning.split import split
 from napari_structseg.finetuning.start import learning_names, training_config, with_stochastic_head
 from napari_structseg.io.nifti import read_image
 from napari_structseg.io.weights import load_weights
-from napari_structseg.models import ClassSpec, TrainingRecord
+from napari_structseg.models import (
+    CalibrationSpec,
+    ClassSpec,
+    DomainSpec,
+    SeenSpec,
+    TrainingRecord,
+)
+from napari_structseg.prediction.domain_statistics import statistics_of_image
 from napari_structseg.priors import PriorSpec
 from napari_structseg.priors.contrast import CRFSpec
 from napari_structseg.training.sections import MaxMarginConfig, PriorConfig
@@ -352,6 +360,47 @@ def test_where_nothing_fits_the_message_says_so(tmp_path: Path) -> None:
     assert "too little memory to fine-tune" in finished.stderr
     assert finished.stdout.splitlines()[-1] == "8 8 8 1"
     assert not (tmp_path / "run" / TUNED_NAME).exists()
+
+
+def test_what_was_fitted_to_other_weights_is_dropped_and_said(tmp_path: Path, capsys) -> None:
+    image = read_image(write_case(tmp_path)["image"][0])
+    volume = SeenSpec(name="volume", of="ball", unit="mL", seen=(1, 2), low=0.5, high=3)
+    dark = SeenSpec(name="dark end", seen=(-9, -8), low=-9.5, high=-7.5)
+    edge = SeenSpec(name="data at the edge", unit="%", seen=(0, 0.1), high=0.2)
+    model = ball_model(
+        tmp_path,
+        calibration=CalibrationSpec(
+            temperature=2.0,
+            class_scale=(1, 1),
+            score="crps",
+            before={"crps": 0.2},
+            after={"crps": 0.1},
+            cases=5,
+            samples=4,
+            seed=0,
+        ),
+        domain=DomainSpec(statistics=(volume, dark, edge), data="scans", cases=8),
+    )
+    spec = load_weights(model)[1]
+    settings = ball_settings(tmp_path, model=str(model), steps=1, held_out=0)
+    finetune(settings, tmp_path / "run")
+    tuned = load_weights(tmp_path / "run" / TUNED_NAME)[1]
+    # What the image alone says is kept, and wide enough for what was corrected.
+    kept = {one.name: one for one in tuned.domain.statistics}
+    assert set(kept) == {"dark end", "data at the edge"}
+    found = statistics_of_image(spec, image)
+    assert found["data at the edge", ""] == 1
+    assert kept["dark end"].seen == (-9, found["dark end", ""])
+    assert (kept["dark end"].low, kept["dark end"].high) == (-9.5, found["dark end", ""])
+    assert (kept["data at the edge"].low, kept["data at the edge"].high) == (None, 1)
+    assert tuned.domain.cases == 9
+    assert tuned.calibration is None
+    assert "with structseg calibrate" in dropped_in_words(spec)
+    assert main(["info", str(tmp_path / "run" / TUNED_NAME)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "dropped the calibration and the ranges of what it segments" in printed
+    # There is nothing to take from a model that has neither.
+    assert dropped_in_words(load_weights(ball_model(tmp_path))[1]) == ""
 
 
 def test_what_the_model_was_trained_on_is_replayed_and_scored(tmp_path: Path) -> None:

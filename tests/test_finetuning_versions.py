@@ -11,7 +11,10 @@ from finetune_helpers import ball_model, ball_settings
 from napari_structseg.cli import main
 from napari_structseg.errors import ConfigError, InputError, WeightsError
 from napari_structseg.finetuning.comparison import compare
+from napari_structseg.finetuning.events import Ended
 from napari_structseg.finetuning.families import adopt_run, families, versions_of
+from napari_structseg.finetuning.folders import note_ended
+from napari_structseg.finetuning.report import read_report
 from napari_structseg.finetuning.run import PARENT_NAME, TUNED_NAME, finetune
 from napari_structseg.finetuning.versions import CURRENT_NAME, RECORD_NAME, Versions
 from napari_structseg.io.weights import load_weights
@@ -52,6 +55,50 @@ def test_each_adopted_version_is_kept_with_where_it_comes_from(tmp_path: Path, r
     assert kept[1].record.corrections.before is not None
     assert family.current == second
     assert versions_of(second.weights).folder == family.folder
+
+
+def test_runs_that_are_done_are_listed_and_deleted(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    runs = tmp_path / "runs"
+    monkeypatch.setenv("STRUCTSEG_FINETUNING", str(runs))
+    runs.mkdir()
+    model = ball_model(tmp_path)
+    names = [f"20260101-00000{number}-0000000{number}" for number in range(1, 5)]
+    kept, other, failed, going_on = (runs / name for name in names)
+    for folder in (kept, other):
+        tuned(runs, folder.name, model, seed=int(folder.name[-1]))
+    version = adopt_run(kept)
+    for folder, reason in ((failed, "diverged"), (going_on, "cancelled")):
+        tuned(runs, folder.name, model, seed=int(folder.name[-1]))
+        read_report(folder).model_copy(update={"weights": None}).write(folder)
+        note_ended(folder, Ended(reason=reason))
+    # What is no run of ours is not looked at.
+    (runs / "mine").mkdir()
+    (runs / "mine" / "notes.txt").write_text("mine")
+
+    def rows(*more: str) -> dict[str, dict[str, object]]:
+        capsys.readouterr()
+        assert main(["versions", "runs", "--json", *more]) == 0
+        found = json.loads(capsys.readouterr().out)
+        return {Path(one["folder"]).name: one for one in found}
+
+    listed = rows()
+    assert set(listed) == {kept.name, other.name, failed.name}
+    assert [listed[one.name]["adopted"] for one in (kept, other, failed)] == [True, False, False]
+    assert listed[kept.name]["bytes"] > model.stat().st_size
+    assert main(["versions", "runs"]) == 0
+    printed = capsys.readouterr().out
+    assert "finished, not adopted" in printed
+    assert "deletes 2 of 3" in printed
+    rows("--prune")
+    assert [one.exists() for one in (kept, other, failed, going_on)] == [False, True, False, True]
+    rows("--prune", "--unadopted")
+    assert [one.exists() for one in (other, going_on)] == [False, True]
+    assert (runs / "mine" / "notes.txt").exists()
+    assert version.checked_weights().is_file()
+    assert main(["versions", "runs"]) == 0
+    assert "No run is there" in capsys.readouterr().out
 
 
 def test_going_back_is_exact(tmp_path: Path, root: Path) -> None:

@@ -16,6 +16,8 @@ from napari_structseg.errors import MemoryLimitError
 from napari_structseg.memory import available_memory, check_memory
 from napari_structseg.models import HeadSpec
 from napari_structseg.session.making_room import held_bytes, n_to_close
+from napari_structseg.session.runner import ModelRun
+from napari_structseg.widgets.exploration import Exploration
 
 SHAPE = (48, 128, 128)
 MB = 1 << 20
@@ -94,6 +96,42 @@ def test_an_older_result_makes_room_and_its_labelling_stays(dock, limit) -> None
     assert layer.editable
     dock.widget.source.choose_image(dock.viewer.layers["T1"])
     assert not dock.widget.is_exploring()
+
+
+def test_what_is_held_for_undo_makes_room_first(dock, limit) -> None:
+    layer = dock.add_image(brain(SHAPE), name="T1")
+    # So large that what a few new threads reserve does not count.
+    model = dock.choose(head=HeadSpec(rank=32))
+    dock.run()
+    session, old = dock.widget._session, dock.widget._controller.current
+    # Other weights of the same model take its place; the old result is held.
+    given = []
+    run = ModelRun(str(model), old.image, device="cpu", synchronous=True)
+    run.finished.connect(given.append)
+    run.start()
+    new = Exploration(dock.viewer, run, given.pop(), old.image, layer, old.layers, is_complete=True)
+    session.swapping.swap(new, "fine-tune swap")
+    dock.settle()
+    held, distribution = held_bytes(dock.distribution), weakref.ref(old.engine.distribution)
+    assert session.swapping.held is old
+    del old
+    said, shown = [], []
+    session.controller.said.connect(said.append)
+
+    def on_progress(_done: int, _total: int) -> None:
+        limit(None)
+        shown.append(session.controller.current is new)
+
+    session.runs.progressed.connect(on_progress)
+    limit(held + 48 * MB)
+    dock.run()
+    limit(None)
+    assert not dock.widget.banner.message
+    assert "Memory is short: closing older results…" in said
+    assert distribution() is None
+    # It was enough: what is shown stays until there is something else to show.
+    assert shown[0]
+    assert dock.widget.is_exploring()
 
 
 def test_results_stay_where_closing_them_would_not_help(dock, limit) -> None:

@@ -149,6 +149,10 @@ def _crf(spec: ModelSpec) -> str:
 def _calibration(spec: ModelSpec) -> str:
     found = spec.calibration
     if found is None:
+        tuned = spec.training.recipe.get("finetuned")
+        lost = tuned.get("dropped") if isinstance(tuned, dict) else None
+        if lost:
+            return f"none: fine-tuning dropped {' and '.join(lost)}; structseg calibrate makes them"
         return "none"
     scales = ", ".join(
         f"{name} {scale:.2f}"

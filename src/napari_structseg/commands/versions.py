@@ -139,6 +139,70 @@ def compare(model: str, first: int, second: int, /) -> None:
     )
 
 
+@versions.command
+def runs(
+    *,
+    prune: Annotated[bool, Parameter(negative="")] = False,
+    unadopted: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """List the fine-tuning runs of the dock that have nothing left to do, or delete them.
+
+    Runs that can go on stay, and so do versions that were adopted: those are copies of their own.
+
+    Parameters
+    ----------
+    prune
+        Delete them, for good: those whose result was adopted, and those that failed.
+    unadopted
+        Delete those, too, that finished and whose result was not adopted.
+    as_json
+        Print JSON, for other programs.
+    """
+    from napari_structseg.finetuning.families import families
+    from napari_structseg.finetuning.folders import done_runs, remove_run, runs_root
+
+    found = done_runs(runs_root())
+    adopted = {one.record.sha256 for family in families() for one in family.all()}
+    goes = [one for one in found if unadopted or one.weights is None or one.weights in adopted]
+    if prune:
+        for one in goes:
+            remove_run(one.folder)
+    if as_json:
+        rows = [
+            {
+                "folder": str(one.folder),
+                "model": one.model_name,
+                "ended": one.reason,
+                "changed": one.changed.isoformat(timespec="seconds"),
+                "bytes": one.n_bytes,
+                "adopted": one.weights in adopted,
+                "deleted": prune and not one.folder.exists(),
+            }
+            for one in found
+        ]
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    for one in found:
+        what = f"{one.reason}, {'' if one.weights in adopted else 'not '}adopted"
+        if one.weights is None:
+            what = one.reason
+        if prune and not one.folder.exists():
+            what = "deleted"
+        sys.stdout.write(
+            f"{one.model_name or 'unknown model'}: {what}, {one.n_bytes / 1e6:.0f} MB\n"
+            f"    {one.folder}\n"
+        )
+    total = sum(one.n_bytes for one in goes) / 1e6
+    if not found:
+        sys.stdout.write("No run is there to be deleted.\n")
+    elif not prune:
+        sys.stdout.write(
+            f"structseg versions runs --prune deletes {len(goes)} of {len(found)} "
+            f"({total:.0f} MB).\n"
+        )
+
+
 def _family(model: str) -> Versions:
     from napari_structseg.finetuning.families import versions_of
     from napari_structseg.io.model_files import find_model

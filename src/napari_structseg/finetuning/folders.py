@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from napari_structseg.training.trainer import CHECKPOINT_NAME
 
 VARIABLE = "STRUCTSEG_FINETUNING"
 ENDED_NAME = "ended.json"
+# As new_run_folder makes them.
+_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 _MAY_GO_ON = ("cancelled", "orphaned", "crashed")
 
 
@@ -71,11 +74,46 @@ def note_ended(folder: Path, ended: Ended) -> None:
 
 def unfinished_runs(root: Path) -> list[Unfinished]:
     """Runs that can go on and that no program is at, the one of last first."""
-    try:
-        folders = [one for one in root.iterdir() if one.is_dir()]
-    except OSError:
-        return []
-    found = (_unfinished(folder) for folder in folders)
+    found = (_unfinished(folder) for folder in _folders(root))
+    return sorted(
+        (one for one in found if one is not None), key=lambda one: one.changed, reverse=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A run that has nothing left to do.
+
+    Attributes
+    ----------
+    folder
+        Of the run.
+    model_name
+        What it fine-tuned; empty: it cannot be read.
+    reason
+        How it ended.
+    changed
+        When, in UTC.
+    n_bytes
+        What its files take.
+    weights
+        Hash of what it offers; None: nothing.
+    """
+
+    folder: Path
+    model_name: str
+    reason: str
+    changed: datetime
+    n_bytes: int
+    weights: str | None
+
+
+def done_runs(root: Path) -> list[Done]:
+    """Runs that no program is at and that cannot go on, the one of last first.
+
+    Versions that were adopted of them are files of their own, see :class:`Versions`.
+    """
+    found = (_done(folder) for folder in _folders(root))
     return sorted(
         (one for one in found if one is not None), key=lambda one: one.changed, reverse=True
     )
@@ -84,6 +122,46 @@ def unfinished_runs(root: Path) -> list[Unfinished]:
 def remove_run(folder: Path) -> None:
     """Remove a run with everything in it, as far as the system allows."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(root: Path) -> list[Path]:
+    """Folders of runs by their name: nothing else is looked at, and nothing else removed."""
+    try:
+        return [one for one in root.iterdir() if _NAME.fullmatch(one.name) and one.is_dir()]
+    except OSError:
+        return []
+
+
+def _done(folder: Path) -> Done | None:
+    """A run that says how it ended, or whose report says that it has finished."""
+    if is_locked(folder) or _unfinished(folder) is not None:
+        return None
+    try:
+        reason = str(Ended.model_validate_json((folder / ENDED_NAME).read_bytes()).reason)
+    except (OSError, ValidationError):
+        reason = ""
+    try:
+        report = read_report(folder)
+    except StructSegError:
+        report = None
+    if report is not None and report.weights is not None:
+        reason = "finished"
+    if not reason:
+        # Somebody may be about to write it.
+        return None
+    try:
+        files = [one.stat() for one in folder.rglob("*") if one.is_file()]
+    except OSError:
+        return None
+    newest = max((one.st_mtime for one in files), default=0.0)
+    return Done(
+        folder,
+        model_name="" if report is None else report.model_name,
+        reason=reason,
+        changed=datetime.fromtimestamp(newest, UTC),
+        n_bytes=sum(one.st_size for one in files),
+        weights=None if report is None else report.weights,
+    )
 
 
 def _unfinished(folder: Path) -> Unfinished | None:

@@ -33,6 +33,7 @@ from napari_structseg.finetuning.start import (
     Start,
     learning_names,
     load_start,
+    serving,
     training_config,
 )
 from napari_structseg.io.weights import copy_model, load_weights, save_weights, weights_hash
@@ -120,7 +121,9 @@ class _Run:
         self._tell(Doing(what="Reading the model and the corrections"))
         start = load_start(settings, folder / PARENT_NAME if resume else None)
         config = training_config(settings, start.spec)
-        parts = split(read_cases(settings, start.spec), settings.held_out)
+        corrected = read_cases(settings, start.spec)
+        start = serving(start, [case.image for case in corrected])
+        parts = split(corrected, settings.held_out)
         own, n_samples = self._validator(parts, start)
         config = config.model_copy(update={"validation_samples": n_samples})
         replay = None if settings.replay is None else settings.replay.absolute()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from napari_structseg.errors import ConfigError
+from napari_structseg.finetuning.made_for import dropped, still_made_for
 from napari_structseg.finetuning.settings import FinetuneSettings, What
+from napari_structseg.image import Image
 from napari_structseg.io.model_files import find_model
 from napari_structseg.io.weights import load_weights, weights_hash
 from napari_structseg.models import (
@@ -161,6 +163,12 @@ def _last_levels(backbone: nn.Module) -> Iterator[nn.Module]:
             yield down[-1]
 
 
+def serving(start: Start, corrected: Sequence[Image]) -> Start:
+    """The start with what it still says of the images that it serves, see `made_for`."""
+    domain = still_made_for(start.spec, corrected)
+    return replace(start, spec=start.spec.model_copy(update={"domain": domain}))
+
+
 def training_config(settings: FinetuneSettings, spec: ModelSpec) -> TrainConfig:
     """How a run trains: as the model was trained, where that is known, with a lower rate.
 
@@ -245,13 +253,16 @@ def _described(spec: ModelSpec, settings: FinetuneSettings, sha256: str) -> Mode
     record = spec.training.model_copy(
         update={
             # The recipe stays that of the training: the next run takes its loss from it.
-            "recipe": {**spec.training.recipe, "finetuned": _portable(settings)},
+            "recipe": {
+                **spec.training.recipe,
+                "finetuned": {**_portable(settings), "dropped": list(dropped(spec))},
+            },
             "data": f"{said}; {tuned}" if said and tuned not in said else said or tuned,
             "initial": sha256,
             "software": f"napari-structseg {version('napari-structseg')}",
         }
     )
-    return spec.model_copy(update={"training": record, "calibration": None, "domain": None})
+    return spec.model_copy(update={"training": record, "calibration": None})
 
 
 def _portable(settings: FinetuneSettings) -> dict[str, Any]:

@@ -102,6 +102,25 @@ def statistics_of(
     return found
 
 
+def statistics_of_image(spec: ModelSpec, image: Image) -> dict[Key, float]:
+    """Those that no model has a say in: of the intensities, and of data at the edge.
+
+    Parameters
+    ----------
+    spec
+        Says how intensities are normalised.
+    image
+        A whole one.
+    """
+    points, _ = lattice_in_box(image.data)
+    found = dict(_of_intensities(spec, image, image.data[(slice(None), *points)], None))
+    n_voxels = n_data = 0
+    for _, is_data in _faces(image.data):
+        n_voxels += is_data.size
+        n_data += int(np.count_nonzero(is_data))
+    return {**found, ("data at the edge", ""): n_data / n_voxels}
+
+
 def lattice_in_box(
     data: npt.NDArray[np.generic], *others: npt.NDArray[np.generic]
 ) -> tuple[Region, float]:
@@ -134,9 +153,9 @@ def _of_intensities(
     spec: ModelSpec,
     image: Image,
     data: npt.NDArray[np.generic],
-    labels: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8] | None,
 ) -> Iterator[tuple[Key, float]]:
-    """Of the histogram of each channel, and of each class in it."""
+    """Of the histogram of each channel, and of each class in it where there are labels."""
     try:
         intensity = spec.intensity
         if intensity.depends_on_values:
@@ -152,7 +171,7 @@ def _of_intensities(
             continue
         for name, level in QUANTILES.items():
             yield (name, channel if several else ""), float(np.quantile(inside, level))
-        for label, class_name in enumerate(spec.class_names):
+        for label, class_name in enumerate(() if labels is None else spec.class_names):
             of_class = values[labels == label]
             if label and len(of_class) >= _LEAST_VOXELS:
                 of = f"{class_name} in {channel}" if several else class_name
@@ -161,21 +180,26 @@ def _of_intensities(
 
 def _of_edges(data: npt.NDArray[np.generic], distribution: LogitDistribution) -> dict[Key, float]:
     """Shares of the voxels at the faces of an image, edges counted with each of their faces."""
-    shape = data.shape[1:]
     n_voxels = n_data = n_tissue = 0
-    for axis, size in enumerate(shape):
-        for position in {0, size - 1}:
-            face = slice_region(shape, axis, position)
-            is_data = (data[(slice(None), *face)] != 0).any(axis=0)
-            with torch.inference_mode():
-                labels = argmax_labels(distribution.mean(face), None, ())
-            n_voxels += is_data.size
-            n_data += int(np.count_nonzero(is_data))
-            n_tissue += int(labels.count_nonzero())
+    for face, is_data in _faces(data):
+        with torch.inference_mode():
+            labels = argmax_labels(distribution.mean(face), None, ())
+        n_voxels += is_data.size
+        n_data += int(np.count_nonzero(is_data))
+        n_tissue += int(labels.count_nonzero())
     return {
         ("data at the edge", ""): n_data / n_voxels,
         ("tissue at the edge", ""): n_tissue / n_voxels,
     }
+
+
+def _faces(data: npt.NDArray[np.generic]) -> Iterator[tuple[Region, npt.NDArray[np.bool_]]]:
+    """Each face of ``(C, *spatial)``, and where any channel is not 0 in it."""
+    shape = data.shape[1:]
+    for axis, size in enumerate(shape):
+        for position in {0, size - 1}:
+            face = slice_region(shape, axis, position)
+            yield face, (data[(slice(None), *face)] != 0).any(axis=0)
 
 
 def _mean_entropy(distribution: LogitDistribution, labels: npt.NDArray[np.uint8]) -> float | None:

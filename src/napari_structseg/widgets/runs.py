@@ -19,6 +19,7 @@ from napari_structseg.session.runner import RunOutcome
 from napari_structseg.widgets.controller import Controller
 from napari_structseg.widgets.exploration import Exploration
 from napari_structseg.widgets.panels.source_panel import RunState
+from napari_structseg.widgets.swapping import Swapping
 from napari_structseg.widgets.threads.background import Background
 from napari_structseg.widgets.threads.job import Job
 from napari_structseg.widgets.viewer.layers import ResultLayers
@@ -42,13 +43,15 @@ class Runs:
     ----------
     controller
         Shows what a run gives.
+    swapping
+        Holds a result that can come back by undo; it is the first to make room.
     """
 
     changed = Signal(object)
     progressed = Signal(int, int)
 
-    def __init__(self, controller: Controller) -> None:
-        self._controller = controller
+    def __init__(self, controller: Controller, swapping: Swapping) -> None:
+        self._controller, self._swapping = controller, swapping
         self.job: Job | None = None
         self.state = RunState.READY
         # What to go back to when a run that has shown its first slice does not finish.
@@ -177,7 +180,9 @@ class Runs:
         if self.job is None or missing_bytes is None or self._has_made_room:
             return False
         device = resolve_device(self.job.run.device)
-        results = [one for one in self._controller.oldest_first if one.device == device]
+        held = self._swapping.held
+        oldest_first = [*([] if held is None else [held]), *self._controller.oldest_first]
+        results = [one for one in oldest_first if one.device == device]
         sizes = [held_bytes(one.engine.distribution) for one in results]
         closed = results[: n_to_close(missing_bytes, sizes)]
         if not closed:
@@ -185,7 +190,10 @@ class Runs:
         self._has_made_room = True
         self._controller.said.emit("Memory is short: closing older results…")
         for one in closed:
-            self._controller.let_go(one)
+            if one is held:
+                self._swapping.let_go()
+            else:
+                self._controller.let_go(one)
         engines = [one.engine for one in closed]
         self._room = Background(partial(_join, engines), self._on_room)
         return True

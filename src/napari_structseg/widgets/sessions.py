@@ -34,9 +34,9 @@ class Session:
         self.viewer = viewer
         self.state = state
         self.controller = Controller(viewer, state)
-        self.runs = Runs(self.controller)
         self.history = History(state)
         self.swapping = Swapping(self.controller, self.history)
+        self.runs = Runs(self.controller, self.swapping)
         self.controller.adopted.connect(self._on_adopted)
         self.saving = Saving(self.controller)
         self.correcting = Correcting(self.controller, self.history)

@@ -52,6 +52,16 @@ class Swapping:
         self._history.exchange(exchange)
         self._exchange = exchange
 
+    @property
+    def held(self) -> Exploration | None:
+        """What can come back by undo, and takes memory; None: nothing."""
+        return self._held
+
+    def let_go(self) -> None:
+        """Close what is held: a run needs its memory. What was done before is no longer undone."""
+        if self._held is not None:
+            self._history.forget()
+
     def close(self, *, leaves_layers: bool) -> None:
         """Let go of what is held."""
         self._history.moved.disconnect(self._on_moved)

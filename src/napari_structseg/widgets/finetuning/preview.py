@@ -14,7 +14,9 @@ from psygnal import Signal
 
 from napari_structseg.errors import Cancelled, StructSegError
 from napari_structseg.finetuning.adoption import adopt_weights, copy_weights
+from napari_structseg.finetuning.made_for import dropped_in_words
 from napari_structseg.finetuning.versions import Version, Versions
+from napari_structseg.models import ModelSpec
 from napari_structseg.session.resolve import KEYS, Part
 from napari_structseg.session.runner import RunOutcome
 from napari_structseg.widgets.controller import Controller
@@ -77,6 +79,12 @@ class Preview:
         self._working: set[Background[Any]] = set()
         controller.adopted.connect(self._on_adopted)
         controller.rested.connect(self._compare)
+
+    @property
+    def dropped(self) -> str:
+        """What the model goes without once new weights are adopted, in words; empty: nothing."""
+        given = None if self._base is None else self._base.given
+        return dropped_in_words(given) if isinstance(given, ModelSpec) else ""
 
     def is_busy(self) -> bool:
         """Whether anything is still to be computed."""

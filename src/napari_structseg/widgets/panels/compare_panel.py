@@ -98,8 +98,8 @@ class ComparePanel(QWidget):
             share = 100 * preview.n_changed / max(1, preview.n_voxels)
             return (
                 f"Step {preview.step:,}: {preview.n_changed:,} voxels changed ({share:.2g} %). "
-                "Their outline is in green."
-            )
+                f"Their outline is in green. {preview.dropped}"
+            ).rstrip()
         return "" if has_weights else _NOTHING
 
     def _on_tuning(self) -> None:
