@@ -1,8 +1,9 @@
 """Two scans of another contrast, made of the MNI152 brain, and the tissue that is there.
 
-Grey values of the brain are turned around, so that fluid is bright and white matter dark, as in a
-T2-weighted scan. The second scan is the first one mirrored, with another bias field and other
-noise: another head, as far as a network can tell.
+Grey values of the brain are turned around and folded, as those of the magnitude of an inversion
+recovery are: fluid and white matter are bright, what lies between them is dark. The second scan
+is the first one mirrored, with another bias field and other noise: another head, as far as a
+network can tell.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from napari_structseg.image import Image
 from napari_structseg.sample_data import load_mni152, load_mni152_tissue_maps
 
 # So many slices in the middle: a laptop follows them.
-N_SLICES = 32
+N_SLICES = 24
 CLASSES = ("background", "CSF", "grey matter", "white matter")
+_FOLD = 0.85
 _BIAS, _NOISE, _SMOOTH_VOXELS = 0.15, 0.02, 40
 _CROP = (slice(20, 215), slice(20, 178))
 
@@ -43,7 +45,8 @@ def scan(number: int) -> tuple[Image, npt.NDArray[np.uint8]]:
         values, brain, labels = values[..., ::-1], brain[..., ::-1], labels[..., ::-1]
     chance = np.random.default_rng(number)
     top = np.percentile(values[brain], 99)
-    turned = np.where(brain, np.clip(1.1 - values / top, 0.05, None), 0)
+    folded = 3 * np.abs(1.1 - values / top - _FOLD)
+    turned = np.where(brain, np.clip(folded, 0.05, None), 0)
     field = ndimage.gaussian_filter(chance.standard_normal(values.shape), _SMOOTH_VOXELS)
     turned *= np.exp(_BIAS * field / field.std())
     turned += np.where(brain, chance.normal(0, _NOISE, values.shape), 0)
@@ -54,7 +57,7 @@ def scan(number: int) -> tuple[Image, npt.NDArray[np.uint8]]:
             data=data[None],
             geometry=image.geometry.cropped(region),
             name=f"scan {number}",
-            channels=("T2-like",),
+            channels=("inversion recovery",),
         ),
         np.ascontiguousarray(labels),
     )
