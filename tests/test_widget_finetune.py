@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dock_helpers import CorrectDock, dock  # noqa: F401 -- fixtures
-from finetune_helpers import ball, ball_model, ball_settings
+from finetune_helpers import ball, ball_model, ball_settings, write_dataset
 from napari_structseg.finetuning.adoption import adopt_weights, copy_weights
 from napari_structseg.finetuning.course import Course
 from napari_structseg.finetuning.events import Ended, Paused, Scored, Started, Stepped
@@ -115,6 +115,11 @@ def tuning(dock):
 
 def test_a_run_from_the_dock_learns_what_was_corrected(tuning) -> None:
     tuning.correct_all()
+    learn, dataset = tuning.finetune.learn, write_dataset(tuning.folder / "trained-on")
+    learn.replay_row.choose_button.click()
+    learn.replay_row.dialog.fileSelected.emit(str(dataset))
+    learn.replay_row.dialog.close()
+    assert learn.replay_row.caption.text() == "trained-on"
     tuning.begin(steps=4, weights_every=2)
     tuning.finish()
     assert tuning.course.ended.reason == "finished", tuning.finetune.banner.message
@@ -125,6 +130,11 @@ def test_a_run_from_the_dock_learns_what_was_corrected(tuning) -> None:
     assert settings.steps == 4
     assert settings.cases[0].image[0].parent == tuning.tuning.folder / "case"
     assert settings.pull > 0
+    assert settings.replay == dataset
+    assert read_report(tuning.tuning.folder).replay.after is not None
+    learn.replay_row.none_button.click()
+    assert tuning.choices.replay == ""
+    assert learn.replay_row.caption.text() == "nothing"
     plot = tuning.finetune.training.plot
     assert len(plot.curves["Loss"]) == 4
     assert len(plot.curves["Dice"]) == 2
@@ -187,6 +197,14 @@ def test_the_improved_prediction_is_looked_at_adopted_undone_and_gone_back_to(tu
     assert (preview.improved.visible, segmentation.visible) == (True, False)
     panel.flip_button.click()
     assert (preview.improved.visible, segmentation.visible) == (False, True)
+    # Side by side: half of each, and the new one again.
+    panel.split_button.click()
+    assert (preview.improved.visible, segmentation.visible) == (True, False)
+    half = new.shape[2] // 2
+    assert np.array_equal(preview.improved.data[:, :, :half], old[:, :, :half])
+    assert np.array_equal(preview.improved.data[:, :, half:], new[:, :, half:])
+    panel.split_button.click()
+    assert np.array_equal(preview.improved.data, new)
     # It follows the sliders.
     widget.state.controls.sample = 3
     tuning.finish()

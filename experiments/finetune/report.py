@@ -26,22 +26,25 @@ MEASURES = {
 }
 DEFAULT_PULL = 0.001
 _RESAMPLINGS = 2000
+# Of fewer numbers of corrected cases there is no curve.
+_FEWEST_POINTS = 2
 
 Row = dict[str, Any]
 Values = npt.NDArray[np.float64]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Rows as they were written; the last one may have been cut off."""
+    """Rows as they were written, the last one of each cell; the last line may be cut off."""
     if not path.exists():
         return []
-    rows = []
+    rows: dict[str, Row] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             continue
-    return rows
+        rows[row["key"]] = row
+    return list(rows.values())
 
 
 def write_report(path: Path) -> None:
@@ -61,13 +64,15 @@ def write_report(path: Path) -> None:
     lines: list[str] = []
     for name in dict.fromkeys(row["domain"] for row in rows):
         lines += [*table(name, [row for row in rows if row["domain"] == name]), ""]
+    if len({row["n"] for row in rows}) > _FEWEST_POINTS:
+        figure(rows)
+        lines = ["![Dice of cases that nobody corrected](figures/finetune.png)", "", *lines]
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     with atomic_path(PAGE) as temporary:
         text = before + "\n".join([MARKS[0], *lines[:-1], MARKS[1]]) + after
         temporary.write_text(text, encoding="utf-8")
-    figure(rows)
 
 
 def table(name: str, rows: list[Row]) -> Iterator[str]:

@@ -3,8 +3,8 @@
     python experiments/walkthrough/run.py --out docs/images/walkthrough
 
 Needs a display (or xvfb-run) and nilearn, which carries the brain. Sessions, runs and versions go
-to a folder of their own, which is removed. Seeds are fixed; the figures are printed, and written beside the
-pictures.
+to a folder of their own, which is removed. Seeds are fixed; the figures are printed, and written
+beside the pictures.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "correction"))
 from user import next_dab  # noqa: E402
 
-_WINDOW = (1500, 950)
+_WINDOW = (1720, 1000)
 _N_STROKES, _RADIUS = 6, 3.0
 # Slices that the user corrects entirely and locks, counted from the middle.
 _REVIEWED = (-6, 0, 6)

@@ -1,7 +1,7 @@
 """Two scans of another contrast, made of the MNI152 brain, and the tissue that is there.
 
-Grey values of the brain are turned around and folded, as those of the magnitude of an inversion
-recovery are: fluid and white matter are bright, what lies between them is dark. The second scan
+Grey values of the brain are folded, as those of the magnitude of an inversion recovery are: fluid
+is brightest, and what lies between grey and white matter is darkest. The second scan
 is the first one mirrored, with another bias field and other noise: another head, as far as a
 network can tell.
 """
@@ -45,7 +45,7 @@ def scan(number: int) -> tuple[Image, npt.NDArray[np.uint8]]:
         values, brain, labels = values[..., ::-1], brain[..., ::-1], labels[..., ::-1]
     chance = np.random.default_rng(number)
     top = np.percentile(values[brain], 99)
-    folded = 3 * np.abs(1.1 - values / top - _FOLD)
+    folded = 3 * np.abs(values / top - _FOLD)
     turned = np.where(brain, np.clip(folded, 0.05, None), 0)
     field = ndimage.gaussian_filter(chance.standard_normal(values.shape), _SMOOTH_VOXELS)
     turned *= np.exp(_BIAS * field / field.std())

@@ -334,6 +334,10 @@ class FinetuningState(_Evented):
     shows_each: Annotated[
         bool, Field(description="Whether what new weights predict is shown whenever there are any.")
     ] = False
+    replay: Annotated[
+        str,
+        Field(description="Folder of the data that the model was trained on; empty: no replay."),
+    ] = ""
     is_held: Annotated[
         bool, Field(description="Whether weights are held near the start, against forgetting.")
     ] = True

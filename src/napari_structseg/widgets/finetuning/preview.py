@@ -32,6 +32,8 @@ from napari_structseg.widgets.viewer.own_layers import (
 from napari_structseg.widgets.viewer.painted import Labels
 from napari_structseg.widgets.viewer.viewing import current_view
 
+Volume = npt.NDArray[np.uint8]
+
 TUNED, WENT_BACK = "fine-tune swap", "version swap"
 
 
@@ -67,6 +69,9 @@ class Preview:
         self.n_changed: int | None = None
         self.n_voxels = 0
         self.is_new_seen = False
+        # Whether the old one is seen in one half, and the new one in the other.
+        self.is_split = False
+        self._labels: tuple[Volume, Volume] | None = None
         self.improved: Labels | None = None
         self.changes: Labels | None = None
         self._base: Exploration | None = None
@@ -114,6 +119,19 @@ class Preview:
         self.is_new_seen = not self.is_new_seen
         self.improved.visible = self.is_new_seen
         self._base.layers.segmentation.visible = not self.is_new_seen
+        self.changed.emit()
+
+    def split(self, *, is_on: bool) -> None:
+        """Show the old in the left half of what is displayed and the new in the right one, or not.
+
+        The halves are those of the image, along the axis that is displayed from left to right.
+        """
+        if self.stage is not Stage.SHOWN or self.improved is None or self._labels is None:
+            return
+        self.is_split = is_on
+        self._write(self.improved, *self._labels)
+        if not self.is_new_seen:
+            self.flip()
         self.changed.emit()
 
     def adopt(self) -> None:
@@ -229,28 +247,29 @@ class Preview:
         self._compared = key
         old, new = base.engine.whole_labels(request), candidate.engine.whole_labels(request)
 
-        def work() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        def work() -> tuple[Volume, Volume, npt.NDArray[np.bool_]]:
             before, after = base.on_image(old.result()), candidate.on_image(new.result())
-            return after, before != after
+            return before, after, before != after
 
         self._work(work, partial(self._show, candidate))
 
     def _show(
-        self, candidate: Exploration, found: tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
+        self, candidate: Exploration, found: tuple[Volume, Volume, npt.NDArray[np.bool_]]
     ) -> None:
         base = self._base
         if candidate is not self._candidate or base is None or self.stage is not Stage.SHOWN:
             return
-        labels, changed = found
+        before, labels, changed = found
+        self._labels = before, labels
         self.n_changed, self.n_voxels = int(np.count_nonzero(changed)), changed.size
         viewer, is_first = self._controller.viewer, self.improved is None
         everything = tuple(slice(0, size) for size in labels.shape)
         if self.improved is None or self.changes is None:
             like = base.layers.segmentation
-            self.improved = make_improved_layer(like, candidate.spec.classes, labels)
+            self.improved = make_improved_layer(like, candidate.spec.classes, labels.copy())
             self.changes = make_changed_layer(like, changed)
         else:
-            self.improved.write(everything, labels)
+            self._write(self.improved, before, labels)
             self.changes.write(everything, changed.astype(np.uint8))
         # The last one lies lowest.
         for layer in (self.changes, self.improved):
@@ -261,6 +280,18 @@ class Preview:
             self.improved.visible = False
             self.flip()
         self.changed.emit()
+
+    def _write(self, layer: Labels, before: Volume, after: Volume) -> None:
+        """What is seen of the new labels, and in a split view of the old ones."""
+        shown = after
+        if self.is_split:
+            dims = self._controller.viewer.dims
+            axis = max(0, dims.displayed[-1] - (dims.ndim - after.ndim))
+            left = [slice(None)] * after.ndim
+            left[axis] = slice(0, after.shape[axis] // 2)
+            shown = after.copy()
+            shown[tuple(left)] = before[tuple(left)]
+        layer.write(tuple(slice(0, size) for size in shown.shape), shown)
 
     def _swap(self, name: str, version: Version) -> None:
         candidate, base = self._candidate, self._base
@@ -297,7 +328,9 @@ class Preview:
             base.layers.segmentation.visible = True
         self._job = self._candidate = self._base = self._weights = self._version = None
         self.improved = self.changes = self._compared = self.n_changed = None
-        self.is_new_seen, self.stage = False, Stage.NONE
+        self._labels = None
+        self.is_new_seen = self.is_split = False
+        self.stage = Stage.NONE
 
     def _work(self, work: Callable[[], Any], receive: Callable[[Any], None]) -> None:
         base = self._base

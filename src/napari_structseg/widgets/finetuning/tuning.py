@@ -402,6 +402,7 @@ def _settings(wanted: _Wanted, folder: Path, stop: threading.Event) -> FinetuneS
         steps=choices.steps,
         minutes=choices.minutes or None,
         learning_rate=choices.learning_rate,
+        replay=choices.replay or None,
         weights_every=every,
         validate_every=every,
         device=wanted.device,

@@ -40,6 +40,11 @@ class ComparePanel(QWidget):
         self.note = Note()
         self.flip_button = SmallButton("Flip", "Show old and new in turn (Shift F).")
         self.flip_button.setCheckable(True)
+        self.split_button = SmallButton(
+            "Split", "Old in the left half of the image, new in the right one."
+        )
+        self.split_button.setCheckable(True)
+        self.split_button.clicked.connect(self._on_split)
         self.adopt_button = SmallButton(
             "Adopt", "Use the new weights from now on; undo takes it back exactly."
         )
@@ -49,7 +54,8 @@ class ComparePanel(QWidget):
         self.reject_button.clicked.connect(preview.reject)
         row = QHBoxLayout()
         row.setSpacing(4)
-        for button in (self.flip_button, self.adopt_button, self.reject_button):
+        buttons = self.flip_button, self.split_button, self.adopt_button, self.reject_button
+        for button in buttons:
             row.addWidget(button)
         row.addStretch(1)
         layout = QVBoxLayout(self)
@@ -77,13 +83,16 @@ class ComparePanel(QWidget):
         is_free = preview.stage in (Stage.NONE, Stage.SHOWN)
         self.look_button.setEnabled(newest is not None and is_free)
         is_compared = preview.stage is Stage.SHOWN and preview.n_changed is not None
-        for button in (self.flip_button, self.adopt_button):
+        for button in (self.flip_button, self.split_button, self.adopt_button):
             button.setVisible(preview.stage is Stage.SHOWN)
             button.setEnabled(is_compared)
         self.reject_button.setVisible(preview.stage in (Stage.RUNNING, Stage.SHOWN))
         with quiet(self.flip_button):
             self.flip_button.setChecked(preview.is_new_seen)
-        self.flip_button.setText("New" if preview.is_new_seen else "Old")
+        with quiet(self.split_button):
+            self.split_button.setChecked(preview.is_split)
+        seen = "Both" if preview.is_split else "New"
+        self.flip_button.setText(seen if preview.is_new_seen else "Old")
         self.note.setText(self._in_words(has_weights=newest is not None))
 
     def _in_words(self, *, has_weights: bool) -> str:
@@ -101,6 +110,9 @@ class ComparePanel(QWidget):
                 f"Their outline is in green. {preview.dropped}"
             ).rstrip()
         return "" if has_weights else _NOTHING
+
+    def _on_split(self, is_on: bool) -> None:
+        self._preview.split(is_on=is_on)
 
     def _on_tuning(self) -> None:
         newest = self._tuning.newest_weights

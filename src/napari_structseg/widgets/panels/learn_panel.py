@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_structseg.widgets.binding import bind, follow, quiet
 from napari_structseg.widgets.finetuning.tuning import Status, Tuning
+from napari_structseg.widgets.panels.replay_row import REPLAY_TIP, ReplayRow
 from napari_structseg.widgets.parts.choice import Choice
 from napari_structseg.widgets.parts.fields import DecimalField, NumberField
 from napari_structseg.widgets.parts.named_rows import named_rows
@@ -49,29 +50,13 @@ class LearnPanel(QWidget):
         self.learn_from.chosen.connect(partial(setattr, choices, "learn_from"))
         self.what = Choice(_WHAT)
         self.what.chosen.connect(partial(setattr, choices, "what"))
-        self.steps_field, self.every_field = NumberField(), NumberField()
-        self.minutes_field = NumberField()
-        for field, name, smallest, largest in (
-            (self.steps_field, "steps", 1, _LARGEST),
-            (self.minutes_field, "minutes", 0, _MOST_MINUTES),
-            (self.every_field, "weights_every", 1, _LARGEST),
-        ):
-            field.setRange(smallest, largest)
-            field.setKeyboardTracking(False)
-            field.valueChanged.connect(partial(setattr, choices, name))
-        self.minutes_field.setSpecialValueText("no limit")
-        self.minutes_field.setAccessibleName("Minutes at most")
-        self.rate_field = DecimalField()
-        self.rate_field.setDecimals(5)
-        self.rate_field.setRange(1e-5, 1)
-        self.rate_field.setSingleStep(1e-4)
-        self.rate_field.setKeyboardTracking(False)
-        self.rate_field.valueChanged.connect(partial(setattr, choices, "learning_rate"))
+        self._make_fields()
         self.held_box = QCheckBox("Stay near the model")
         self.held_box.setToolTip(
             "Against forgetting: each step leads a little back to the weights of the model."
         )
         self.held_box.toggled.connect(partial(setattr, choices, "is_held"))
+        self.replay_row = ReplayRow(choices)
         self._cases = QWidget()
         self._case_rows = QVBoxLayout(self._cases)
         self._case_rows.setContentsMargins(0, 0, 0, 0)
@@ -94,6 +79,7 @@ class LearnPanel(QWidget):
                 ),
                 ("Look every", "Steps between two looks at the weights.", self.every_field),
                 ("", "", self.held_box),
+                ("Replay", REPLAY_TIP, self.replay_row),
             )
         )
         bind(self, choices, "learns_from_shown", self._show_shown)
@@ -107,6 +93,28 @@ class LearnPanel(QWidget):
         bind(self, choices, "sessions", self._show_sessions)
         follow(self, tuning.changed, self.show_cases)
         self.show_cases()
+
+    def _make_fields(self) -> None:
+        self.steps_field, self.every_field = NumberField(), NumberField()
+        self.minutes_field = NumberField()
+        for field, name, smallest, largest in (
+            (self.steps_field, "steps", 1, _LARGEST),
+            (self.minutes_field, "minutes", 0, _MOST_MINUTES),
+            (self.every_field, "weights_every", 1, _LARGEST),
+        ):
+            field.setRange(smallest, largest)
+            field.setKeyboardTracking(False)
+            field.valueChanged.connect(partial(setattr, self._tuning.choices, name))
+        self.minutes_field.setSpecialValueText("no limit")
+        self.minutes_field.setAccessibleName("Minutes at most")
+        self.rate_field = DecimalField()
+        self.rate_field.setDecimals(5)
+        self.rate_field.setRange(1e-5, 1)
+        self.rate_field.setSingleStep(1e-4)
+        self.rate_field.setKeyboardTracking(False)
+        self.rate_field.valueChanged.connect(
+            partial(setattr, self._tuning.choices, "learning_rate")
+        )
 
     def show_cases(self) -> None:
         """List what there is to learn from."""
