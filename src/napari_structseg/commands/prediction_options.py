@@ -38,6 +38,7 @@ _WITHOUT_CHECKS: dict[str, object] = {
     "save_probabilities": bool | None,
     "cut": bool | None,
     "keep_patient": bool | None,
+    "sr": bool | None,
     "format": str | None,
 }
 _BOX_HELP = "Only this part of the slices, as START:STOP,START:STOP along their two axes."

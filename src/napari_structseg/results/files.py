@@ -22,7 +22,7 @@ from napari_structseg.priors import MarkovPrior
 from napari_structseg.refine.graph_cut.labels import CutLabels
 from napari_structseg.refine.refinement import Refinement
 from napari_structseg.render.rendering import SLAB_VOXELS, argmax_labels, combine
-from napari_structseg.results.formats import HYPOTHESES, NIFTI, SUFFIXES
+from napari_structseg.results.formats import HYPOTHESES, NIFTI, SR_NAME, SUFFIXES
 from napari_structseg.results.recipe_files import RECIPE_NAME
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ RESULT_NAMES = (
         for suffix in SUFFIXES
     ),
     VOLUMES_NAME,
+    SR_NAME,
     RECIPE_NAME,
 )
 # A NIfTI header in gzip.

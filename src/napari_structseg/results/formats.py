@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_structseg.exports.dicom.measurement_report import write_measurement_report
 from napari_structseg.exports.dicom.segmentation import (
     Maker,
     Place,
@@ -25,6 +26,9 @@ from napari_structseg.image import Image
 from napari_structseg.io.nifti import write_volume
 from napari_structseg.models import ClassSpec
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
 Format = Literal["nifti", "nrrd", "dicom-seg"]
 NIFTI = ".nii.gz"
 # Of labellings, of maps, and of the probabilities of all classes.
@@ -36,6 +40,7 @@ _SUFFIXES: dict[Format, tuple[str, str, str]] = {
 }
 SUFFIXES = tuple(dict.fromkeys(one for kind in _SUFFIXES.values() for one in kind))
 HYPOTHESES = "hypotheses"
+SR_NAME = "measurements.dcm"
 
 
 def check_format(kind: Format, image: Image) -> None:
@@ -76,7 +81,7 @@ class ResultWriter:
     classes: Sequence[ClassSpec]
     maker: Maker
     keep_patient: bool = False
-    _numbers: list[int] = field(default_factory=list, init=False)
+    _made: list[Dataset | None] = field(default_factory=list, init=False)
 
     def write(self, plain: str, array: npt.NDArray[Any]) -> str:
         """Write labels, a map, or probabilities.
@@ -144,19 +149,38 @@ class ResultWriter:
             self._write_dicom(path, stack, there or segments[:1])
         return [path]
 
+    def write_measurements(self, samples: SampleSet) -> Path:
+        """Write volumes and hypotheses as DICOM SR, about the labelling that was written first.
+
+        Raises
+        ------
+        InputError
+            If the system refuses.
+        """
+        segmentation = self._made[0]
+        if segmentation is None:
+            raise AssertionError("the first one is kept")
+        path = self.folder / SR_NAME
+        segments = segments_of(self.classes)
+        write_measurement_report(
+            path, samples, segmentation, self._source, segments, maker=self.maker
+        )
+        return path
+
     def _write_dicom(
         self, path: Path, array: npt.NDArray[Any], segments: Sequence[Segment]
     ) -> None:
-        self._numbers.append(len(self._numbers) + 1)
-        write_dicom_segmentation(
+        made = write_dicom_segmentation(
             path,
             array,
             self._source,
             segments,
             maker=self.maker,
-            place=Place(self._series_uid, self._numbers[-1]),
+            place=Place(self._series_uid, len(self._made) + 1),
             what=path.name.removesuffix(".dcm"),
         )
+        # Of the others only their number is needed.
+        self._made.append(None if self._made else made)
 
     @cached_property
     def _series_uid(self) -> str:

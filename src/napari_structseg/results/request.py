@@ -161,6 +161,11 @@ class PredictionRequest(BaseModel):
         "opens with names and colours; or dicom-seg, where the image is a DICOM series. nifti if "
         "not given.",
     )
+    sr: bool = Field(
+        False,
+        description="With dicom-seg: write volumes, their spread over the samples and the "
+        "hypotheses as DICOM SR, too.",
+    )
     keep_patient: bool = Field(
         False,
         description="Write who the patient is into DICOM results, as the series says it. Otherwise "
@@ -323,6 +328,11 @@ def make_request(**fields: object) -> PredictionRequest:
         raise ConfigError(f"Invalid options. {'; '.join(lines)}.") from error
     check_numbers(request.samples, request.threads)
     _check_report(request.report_file)
+    if request.sr and request.format != "dicom-seg":
+        raise ConfigError(
+            "--sr refers to a segmentation in DICOM. Add --format dicom-seg, or leave it out: "
+            "volumes.csv has the same numbers."
+        )
     if request.keep_patient and request.format != "dicom-seg":
         raise ConfigError(
             "--keep-patient is about DICOM results; no other file says who the patient is. Add "

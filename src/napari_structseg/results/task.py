@@ -157,6 +157,8 @@ class Task:
         )
         if gathered is not None:
             writer.write_hypotheses(gathered)
+            if request.sr:
+                writer.write_measurements(gathered)
         if request.report_file is not None and gathered is not None:
             content = content_of(recipe, self.image, gathered, source.spec, domain)
             write_report(request.out / request.report_file, content)
