@@ -187,9 +187,18 @@ def test_python_runs(page: str, folder: Path) -> None:
     exec(compile(code, page, "exec"), dict(SESSIONS[page]()))
 
 
+def shown_commands(page: str) -> Iterator[list[str]]:
+    """Those that stand as text, since they need a cluster, a hospital or a GPU."""
+    for block in blocks(page, "text"):
+        for line in block.replace("\\\n", " ").splitlines():
+            # Two spaces: a list of commands with what each does.
+            if re.match(r"structseg \w+(?: \S|$)", line):
+                yield shlex.split(line, comments=True)[1:]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_options_exist(page: str) -> None:
-    for words in structseg_commands(page):
+    for words in (*structseg_commands(page), *shown_commands(page)):
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
         assert bound.arguments or command.__name__ == "demo"
 
