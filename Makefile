@@ -75,9 +75,10 @@ types: $(STAMP) ## Check the types
 manifest: $(STAMP) ## Check the napari manifest
 	$(BIN)/npe2 validate napari-structseg
 
-# Deprecations of napari and npe2 are not faults of a page.
+# Deprecations of napari and npe2 are not faults of a page. Not --quiet: it would hide from --strict
+# what --strict counts.
 docs: $(STAMP) ## Build the documentation site in site/; a dead link within it fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -W ignore::DeprecationWarning -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -W ignore::DeprecationWarning -m mkdocs build --strict
 
 wheel-smoke: $(STAMP) ## Build the wheel and try it in a clean environment
 	$(BIN)/python scripts/smoke_wheel.py

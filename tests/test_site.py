@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -86,6 +88,36 @@ def test_what_a_browser_would_fetch_is_found(site) -> None:
     assert site.fetched(page) == []
     assert site.fetched(page + '<script src="https://unpkg.com/shim"></script>')
     assert site.fetched(page + '<link rel="stylesheet" href="https://fonts.example/x">')
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[x](other.md#here)", None),
+        ("[x](other.md#nowhere)", "does not contain an anchor '#nowhere'"),
+        ("[x](nothing.md)", "'nothing.md'"),
+    ],
+)
+def test_a_dead_link_ends_the_build(scripts, tmp_path: Path, text: str, says: str | None) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    (options,) = re.findall(r"-m mkdocs (build.*)", makefile)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(text)
+    (tmp_path / "docs" / "other.md").write_text("# Other\n\n## Here\n")
+    # Our settings for links and anchors, with two small pages.
+    (tmp_path / "mkdocs.yml").write_text(
+        f"INHERIT: {REPOSITORY / 'mkdocs.yml'}\nhooks: []\nplugins: []\n"
+        "theme: {name: mkdocs}\nnav: [index.md, other.md]\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-m", "mkdocs", *options.split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (finished.returncode == 0) is (says is None), finished.stderr
+    assert says is None or says in finished.stderr
 
 
 def test_every_public_name_is_in_the_reference_once(reference) -> None:
