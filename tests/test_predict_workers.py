@@ -13,11 +13,11 @@ import pytest
 
 from napari_structseg.errors import ConfigError
 from napari_structseg.many.cases import Case
-from napari_structseg.many.crew import Crew
 from napari_structseg.many.run import of_case, predict_many
 from napari_structseg.many.work import Order, work_on
 from napari_structseg.results.request import make_request
 from napari_structseg.workers.cluster import Ended, spread
+from napari_structseg.workers.crew import Crew
 from napari_structseg.workers.number import number_that_fits
 from nifti_files import save
 from predict_helpers import blob, model, run, voxels  # noqa: F401

@@ -18,7 +18,7 @@ from napari_structseg.calibration.settings import SAMPLES, Calibration, Only, ch
 from napari_structseg.cohort.cases import Cohort, Selection
 from napari_structseg.cohort.draws import DrawSettings
 from napari_structseg.cohort.facts import Report
-from napari_structseg.cohort.run import check_classes
+from napari_structseg.cohort.loaded import check_classes
 from napari_structseg.data.sources import MM
 from napari_structseg.devices import AUTO, resolve_device
 from napari_structseg.distributions import Spread, region_shape

@@ -15,6 +15,7 @@ from napari_structseg.cohort.settings import COMPARED, Evaluation
 from napari_structseg.devices import AUTO
 from napari_structseg.evaluation.overlaps import Absent
 from napari_structseg.results.request import FilePath, files
+from napari_structseg.workers.crew import Crew
 
 
 def evaluate(
@@ -39,6 +40,8 @@ def evaluate(
     compare: Sequence[str] = COMPARED,
     batch: int = 16,
     device: str = AUTO,
+    workers: int | None = None,
+    scheduler: str | None = None,
     predictions: Mapping[str, FilePath] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -69,6 +72,9 @@ def evaluate(
         ``auto``, ``cpu``, ``cuda:0``, ...
     predictions
         Folders of predictions that other programs made, by the name that each has in the table.
+    workers, scheduler
+        Processes on this computer that compute cases, 1 if None; or the address of a scheduler of
+        dask.distributed. A script that asks for several needs ``if __name__ == "__main__":``.
     resume, overwrite
         Go on with the rows that are there, or replace them.
     report
@@ -108,4 +114,11 @@ def evaluate(
         tuple(Path(folder) for folder in (predictions or {}).values()),
         tuple(predictions or ()),
     )
-    return run(evaluation, Path(out), resume=resume, overwrite=overwrite, report=report)
+    return run(
+        evaluation,
+        Path(out),
+        resume=resume,
+        overwrite=overwrite,
+        report=report,
+        crew=Crew(workers, scheduler),
+    )

@@ -45,6 +45,8 @@ def evaluate(
     compare: Annotated[list[str] | None, Several] = None,
     batch: int = 16,
     device: str = "auto",
+    workers: int | None = None,
+    scheduler: str | None = None,
     resume: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
 ) -> None:
@@ -105,6 +107,11 @@ def evaluate(
         Samples that are drawn at a time.
     device
         auto (a GPU if there is one), cpu, cuda:0, ...
+    workers
+        Processes on this computer that compute cases; 1 if not given.
+    scheduler
+        Address of a scheduler of dask.distributed, or the file that it wrote, whose workers
+        compute cases.
     resume
         Continue an evaluation that was interrupted, or add a model to it.
     overwrite
@@ -123,6 +130,7 @@ def evaluate(
     from napari_structseg.cohort.draws import DrawSettings
     from napari_structseg.cohort.run import evaluate as run
     from napari_structseg.cohort.settings import COMPARED, Evaluation
+    from napari_structseg.workers.crew import Crew
 
     evaluation = Evaluation(
         dataset,
@@ -137,6 +145,7 @@ def evaluate(
         tuple(predictions or ()),
         tuple(name or ()),
     )
+    crew = Crew(workers, scheduler)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
@@ -148,7 +157,9 @@ def evaluate(
             bars.update(tasks[what], completed=done)
 
         try:
-            summary = run(evaluation, json, resume=resume, overwrite=overwrite, report=report)
+            summary = run(
+                evaluation, json, resume=resume, overwrite=overwrite, report=report, crew=crew
+            )
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
                 "Stopped. The rows that were computed are kept; continue with the same command "

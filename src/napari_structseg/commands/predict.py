@@ -93,8 +93,8 @@ def _predict_many(image: list[Path], options: dict[str, Any], how: dict[str, Any
     from rich.progress import TimeRemainingColumn as Remaining
 
     from napari_structseg.many.cases import Part
-    from napari_structseg.many.crew import Crew
     from napari_structseg.many.run import Choice, run
+    from napari_structseg.workers.crew import Crew
 
     choice = Choice(
         bool(how["skip-existing"]),

@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from napari_structseg.errors import ConfigError, InputError
+from napari_structseg.errors import InputError
 from napari_structseg.io.channels import read_channels
 from napari_structseg.io.model_files import shipped_models
 from napari_structseg.many.work import Order, Outcome, failed, opened, work_on
 from napari_structseg.memory import available_memory, resident_bytes
-from napari_structseg.workers.cluster import Ended, local_workers, scheduled, spread, threads_of
-from napari_structseg.workers.number import check_number, cores, number_that_fits
+from napari_structseg.workers.cluster import Ended, spread
+from napari_structseg.workers.crew import Crew, hired, threads_of
+from napari_structseg.workers.number import cores, number_that_fits
 
 if TYPE_CHECKING:
     from distributed import Client
 
 # So many of the largest files are tried: the first may be damaged.
 _TRIED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """Who works.
-
-    Attributes
-    ----------
-    workers
-        Processes on this computer; None: as many as fit into its memory.
-    scheduler
-        Address of a scheduler of dask.distributed, or the file that it wrote; None: without.
-    """
-
-    workers: int | None = None
-    scheduler: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.workers is not None:
-            check_number(self.workers)
-            if self.scheduler is not None:
-                raise ConfigError(
-                    "Either --workers or --scheduler was expected, but both came. The scheduler's "
-                    "workers are those that were started for it."
-                )
 
 
 def outcomes(orders: Sequence[Order], crew: Crew) -> Generator[Outcome]:
@@ -71,12 +44,11 @@ def outcomes(orders: Sequence[Order], crew: Crew) -> Generator[Outcome]:
     n_workers = 1
     if crew.scheduler is None:
         n_workers = min(crew.workers or _number_of_workers(orders), max(1, len(orders)))
-    if crew.scheduler is None and n_workers == 1:
-        yield from map(work_on, orders)
-        return
-    with _client(crew, n_workers) as client:
-        local = max(1, torch.get_num_threads() // n_workers)
-        threads = local if crew.scheduler is None else threads_of(client)
+    with hired(crew, n_workers) as client:
+        if client is None:
+            yield from map(work_on, orders)
+            return
+        threads = threads_of(client)
         handed = [_for_elsewhere(order, threads) for order in orders]
         lacking = []
         for order, outcome in _answers(client, handed, None):
@@ -85,13 +57,6 @@ def outcomes(orders: Sequence[Order], crew: Crew) -> Generator[Outcome]:
             else:
                 yield outcome
         yield from (outcome for _, outcome in _answers(client, lacking, 1))
-
-
-@contextmanager
-def _client(crew: Crew, n_workers: int) -> Iterator[Client]:
-    made = local_workers(n_workers) if crew.scheduler is None else scheduled(crew.scheduler)
-    with made as client:
-        yield client
 
 
 def _answers(

@@ -12,7 +12,7 @@ from typing import Any
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.interrupts import stopped_at_once
 from napari_structseg.many.cases import Case, Part, find_cases
-from napari_structseg.many.crew import Crew, outcomes
+from napari_structseg.many.crew import outcomes
 from napari_structseg.many.tables import Tables, check_folder
 from napari_structseg.many.work import Order, Outcome, holds_results, opened
 from napari_structseg.results.request import (
@@ -22,6 +22,7 @@ from napari_structseg.results.request import (
     takes_options,
 )
 from napari_structseg.results.task import controls_of
+from napari_structseg.workers.crew import Crew
 
 Report = Callable[[Outcome, int, int], None]
 """Told of each case that is through, how many are, and how many there are."""

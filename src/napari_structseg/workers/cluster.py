@@ -111,12 +111,6 @@ def scheduled(address: str) -> Iterator[Client]:
         yield client
 
 
-def threads_of(client: Client) -> int:
-    """How many threads each worker is meant to use: the fewest of any, 1 before one is there."""
-    threads: dict[str, int] = client.nthreads()
-    return min(threads.values(), default=1)
-
-
 def spread(
     client: Client,
     call: Callable[[Item], Result],
