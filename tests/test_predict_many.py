@@ -16,7 +16,8 @@ from napari_structseg.interrupts import Terminated
 from napari_structseg.many.cases import Case, Part, find_cases
 from napari_structseg.many.run import predict_many
 from napari_structseg.many.tables import Tables
-from napari_structseg.many.work import Outcome, opened
+from napari_structseg.many.work import Outcome, is_done, opened
+from napari_structseg.results.request import make_request
 from nifti_files import save
 from predict_helpers import blob, model, run, voxels  # noqa: F401
 from tiny_models import tiny_model
@@ -117,6 +118,17 @@ def test_results_that_are_not_whole_are_made_again(
         "c": "done",
     }
     assert contents(out) == whole
+
+
+def test_a_report_that_is_missing_is_made(images: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict_many(images, model, out, samples=0, part="1/3")
+    request = make_request(
+        images=images / "a.nii.gz", model=model, out=out / "a", samples=0, report_file="r.html"
+    )
+    assert not is_done(request, opened(request))
+    (out / "a" / "r.html").touch()
+    assert is_done(request, opened(request))
 
 
 @pytest.mark.parametrize("change", ["seed", "model", "image"])

@@ -151,7 +151,8 @@ def is_done(request: PredictionRequest, source: Source) -> bool:
             "settings that they were made with, choose another folder, or replace them with "
             "--overwrite."
         )
-    return all((request.out / name).exists() for name in (*there.outputs, VOLUMES_NAME))
+    report = () if request.report_file is None else (request.report_file,)
+    return all((request.out / name).exists() for name in (*there.outputs, VOLUMES_NAME, *report))
 
 
 def _references(request: PredictionRequest) -> tuple[FileReference, ...]:
