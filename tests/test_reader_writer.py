@@ -53,7 +53,7 @@ def test_nifti_names_are_read(name: str) -> None:
     assert get_reader([name, name]) is read_layers
 
 
-@pytest.mark.parametrize("name", ["scan.nrrd", "scan.gz", "nii", ["a.nii", "b.png"]])
+@pytest.mark.parametrize("name", ["scan.png", "scan.gz", "nii", ["a.nii", "b.png"], "."])
 def test_other_names_are_left_to_other_plugins(name: str | list[str]) -> None:
     assert get_reader(name) is None
 

@@ -15,7 +15,9 @@ import numpy as np
 from napari_structseg.errors import InputError
 from napari_structseg.image import Image, channel_names
 from napari_structseg.io.formats import OPENED
-from napari_structseg.io.images import is_dicom, read_image
+from napari_structseg.io.images import files_of, is_dicom, read_image
+from napari_structseg.io.references import FileReference, refer_to_parts
+from napari_structseg.source_files import SourceFiles
 
 
 def read_channels(paths: Sequence[str | os.PathLike[str]], *, series: str | None = None) -> Image:
@@ -43,7 +45,7 @@ def read_channels(paths: Sequence[str | os.PathLike[str]], *, series: str | None
     """
     if not paths:
         raise InputError(f"No image was given. What can be opened: {OPENED}.")
-    if len(paths) > 1 and all(is_dicom(path) and not os.path.isdir(path) for path in paths):
+    if _are_slices(paths):
         from napari_structseg.io.dicom.read import read_dicom
 
         return read_dicom(paths, series=series)
@@ -68,6 +70,30 @@ def read_channels(paths: Sequence[str | os.PathLike[str]], *, series: str | None
         notices=tuple(notice for one in sources for notice in one.notices),
     )
     return replace(first, data=data, channels=channel_names(len(data)), source=source)
+
+
+def refer_to_images(
+    paths: Sequence[str | os.PathLike[str]], *, series: str | None = None
+) -> tuple[FileReference, ...]:
+    """References to the files that :func:`read_channels` would read, without reading a voxel.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or a folder does not hold one series of images.
+    """
+    if _are_slices(paths):
+        from napari_structseg.io.dicom.read import files_of_series
+
+        parts = [files_of_series(paths, series=series)]
+    else:
+        parts = [files_of(path, series=series) for path in paths]
+    return refer_to_parts(SourceFiles(tuple(parts)))
+
+
+def _are_slices(paths: Sequence[str | os.PathLike[str]]) -> bool:
+    """Whether several files are slices of DICOM series rather than channels."""
+    return len(paths) > 1 and all(is_dicom(path) and not os.path.isdir(path) for path in paths)
 
 
 def _mm(image: Image) -> str:

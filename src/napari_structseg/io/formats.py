@@ -7,9 +7,15 @@ from pathlib import Path
 
 NIFTI = (".nii", ".nii.gz")
 PNG = (".png",)
+TIFF = (".tif", ".tiff")
+NRRD = (".nrrd", ".nhdr")
+META = (".mha", ".mhd")
 DICOM = (".dcm", ".dicom", ".ima")
 
-OPENED = "NIfTI (.nii, .nii.gz), DICOM (a folder, or .dcm files), PNG (.png)"
+OPENED = (
+    "NIfTI (.nii, .nii.gz), DICOM (a folder, or .dcm files), NRRD (.nrrd, .nhdr), MetaImage (.mha, "
+    ".mhd), PNG (.png), TIFF (.tif, .tiff)"
+)
 """What can be opened, in words, for messages."""
 
 

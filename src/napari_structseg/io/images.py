@@ -9,8 +9,8 @@ from pathlib import Path
 from napari_structseg.errors import InputError
 from napari_structseg.image import Image
 from napari_structseg.io import nifti
-from napari_structseg.io.formats import DICOM, NIFTI, OPENED, PNG, has_ending
-from napari_structseg.io.png import read_png
+from napari_structseg.io.formats import DICOM, META, NIFTI, NRRD, OPENED, PNG, TIFF, has_ending
+from napari_structseg.io.png import read_png, read_tiff
 from napari_structseg.source_files import SourceFiles
 
 
@@ -20,7 +20,8 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Im
     Parameters
     ----------
     path
-        A .nii, .nii.gz, .png or DICOM file, or a folder of DICOM files.
+        A NIfTI, DICOM, NRRD, MetaImage, PNG or TIFF file, by its ending, or a folder of DICOM
+        files.
     series
         Series Instance UID or Series Number, where a folder holds several DICOM series.
 
@@ -43,8 +44,14 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Im
         from napari_structseg.io.dicom.read import read_dicom
 
         return read_dicom(path, series=series)
+    if has_ending(path, NRRD + META):
+        from napari_structseg.io.itk import read_itk
+
+        return read_itk(path)
     if has_ending(path, PNG):
         return _of_one_file(read_png(path), path)
+    if has_ending(path, TIFF):
+        return _of_one_file(read_tiff(path), path)
     if has_ending(path, NIFTI):
         return _of_one_file(nifti.read_image(path), path)
     if not path.exists():
@@ -53,6 +60,26 @@ def read_image(path: str | os.PathLike[str], *, series: str | None = None) -> Im
         f"{path} is in no format that is known by its name. What can be opened: {OPENED}. Convert "
         "it, or give it the ending of its format."
     )
+
+
+def files_of(path: str | os.PathLike[str], *, series: str | None = None) -> tuple[Path, ...]:
+    """The files that :func:`read_image` would read for a path, without reading a voxel.
+
+    Raises
+    ------
+    InputError
+        If it is a folder without one series of images, or a header is damaged.
+    """
+    path = Path(path)
+    if is_dicom(path):
+        from napari_structseg.io.dicom.read import files_of_series
+
+        return files_of_series([path], series=series)
+    if has_ending(path, NRRD + META):
+        from napari_structseg.io.itk import read_header
+
+        return read_header(path).files
+    return (path,)
 
 
 def is_dicom(path: str | os.PathLike[str]) -> bool:
@@ -65,7 +92,11 @@ def is_dicom(path: str | os.PathLike[str]) -> bool:
     path = Path(path)
     if path.is_dir() or has_ending(path, DICOM):
         return True
-    return not has_ending(path, NIFTI + PNG) and path.is_file() and is_dicom_file(path)
+    return (
+        not has_ending(path, NIFTI + NRRD + META + PNG + TIFF)
+        and path.is_file()
+        and is_dicom_file(path)
+    )
 
 
 def _of_one_file(image: Image, path: Path) -> Image:

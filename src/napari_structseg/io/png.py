@@ -1,4 +1,4 @@
-"""PNG files: 2-D images without a voxel size, for data sets in nnU-Net's layout."""
+"""PNG and TIFF files: 2-D images without a voxel size, for data sets in nnU-Net's layout."""
 
 from __future__ import annotations
 
@@ -49,21 +49,55 @@ def read_png(path: str | os.PathLike[str]) -> Image:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}. Check the name and the folder.")
+    return _read(path, "PNG", SUFFIX)
+
+
+def read_tiff(path: str | os.PathLike[str]) -> Image:
+    """Read a TIFF of one page as a 2-D image whose pixels have no known size.
+
+    Resolutions in TIFF files are those of printers and screens, so they are not taken for mm.
+
+    Parameters
+    ----------
+    path
+        A .tif or .tiff file.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is damaged, has several pages, or too many pixels.
+    MemoryLimitError
+        If it does not fit into memory. Nothing was allocated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}. Check the name and the folder.")
+    return _read(path, "TIFF", path.suffix)
+
+
+def _read(path: Path, kind: str, ending: str) -> Image:
     try:
-        _check_header(path)
+        if kind == "PNG":
+            _check_header(path)
         with warnings.catch_warnings():
             # Of many pixels: they fit.
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            # PNG alone: what is something else by its contents is not what its name says.
-            with Pillow.open(path, formats=["PNG"]) as picture:
+            # This format alone: what is another by its contents is not what its name says.
+            with Pillow.open(path, formats=[kind]) as picture:
+                _check_picture(picture, path)
                 pixels = np.asarray(_direct(picture))
     except MemoryError as error:
         raise MemoryLimitError(
             f"There is not enough memory to open {path}. Close other programs or images."
         ) from error
-    # Pillow calls a damaged PNG a SyntaxError.
+    # Pillow calls a damaged PNG a SyntaxError, and runs into others in a damaged TIFF.
     except (
         OSError,
+        KeyError,
+        IndexError,
+        TypeError,
+        OverflowError,
+        RuntimeError,
         ValueError,
         SyntaxError,
         EOFError,
@@ -72,11 +106,11 @@ def read_png(path: str | os.PathLike[str]) -> Image:
         Pillow.DecompressionBombError,
     ) as error:
         raise InputError(
-            f"Cannot read {path} as PNG: {error}. Copy it again, or export it again."
+            f"Cannot read {path} as {kind}: {error}. Copy it again, or export it again."
         ) from error
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
-    name = path.name[: -len(SUFFIX)]
+    name = path.name[: -len(ending)]
     if pixels.ndim == 2:
         return Image.from_array(pixels, name=name)
     return Image.from_array(
@@ -100,6 +134,21 @@ def _check_header(path: Path) -> None:
             f"{path} is not a PNG file: it does not begin with a PNG header. Export it again."
         )
     _, _, _, width, height = _HEADER.unpack(head)
+    _check_size(width, height, path)
+
+
+def _check_picture(picture: Pillow.Image, path: Path) -> None:
+    """Refuse several pages, and what is too large, before a pixel is unpacked."""
+    n_pages = int(getattr(picture, "n_frames", 1))
+    if picture.format == "TIFF" and n_pages > 1:
+        raise InputError(
+            f"{path} has {n_pages} pages, and nobody says how far they are apart. Save one of them "
+            "as a picture, or the stack as NIfTI with its voxel size."
+        )
+    _check_size(*picture.size, path)
+
+
+def _check_size(width: int, height: int, path: Path) -> None:
     if width * height > _MAX_PIXELS:
         raise InputError(
             f"{path} says that it has {width} x {height} pixels, but at most {_MAX_PIXELS} are "

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_structseg.errors import InputError, MemoryLimitError, StructSegError
-from napari_structseg.io.channels import read_channels
-from napari_structseg.io.images import is_dicom
-from napari_structseg.io.references import FileReference, refer_to, refer_to_parts
+from napari_structseg.io.channels import refer_to_images
 from napari_structseg.memory import is_out_of_memory
 from napari_structseg.prediction.source import Source
 from napari_structseg.results.files import RESULT_NAMES, VOLUMES_NAME
@@ -140,7 +138,7 @@ def is_done(request: PredictionRequest, source: Source) -> bool:
     except InputError:
         # It is written last: without it, results are not whole.
         return False
-    images = _references(request)
+    images = refer_to_images(request.images, series=request.series)
     settled = resolved(request, source, controls_of(request, source))
     wanted = recipe_of(settled, source, images, there.outputs)
     found, expected = _compared(there), _compared(wanted)
@@ -153,14 +151,6 @@ def is_done(request: PredictionRequest, source: Source) -> bool:
         )
     report = () if request.report_file is None else (request.report_file,)
     return all((request.out / name).exists() for name in (*there.outputs, VOLUMES_NAME, *report))
-
-
-def _references(request: PredictionRequest) -> tuple[FileReference, ...]:
-    """References to the files of an image, without reading it where they are known."""
-    if not any(map(is_dicom, request.images)):
-        return tuple(map(refer_to, request.images))
-    source = read_channels(request.images, series=request.series).source
-    return () if source is None else refer_to_parts(source)
 
 
 def holds_results(folder: Path) -> bool:

@@ -61,10 +61,27 @@ def read_dicom(paths: FilePath | Sequence[FilePath], *, series: str | None = Non
         If it does not fit into memory. Nothing was allocated.
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    where = ", ".join(os.fspath(path) for path in named[:3])
-    if len(named) > 3:
-        where += f" and {len(named) - 3} more"
-    return read_series(choose_series(find_series(named), series, where))
+    return read_series(_chosen(named, series))
+
+
+def files_of_series(paths: Sequence[FilePath], *, series: str | None = None) -> tuple[Path, ...]:
+    """The files that :func:`read_dicom` would read, in order of name, without reading a pixel.
+
+    Raises
+    ------
+    InputError
+        As for :func:`read_dicom`.
+    """
+    chosen = _chosen(paths, series)
+    stack = stack_slices(chosen.headers, f"The series {chosen.name!r}")
+    return tuple(sorted({place.header.path for place in stack.places}))
+
+
+def _chosen(paths: Sequence[FilePath], series: str | None) -> Series:
+    where = ", ".join(os.fspath(path) for path in paths[:3])
+    if len(paths) > 3:
+        where += f" and {len(paths) - 3} more"
+    return choose_series(find_series(paths), series, where)
 
 
 def read_series(series: Series) -> Image:

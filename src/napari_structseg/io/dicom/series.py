@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from napari_structseg.io.dicom.headers import Header, is_dicom_file, read_header
 
 _MAX_FILES = 50_000
 _MAX_DEPTH = 8
+# To answer whether a folder is one of DICOM files.
+_MAX_LOOKED_AT = 1000
 _MAX_LISTED = 20
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -111,22 +113,32 @@ def dicom_files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    found: list[Path] = []
+def has_dicom_files(folder: Path) -> bool:
+    """Whether there is a DICOM file in a folder or below it: looked at until the first is found."""
+    return next(_in_folder(folder, _MAX_LOOKED_AT), None) is not None
+
+
+def _in_folder(folder: Path, most: int | None = None) -> Iterator[Path]:
+    """DICOM files in a folder and below it; `most` files are looked at."""
+    count = looked_at = 0
     for where, folders, names in os.walk(folder):
         depth = len(Path(where).relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if depth >= _MAX_DEPTH:
             folders.clear()
         for name in sorted(names):
+            looked_at += 1
+            if most is not None and looked_at > most:
+                return
             path = Path(where, name)
             if not name.startswith(".") and path.is_file() and is_dicom_file(path):
-                found.append(path)
-        if len(found) > _MAX_FILES:
-            raise InputError(
-                f"{folder} holds more than {_MAX_FILES} DICOM files. Give the folder of one series."
-            )
-    return found
+                count += 1
+                if count > _MAX_FILES:
+                    raise InputError(
+                        f"{folder} holds more than {_MAX_FILES} DICOM files. Give the folder of "
+                        "one series."
+                    )
+                yield path
 
 
 def group_series(paths: Iterable[Path]) -> list[Series]:
