@@ -18,6 +18,7 @@ import torch
 from skimage.io import imsave
 
 from conftest import REPOSITORY
+from dicom_files import make_series, save_series
 from napari_structseg import Image, PointLogits
 from napari_structseg.cli import app, main
 from napari_structseg.cohort.cases import Cohort, Selection
@@ -85,6 +86,8 @@ def with_files(folder: Path) -> None:
     (folder / "scans").mkdir()
     for name in ("one", "two"):
         save(folder / "scans" / f"{name}.nii.gz", rng.integers(1, 200, shape, dtype=np.int16))
+    voxels = rng.integers(1, 200, (12, 18, 20)).astype(np.uint16)
+    save_series(folder / "CT-series", make_series(voxels))
     tiny_model(folder / "brain-tissue.safetensors", prior=PriorSpec())
     tiny_model(folder / "my-unet.safetensors")
     tiny_model(folder / "two-channels.safetensors", channels=2)
