@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from napari_structseg.errors import ConfigError, InputError
-from napari_structseg.io.formats import NIFTI, PNG, has_ending, stem_of
+from napari_structseg.io.formats import META, NIFTI, NRRD, PNG, TIFF, has_ending, stem_of
 
 # A folder of DICOM files is one image: a list names several of them.
-IMAGE_SUFFIXES = NIFTI + PNG
+IMAGE_SUFFIXES = NIFTI + NRRD + META + PNG + TIFF
 LINES, TABLE = ".txt", ".csv"
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 # A list of a million files is far below it.
