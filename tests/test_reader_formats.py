@@ -63,8 +63,8 @@ def test_one_file_stands_for_its_series(tmp_path: Path) -> None:
     assert layer.data.shape == (4, 5, 6)
     (layer,) = open_layers(folder / "bI0002.dcm")
     assert layer.data.shape == (7, 5, 6)
-    # The largest of a folder.
-    (layer,) = open_layers(folder)
+    with pytest.warns(UserWarning, match="2 series were found, and the largest was opened"):
+        (layer,) = open_layers(folder)
     assert layer.data.shape == (7, 5, 6)
 
 

@@ -10,6 +10,8 @@ since.
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -137,9 +139,9 @@ def _segmentation_layers(path: FilePath) -> list[LayerData]:
 
 def _is_shown(path: FilePath) -> bool:
     """Whether a layer of the viewer was made of this file already."""
-    from napari import current_viewer
-
-    viewer = current_viewer()
+    # Where napari is not loaded, there is no viewer; and this module loads no window.
+    napari = sys.modules.get("napari")
+    viewer = None if napari is None else napari.current_viewer()
     images = [layer.metadata.get(IMAGE_KEY) for layer in (viewer.layers if viewer else ())]
     return any(
         isinstance(image, Image) and image.source is not None and path in image.source.files
@@ -158,15 +160,12 @@ def _about_others(images: Sequence[Series]) -> list[str]:
 
 
 def _tell(notices: Sequence[str]) -> None:
-    from napari.utils.notifications import show_info
-
+    # napari shows warnings as notifications.
     for notice in notices:
-        show_info(notice)
+        warnings.warn(notice, stacklevel=2)
 
 
 def _segment_layer(found: SegmentMap) -> LayerData:
-    from napari.utils.colormaps import DirectLabelColormap
-
     nothing = (0.0, 0.0, 0.0, 0.0)
     settings = {
         **_common(found.geometry.spacing, found.geometry.has_spacing),
@@ -183,7 +182,7 @@ def _segment_layer(found: SegmentMap) -> LayerData:
             colors[one.value] = (*one.color, 1.0)
     # Of segments without colours napari chooses all.
     if len(colors) == len(found.segments) + 2:
-        settings["colormap"] = DirectLabelColormap(color_dict=colors)
+        settings["colormap"] = colors
     return (_smallest_labels(found.labels), settings, "labels")
 
 
