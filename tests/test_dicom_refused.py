@@ -166,3 +166,24 @@ def test_deflated_file_is_refused(tmp_path: Path) -> None:
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     with pytest.raises(InputError, match="deflated"):
         read_image(save(dataset, tmp_path / "one.dcm"))
+
+
+def test_damaged_run_lengths_are_refused(tmp_path: Path) -> None:
+    dataset = make_slice(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+    dataset.compress(RLELossless)
+    # Beside the header of the segments: what follows says other lengths.
+    damaged = bytearray(dataset.PixelData)
+    damaged[100:400] = bytes([127, 1, 2] * 100)
+    dataset.PixelData = bytes(damaged)
+    with pytest.raises(InputError, match="Cannot read"):
+        read_image(save(dataset, tmp_path / "one.dcm"))
+
+
+def test_header_of_odd_lengths_is_refused(tmp_path: Path) -> None:
+    path = save(make_slice(volume(1)[0]), tmp_path / "one.dcm")
+    content = path.read_bytes()
+    # Rows, two bytes long, with one.
+    at = content.index(b"\x28\x00\x10\x00US\x02\x00")
+    path.write_bytes(content[: at + 6] + b"\x01\x00" + content[at + 8 :])
+    with pytest.raises(InputError, match="Cannot read"):
+        read_image(path)

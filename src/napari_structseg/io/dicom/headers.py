@@ -115,6 +115,8 @@ class Header:
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn what pydicom raises for a damaged file into an InputError."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
     try:
         with warnings.catch_warnings():
             # Values against the standard that can be read all the same.
@@ -124,8 +126,10 @@ def reading(path: Path) -> Iterator[None]:
         raise MemoryLimitError(
             f"There is not enough memory to open {path}. Close other programs or images."
         ) from error
-    # pydicom has no class of its own for damaged files: these are what its parsers run into.
+    # pydicom has hardly a class of its own for damaged files: these are what its parsers run into.
     except (
+        BytesLengthException,
+        InvalidDicomError,
         OSError,
         EOFError,
         ValueError,

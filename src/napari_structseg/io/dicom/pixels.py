@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[Any]
 
 _BITS = (8, 16, 32)
+# pydicom's `config.IGNORE`: an invalid UID is refused here, with a message of ours.
+_WITHOUT_WARNING = 0
 # Where the numbers are a physical quantity, MONOCHROME1 only says how to draw them.
 _MEASURED = ("CT", "PT", "NM")
 _INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.int32)
@@ -116,7 +118,7 @@ def _is_compressed(header: Header) -> bool:
 
     if not header.transfer_syntax:
         return False
-    uid = UID(header.transfer_syntax)
+    uid = UID(header.transfer_syntax, _WITHOUT_WARNING)
     if not uid.is_transfer_syntax:
         raise InputError(
             f"{header.path} is stored in an unknown way (transfer syntax {uid}). Export it as "
@@ -161,7 +163,7 @@ def _decode(places: Sequence[Place]) -> Iterator[tuple[int, Pixels]]:
 def _frame(dataset: Dataset, place: Place) -> Pixels:
     from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import ImplicitVRLittleEndian
+    from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
     header, at = place.header, place.frame.number - 1
     shape = (header.rows, header.columns)
@@ -171,7 +173,10 @@ def _frame(dataset: Dataset, place: Place) -> Pixels:
         compressed = get_frame(dataset.PixelData, at, number_of_frames=len(header.frames))
         check_codestream(compressed, *shape, _frame_bytes(header), str(header.path))
     syntax = header.transfer_syntax or ImplicitVRLittleEndian
-    stored, _ = get_decoder(syntax).as_array(dataset, index=at, raw=True)
+    # The plugin for run lengths panics on damaged ones, past every exception.
+    plugin = "pydicom" if syntax == RLELossless else ""
+    decoder = get_decoder(syntax)
+    stored, _ = decoder.as_array(dataset, index=at, raw=True, decoding_plugin=plugin)
     if stored.shape != shape or stored.dtype.kind not in "iu":
         raise ValueError(f"a frame of {stored.dtype} and shape {stored.shape} came out of it")
     low, high = _stored_range(header)
