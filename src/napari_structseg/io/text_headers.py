@@ -16,6 +16,8 @@ from napari_structseg.memory import check_memory
 # Far more than the names and colours of a thousand segments.
 _MAX_HEADER = 1 << 22
 _MAX_AXES = 4
+# Longer names no file system has.
+_MAX_NAME = 255
 # As for NIfTI: no deflate stream expands further.
 _MAX_GZIP_RATIO = 1040
 _NRRD_BYTES = {
@@ -176,7 +178,7 @@ def _files(path: Path, data_file: str | None) -> tuple[Path, ...]:
         return (path,)
     names = PurePosixPath(data_file), PureWindowsPath(data_file)
     outside = any(name.is_absolute() or name.drive or ".." in name.parts for name in names)
-    if outside or "\0" in data_file:
+    if outside or "\0" in data_file or len(data_file.encode()) > _MAX_NAME:
         raise InputError(
             f"{path} says that its voxels are in {data_file!r}, outside of its own folder. Files "
             "that come from elsewhere may not name any file of this machine: move the voxels "
