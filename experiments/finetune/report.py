@@ -195,7 +195,8 @@ def figure(rows: list[Row]) -> None:
         top.set(title=name, xlabel="corrected cases", ylabel="Dice of others")
         bottom.set(xlabel="minutes of one core", ylabel="Dice of others")
         for axes in (top, bottom):
-            axes.legend(fontsize=7)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize=7)
     drawn.tight_layout()
     FIGURE.parent.mkdir(exist_ok=True)
     drawn.savefig(FIGURE, dpi=110)

@@ -47,7 +47,7 @@ def main() -> int:
     """Take the walk, and write pictures and figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rate", type=float, default=1e-3)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
