@@ -17,6 +17,7 @@ from napari_structseg.distributions import (
     Region,
     whole,
 )
+from napari_structseg.prediction.given import OWN_VARIANCE, fit_normal
 from napari_structseg.testing.distributions import NormalContract
 
 SHAPE = (3, 2, 4)
@@ -147,6 +148,22 @@ class TestViewsOfOneTensor(NormalContract):
     @pytest.fixture
     def covariance(self, packed: tuple[Tensor, ...]) -> Tensor:
         return dense(*packed[1:])
+
+
+class TestFittedToMembers(NormalContract):
+    """Its diagonal is one number that is seen at every voxel."""
+
+    @pytest.fixture
+    def members(self) -> Tensor:
+        return torch.stack([*parameters(rank=4)[1]]).log_softmax(dim=1)
+
+    @pytest.fixture
+    def distribution(self, members: Tensor) -> LogitDistribution:
+        return fit_normal(members.clone())
+
+    @pytest.fixture
+    def covariance(self, members: Tensor) -> Tensor:
+        return members.flatten(1).T.double().cov() + OWN_VARIANCE * torch.eye(members[0].numel())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
