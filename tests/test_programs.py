@@ -380,6 +380,15 @@ def test_code_that_reaches_out_is_refused_before_it_is_compiled(
     assert not victim.exists()
 
 
+def test_tensors_are_no_larger_than_their_numbers(program: Path) -> None:
+    def change(name: str, content: bytes) -> bytes:
+        return content[:-4] if name.endswith("data/0") else content
+
+    network, _ = load_weights(settings_of(rewritten(program, change)))
+    with pytest.raises(WeightsError, match="does not fit the numbers"):
+        network(EXAMPLE)
+
+
 def test_pickles_are_refused_with_the_way_out(tmp_path: Path) -> None:
     network = Asymmetric()
     torch.save(network, tmp_path / "module.pt")

@@ -8,6 +8,7 @@ import io
 import json
 import pickle  # noqa: TID251 -- writes what nnU-Net writes
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from random import Random
 import nibabel as nib
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from skimage.io import imsave
 
 from napari_structseg.cli import main
@@ -71,6 +73,31 @@ samples = 2
 [augmentation]
 flip_axes = [0, 1]
 quarter_turns = true
+"""
+_SETTINGS = """
+name = "net"
+program = "net.pt"
+dimensions = 3
+channels = ["CT"]
+classes = ["background", { name = "square", color = "#ff0000" }]
+spacing = [1.0, 1.0, 1.0]
+patch = [8, 8, 8]
+sizes = "multiple"
+divisor = 2
+overlap = 0.25
+axes = "xyz"
+orientation = "LPS"
+head = "deterministic"
+
+[intensity]
+kind = "percentile"
+low = 1
+high = 99
+span = [-1, 1]
+
+[outputs]
+values = "logits"
+mean = 0
 """
 _CLASSES = (
     ClassSpec(name="background", color="#000000"),
@@ -142,6 +169,7 @@ def write_inputs(folder: Path) -> None:
     shutil.rmtree(images / "out")
     _write_session(images)
     _write_folds(images)
+    _write_programs(images, voxels.shape)
 
     pixels = rng.integers(0, 255, (5, 1, SIZE, SIZE)).astype(np.uint8)
     np.save(stack / "images.npy", pixels)
@@ -193,6 +221,17 @@ def _predict(name: str, model: str, mutate: mutators.Mutator) -> Maker:
     def make(kind: str, rng: Random, inputs: Path) -> Case:
         found = mutate(rng, (inputs / "images" / name).read_bytes())
         arguments = ["predict", name, "--model", model, "--out", "out", "--samples", "1"]
+        return Case(kind, {name: found}, [*arguments, "--device", "cpu"], "images")
+
+    return make
+
+
+def _with_model(name: str, model: str, mutate: mutators.Mutator) -> Maker:
+    """A prediction of the valid image with something damaged in a model's place."""
+
+    def make(kind: str, rng: Random, inputs: Path) -> Case:
+        found = mutate(rng, (inputs / "images" / name).read_bytes())
+        arguments = ["predict", "scan.nii", "--model", model, "--out", "out", "--samples", "1"]
         return Case(kind, {name: found}, [*arguments, "--device", "cpu"], "images")
 
     return make
@@ -330,6 +369,31 @@ def _evaluation_options(kind: str, rng: Random, inputs: Path) -> Case:
     return Case(kind, {"out/.keep": b""}, arguments, "stack")
 
 
+class _Program(torch.nn.Module):
+    """Logits of two classes, with a branch, so that its archive holds code of several kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.nn.Conv3d(1, 2, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.last(x)
+        return y + x if bool(x.sum() > 0) else y
+
+
+def _write_programs(folder: Path, shape: tuple[int, ...]) -> None:
+    """A program with its settings, and the tensors of a distribution."""
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.manual_seed(0)
+        torch.jit.script(_Program().eval()).save(str(folder / "net.pt"))
+    (folder / "net.toml").write_text(_SETTINGS)
+    mean = np.random.default_rng(2).normal(size=(2, *shape)).astype(np.float32)
+    given = {"mean_xyz": mean, "factor_xyz": mean[None], "diagonal_xyz": np.abs(mean)}
+    np.savez(folder / "given.npz", **given)
+    save_file(given, folder / "given.safetensors", {"classes": '["background", "square"]'})
+
+
 def _write_model(path: Path, dimensions: int) -> None:
     spec = ModelSpec(
         name=path.stem,
@@ -368,10 +432,16 @@ _KINDS: dict[str, Maker] = {
     "nifti.gz": _predict("scan.nii.gz", "model.safetensors", mutators.nifti_gz),
     "options": _options,
     "png": _predict("picture.png", "flat.safetensors", mutators.png),
+    "program": _with_model("net.pt", "net.toml", mutators.archive),
+    "program settings": _with_model("net.toml", "net.toml", mutators.toml_bytes),
     "recipe": _file("images", "recipe.json", mutators.json_bytes, _RECIPE),
     "rows": _rows,
     "session": _session,
     "stack": _stack,
+    "tensors npz": _with_model("given.npz", "given.npz", mutators.npz),
+    "tensors safetensors": _with_model(
+        "given.safetensors", "given.safetensors", mutators.safetensors
+    ),
     "weights": _file(
         "images", "model.safetensors", mutators.safetensors, ["info", "model.safetensors"]
     ),

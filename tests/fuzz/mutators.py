@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from random import Random
@@ -198,7 +200,7 @@ def safetensors(rng: Random, data: bytes) -> bytes:
     text = data[8 : 8 + length].decode()
     if rng.random() < 0.6:
         header: dict[str, Any] = json.loads(text)
-        for key, value in header["__metadata__"].items():
+        for key, value in header.get("__metadata__", {}).items():
             header["__metadata__"][key] = json_text(rng, value)
         text = json.dumps(header)
     elif rng.random() < 0.3:
@@ -210,6 +212,43 @@ def safetensors(rng: Random, data: bytes) -> bytes:
     if rng.random() < 0.1:
         return struct.pack("<Q", rng.choice((0, 1, 2**31, 2**63, len(body) + 1))) + body
     return struct.pack("<Q", len(body)) + body + data[8 + length :]
+
+
+def archive(rng: Random, data: bytes) -> bytes:
+    """A zip archive one of whose files has other bytes under a right checksum, or other bytes."""
+    if rng.random() < 0.2:
+        return bytes_(rng, data)
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    name = rng.choice(sorted(members))
+    match rng.randrange(6):
+        case 0:
+            del members[name]
+        case 1:
+            members[rng.choice(("../x", "/x", "x", f"{name}x", "a/" * 500 + "x"))] = b"x"
+        case 2:
+            members[name] = bytes(rng.choice((0, 1, 1 << 20, 1 << 24)))
+        case _:
+            members[name] = bytes_(rng, members[name])
+    packed = io.BytesIO()
+    method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(packed, "w", method) as file:
+        for one, content in members.items():
+            file.writestr(one, content)
+    return packed.getvalue()
+
+
+def npz(rng: Random, data: bytes) -> bytes:
+    """An .npz file one of whose arrays is another, or an archive that was damaged."""
+    if rng.random() < 0.4:
+        return archive(rng, data)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(packed, "w") as new:
+        changed = rng.choice(old.namelist())
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, npy(rng, content) if name == changed else content)
+    return packed.getvalue()
 
 
 Mutator = Callable[[Random, bytes], bytes]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -34,6 +35,8 @@ _UNREADABLE = (
     OverflowError,
     NotImplementedError,
     RuntimeError,
+    # What numpy lets through of a header that ends too early.
+    TokenError,
     zlib.error,
     zipfile.BadZipFile,
 )

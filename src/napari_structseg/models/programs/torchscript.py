@@ -17,6 +17,7 @@ import torch
 
 from napari_structseg.errors import WeightsError
 from napari_structseg.models.programs.archive import Members, packed
+from napari_structseg.models.programs.storages import check_storages
 
 # The operations of torch that open files, whatever they are called on.
 _FILES = frozenset({"save", "from_file"})
@@ -60,6 +61,7 @@ def open_torchscript(
         If it cannot be opened.
     """
     check_code(members, name)
+    check_storages(members, name)
     try:
         with warnings.catch_warnings():
             # Newer versions of torch prefer torch.export; what exists goes on to work.
