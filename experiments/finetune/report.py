@@ -155,7 +155,7 @@ def figure(rows: list[Row]) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    names = list(dict.fromkeys(row["domain"] for row in rows))
+    names = list(dict.fromkeys(row["domain"] for row in rows if row["n"]))
     drawn, panels = plt.subplots(2, len(names), figsize=(4.2 * len(names), 6.4), squeeze=False)
     for column, name in enumerate(names):
         ours = [row for row in rows if row["domain"] == name]
@@ -195,8 +195,7 @@ def figure(rows: list[Row]) -> None:
         top.set(title=name, xlabel="corrected cases", ylabel="Dice of others")
         bottom.set(xlabel="minutes of one core", ylabel="Dice of others")
         for axes in (top, bottom):
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend(fontsize=7)
+            axes.legend(fontsize=7)
     drawn.tight_layout()
     FIGURE.parent.mkdir(exist_ok=True)
     drawn.savefig(FIGURE, dpi=110)
