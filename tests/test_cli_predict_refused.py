@@ -126,9 +126,11 @@ def test_images_that_cannot_be_used(model: Path, tmp_path: Path, capsys) -> None
     truncated.write_bytes(truncated.read_bytes()[:-1000])
     holes = good.astype(np.float32)
     holes[3, 4, 5], holes[0, 0, 0] = np.nan, np.inf
+    empty = tmp_path / "empty"
+    empty.mkdir()
     cases = {
         tmp_path / "missing.nii": ("There is no file",),
-        tmp_path: ("is a folder",),
+        empty: ("is a folder without DICOM files",),
         truncated: ("cut short",),
         save(tmp_path / "holes.nii", holes): ("2 of 4320 voxels are NaN or infinite",),
         save(tmp_path / "singular.nii", good, srow_z=[0, 0, 0, 0], sform_code=1): ("affine",),

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 
 from napari_structseg.errors import ConfigError, InputError
 from napari_structseg.interrupts import Terminated
+from napari_structseg.many import run as many
 from napari_structseg.many.cases import Case, Part, find_cases
-from napari_structseg.many.run import predict_many
 from napari_structseg.many.tables import Tables
 from napari_structseg.many.work import Outcome, is_done, opened
 from napari_structseg.results.request import make_request
@@ -24,6 +25,11 @@ from tiny_models import tiny_model
 
 SHAPE = (10, 9, 8)
 FILES = {"mean.nii.gz", "sample-001.nii.gz", "entropy.nii.gz", "volumes.csv", "recipe.json"}
+
+
+# In this process, whatever the machine has: the order of cases is known. Several processes are
+# tested in test_predict_workers.py.
+predict_many = partial(many.predict_many, workers=1)
 
 
 @pytest.fixture
