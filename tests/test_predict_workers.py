@@ -16,7 +16,7 @@ from napari_structseg.many.cases import Case
 from napari_structseg.many.run import of_case, predict_many
 from napari_structseg.many.work import Order, work_on
 from napari_structseg.results.request import make_request
-from napari_structseg.workers.cluster import Ended, spread
+from napari_structseg.workers.cluster import Ended, local_workers, spread
 from napari_structseg.workers.crew import Crew
 from napari_structseg.workers.number import number_that_fits
 from nifti_files import save
@@ -34,7 +34,7 @@ def cluster() -> Iterator[object]:
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0
+            n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0
         ) as cluster,
     ):
         yield cluster
@@ -92,6 +92,12 @@ def test_what_kills_every_worker_is_given_up(cluster) -> None:
     assert item == 7
     assert isinstance(answer, Ended)
     assert "1 process" in answer.reason
+
+
+def test_two_runs_go_on_beside_each_other() -> None:
+    # A warning that dask's port is taken is an error here.
+    with local_workers(1) as first, local_workers(1) as second:
+        assert first.submit(abs, -1).result() == second.submit(abs, -1).result() == 1
 
 
 def test_work_asked_for_twice_gives_the_same(images: Path, model: Path, tmp_path: Path) -> None:

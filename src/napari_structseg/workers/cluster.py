@@ -66,7 +66,8 @@ def local_workers(number: int) -> Iterator[Client]:
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                # None would take dask's usual port, of which there is one, for several runs.
+                dashboard_address="127.0.0.1:0",
                 # We know what a case needs. Dask would end a process at its share of the memory.
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
